@@ -1,0 +1,1 @@
+//! The node agent: watches, plans, reconciles, serves.

@@ -1,0 +1,189 @@
+//! The control API on `agent.sock`: HTTP/1.1, JSON. Each type names its path.
+//!
+//! Additive only: a client ignores fields that it does not know.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub node: String,
+    pub version: String,
+    pub ready: bool,
+    /// Why not ready; empty when ready.
+    pub waiting_for: Vec<String>,
+    pub uptime_seconds: u64,
+    pub datastore: String,
+    pub asn: Option<u32>,
+    pub router_id: Option<String>,
+    pub pod_cidrs: Vec<String>,
+    pub peers_established: u32,
+    pub peers_total: u32,
+    /// Kernel routes of ours, per family.
+    pub routes: BTreeMap<String, u32>,
+    pub pods: u32,
+    pub policy: PolicyStatus,
+    /// Objects that we refuse or that conflict with somebody else's, each with its reason.
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Counts commits to the kernel since the agent started.
+    pub revision: u64,
+    pub policies: u32,
+    pub chains: u32,
+    pub sets: u32,
+    pub set_elements: u32,
+}
+
+/// An object that does not act as written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Problem {
+    /// `Kind namespace/name`, `file.yaml`, `route 10.0.0.0/8`: what the user would look for.
+    pub object: String,
+    pub reason: String,
+}
+
+/// `GET /v1/bgp/peers`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The BGPPeer's name, or `mesh/NODE`.
+    pub name: String,
+    pub address: IpAddr,
+    pub port: u16,
+    pub asn: Option<u32>,
+    pub local_asn: u32,
+    /// `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm`, `Established`.
+    pub state: String,
+    /// Since when, in seconds.
+    pub state_seconds: u64,
+    pub router_id: Option<String>,
+    pub hold_time: Option<u16>,
+    pub families: Vec<FamilyCounts>,
+    /// The last reason for going down, in words, with the NOTIFICATION's codes where there was one.
+    pub last_error: Option<String>,
+    pub messages_in: u64,
+    pub messages_out: u64,
+    /// Times that the session reached Established.
+    pub established_count: u64,
+    /// Capabilities that both sides have, by name.
+    pub capabilities: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FamilyCounts {
+    pub family: String,
+    /// Routes that the peer sent and that import policy accepted.
+    pub accepted: u64,
+    /// Routes that import policy refused.
+    pub rejected: u64,
+    pub advertised: u64,
+    pub end_of_rib: bool,
+    /// Kept from before a restart of the peer, not yet confirmed.
+    pub stale: u64,
+}
+
+/// `GET /v1/bgp/routes?prefix=P` (without `prefix`: all), and `GET /v1/bgp/advertised?peer=NAME`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub prefix: String,
+    pub paths: Vec<Path>,
+    /// What the kernel has for this prefix from us: next hops in words; empty when not installed.
+    pub fib: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Path {
+    /// Peer name, or `local`.
+    pub from: String,
+    pub nexthop: String,
+    pub as_path: String,
+    pub origin: String,
+    pub local_pref: Option<u32>,
+    pub med: Option<u32>,
+    pub communities: Vec<String>,
+    /// The best path.
+    pub best: bool,
+    /// In use: the best path and its multipath companions.
+    pub active: bool,
+    pub stale: bool,
+    /// The decision step that chose or lost it, in words: `lower MED than …`.
+    pub reason: String,
+}
+
+/// `GET /v1/ipam`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipam {
+    pub pools: Vec<Pool>,
+    pub allocations: Vec<Allocation>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    pub cidr: String,
+    /// Addresses that can be handed out at all; `free + used + cooling + reserved = size`.
+    pub size: u64,
+    pub used: u64,
+    pub free: u64,
+    /// Released and not to be reused yet.
+    pub cooling: u64,
+    pub reserved: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allocation {
+    /// `namespace/name`, empty when the runtime named no pod.
+    pub pod: String,
+    pub container_id: String,
+    pub ifname: String,
+    /// Host side.
+    pub link: String,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// `GET /v1/policies`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    pub namespace: String,
+    pub name: String,
+    /// `Ingress`, `Egress`.
+    pub directions: Vec<String>,
+    /// Pods of this node that it isolates, `namespace/name`.
+    pub local_pods: Vec<String>,
+    /// Pods of the cluster that it isolates.
+    pub pods: u32,
+}
+
+/// `GET /v1/policies/explain?from=F&to=T&protocol=tcp&port=80`: F and T are `namespace/pod` or an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    pub from: String,
+    pub to: String,
+    pub protocol: String,
+    pub port: Option<u16>,
+    pub allowed: bool,
+    /// The source's egress half, then the destination's ingress half.
+    pub steps: Vec<ExplainStep>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainStep {
+    pub direction: String,
+    pub allowed: bool,
+    /// In words: `not isolated`, `allowed by demo/allow-web rule 1`, `isolated by demo/deny-all; no rule matches`.
+    pub reason: String,
+    /// Policies that took part, `namespace/name`.
+    pub policies: Vec<String>,
+    /// Whether this node's kernel enforces this half.
+    pub enforced_here: bool,
+}
+
+/// The body of every answer that is not 2xx.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    pub error: String,
+}

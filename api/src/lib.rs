@@ -1,0 +1,24 @@
+//! Types that Weft's processes share. Nothing here acts.
+//!
+//! [`cni`] is spoken on `cni.sock` between `weft-cni` and the agent, [`control`] on `agent.sock` between `weftctl` and
+//! the agent, and `crd` (feature `crd`) is what users write.
+
+pub mod cni;
+pub mod control;
+#[cfg(feature = "crd")]
+pub mod crd;
+
+/// Where sockets, journal and markers live unless told otherwise. Dies with the boot.
+pub const RUN_DIR: &str = "/run/weft";
+/// Names another run directory, for the client that a runtime executes without flags of ours.
+pub const RUN_DIR_ENV: &str = "WEFT_RUN_DIR";
+/// Below the run directory: `SOCK_SEQPACKET`, [`cni::Request`] in, [`cni::Reply`] out.
+pub const CNI_SOCKET: &str = "cni.sock";
+/// Below the run directory: HTTP/1.1 with JSON, see [`control`].
+pub const AGENT_SOCKET: &str = "agent.sock";
+/// The number of our routes and neighbours: `weft` in rt_protos.d.
+pub const ROUTE_PROTOCOL: u8 = 87;
+/// Every host-side pod link begins with this, and nothing else does.
+pub const LINK_PREFIX: &str = "weft";
+/// Link group of live pod links.
+pub const LINK_GROUP: u32 = 87;

@@ -1,0 +1,13 @@
+//! A BGP-4 speaker (RFC 4271) for a node of a cluster: minimal, safe by default, and able to say why.
+//!
+//! [`wire`] turns bytes into messages and back, [`session`] is the FSM, [`rib`] decides, and [`speaker`] joins them
+//! into one pure object: inputs and a time go in, effects come out. [`net`] gives it sockets and a clock.
+
+pub mod rib;
+pub mod session;
+pub mod speaker;
+pub mod types;
+pub mod wire;
+
+#[cfg(feature = "net")]
+pub mod net;

@@ -1,0 +1,126 @@
+//! The nouns of BGP that every module shares. Nothing here acts.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Add;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// An autonomous system number (RFC 6793); 0 is reserved and never valid on the wire (RFC 7607).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Asn(pub u32);
+
+impl Asn {
+    /// Stands in two-octet fields for a number that does not fit (RFC 6793 §9).
+    pub const TRANS: Self = Self(23456);
+}
+
+impl fmt::Display for Asn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Asn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AS{}", self.0)
+    }
+}
+
+/// A BGP identifier: unique within its AS, never zero, not necessarily an address (RFC 6286).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RouterId(pub Ipv4Addr);
+
+impl fmt::Display for RouterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for RouterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The address families we carry, as (AFI, SAFI) pairs (RFC 4760).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfiSafi {
+    Ipv4Unicast,
+    Ipv6Unicast,
+}
+
+impl AfiSafi {
+    pub const ALL: [Self; 2] = [Self::Ipv4Unicast, Self::Ipv6Unicast];
+
+    pub fn codes(self) -> (u16, u8) {
+        match self {
+            Self::Ipv4Unicast => (1, 1),
+            Self::Ipv6Unicast => (2, 1),
+        }
+    }
+
+    pub fn from_codes(afi: u16, safi: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.codes() == (afi, safi))
+    }
+}
+
+impl fmt::Display for AfiSafi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4Unicast => "ipv4-unicast",
+            Self::Ipv6Unicast => "ipv6-unicast",
+        })
+    }
+}
+
+/// Where a path leads. An IPv6 nexthop may carry the peer's link-local address too (RFC 2545 §3);
+/// it may also serve IPv4 prefixes (RFC 8950).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Nexthop {
+    V4(Ipv4Addr),
+    V6 { global: Ipv6Addr, link_local: Option<Ipv6Addr> },
+}
+
+/// Inside the AS or across its border: decides attribute rules, loop checks and the decision process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerKind {
+    Internal,
+    External,
+}
+
+/// Names a configured peer for as long as it is configured. Never reused within one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PeerId(pub u32);
+
+/// Names one TCP connection. Chosen by the shell, never reused, so that a late event of a closed connection is
+/// recognised and ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConnId(pub u64);
+
+/// A point on the caller's monotonic clock: the time since some start that only the caller knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Instant(pub Duration);
+
+impl Instant {
+    /// Zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span))
+    }
+}

@@ -1,0 +1,3 @@
+//! Kubernetes NetworkPolicy compiled to nftables.
+
+pub mod ruleset;

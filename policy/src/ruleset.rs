@@ -1,0 +1,185 @@
+//! The typed ruleset: exactly the nftables vocabulary that we use, as values that can be compared.
+//!
+//! The compiler makes it, [`crate::nft`] encodes it, the tests interpret it. Names are hashes of content, so two
+//! rulesets differ in names exactly where they differ in meaning. The layout is the one of table `inet weft`:
+//! a verdict map of local pods, then a port map, then one hash set of peers.
+//!
+//! Invariant: every name used by a rule or a map entry is a key of this ruleset.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnetwork::IpNetwork;
+
+/// Name of a chain, set or map within the table; ASCII, at most 31 bytes.
+pub type Name = String;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    pub sets: BTreeMap<Name, Set>,
+    pub maps: BTreeMap<Name, VerdictMap>,
+    pub chains: BTreeMap<Name, Chain>,
+}
+
+/// A named hash set. Never an interval set: those are slow to change (a commit costs O(n)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    pub key: Vec<KeyType>,
+    /// Hard cap and bucket hint; `None` for small peer sets.
+    pub size: Option<u32>,
+    pub elements: BTreeSet<Key>,
+}
+
+/// A named hash map from key to verdict. Local pods only: each change re-validates the jump graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerdictMap {
+    pub key: Vec<KeyType>,
+    pub size: Option<u32>,
+    pub elements: BTreeMap<Key, Verdict>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyType {
+    Ipv4Addr,
+    Ipv6Addr,
+    InetProto,
+    InetService,
+    Ifname,
+}
+
+/// One element's key, a field for each [`KeyType`].
+pub type Key = Vec<KeyField>;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyField {
+    Ipv4(std::net::Ipv4Addr),
+    Ipv6(std::net::Ipv6Addr),
+    Proto(u8),
+    Port(u16),
+    Ifname(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    Accept,
+    Drop,
+    Return,
+    Jump(Name),
+    Goto(Name),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// `None`: reached by jump or goto only.
+    pub base: Option<BaseChain>,
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BaseChain {
+    pub hook: Hook,
+    /// Absolute: `filter` is 0, `raw` is -300. The chain's policy is always accept.
+    pub priority: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+    Postrouting,
+}
+
+/// Matches are ANDed in order, then statements run, then the verdict; no verdict means "next rule".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    pub matches: Vec<Match>,
+    pub statements: Vec<Statement>,
+    pub end: End,
+    /// At most 127 bytes.
+    pub comment: Option<String>,
+}
+
+/// How a rule that matched ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    #[default]
+    Continue,
+    Verdict(Verdict),
+    /// `ip saddr vmap @map`; a miss goes to the next rule. The address's family is also matched.
+    AddrMap {
+        side: Side,
+        family: Family,
+        map: Name,
+    },
+    /// `meta l4proto . th dport vmap { ... }`, anonymous; ranges are disjoint; a miss goes to the next rule.
+    PortMap(BTreeMap<PortKey, Verdict>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    Source,
+    Destination,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// Both ends inclusive, `first <= last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortKey {
+    pub proto: u8,
+    pub first: u16,
+    pub last: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// `ip saddr 10.0.0.0/8`, or `!=`. Matches only packets of the prefix's family, in both forms.
+    Prefix { side: Side, equal: bool, prefix: IpNetwork },
+    /// `ip saddr @set`
+    AddrInSet { side: Side, family: Family, set: Name },
+    /// `ip daddr . meta l4proto . th dport @set`
+    AddrPortInSet { side: Side, family: Family, set: Name },
+    /// `ip saddr & mask @set`: a set of network addresses that share one prefix length.
+    MaskedAddrInSet { side: Side, family: Family, prefix_len: u8, set: Name },
+    /// `iifname "weft*"` / `oifname "weft*"`
+    IfnamePrefix { direction: Direction, prefix: String },
+    /// `iifname . ip saddr @set`
+    IifAddrInSet { family: Family, set: Name },
+    /// `iifname . oifname @set`
+    IifOifInSet { set: Name },
+    /// `ct state established,related`
+    CtEstablished,
+    /// `ct mark & mask == 0`, or `!= 0`
+    CtMark { mask: u32, set: bool },
+    /// `meta l4proto P`
+    L4Proto(u8),
+    /// `icmpv6 type { ... }`, anonymous; matches only ICMPv6.
+    Icmpv6Type(BTreeSet<u8>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Iif,
+    Oif,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    Counter,
+    /// `limit rate N/second burst B packets`: later statements and the end run only within the limit.
+    Limit {
+        per_second: u64,
+        burst: u32,
+    },
+    /// `log group G prefix "..." snaplen N`
+    Log {
+        group: u16,
+        prefix: String,
+        snaplen: u32,
+    },
+}
