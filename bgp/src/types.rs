@@ -1,10 +1,11 @@
 //! The nouns of BGP that every module shares. Nothing here acts.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Add;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 /// An autonomous system number (RFC 6793); 0 is reserved and never valid on the wire (RFC 7607).
@@ -99,11 +100,30 @@ pub enum PeerKind {
 #[serde(transparent)]
 pub struct PeerId(pub u32);
 
-/// Names one TCP connection. Chosen by the shell, never reused, so that a late event of a closed connection is
-/// recognised and ignored.
+/// Names one TCP connection; never reused, so that a late event of a closed connection is recognised and ignored.
+///
+/// Who starts a connection names it: the speaker those that it asks for, the shell those that it accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ConnId(pub u64);
+pub enum ConnId {
+    Dialed(u64),
+    Accepted(u64),
+}
+
+/// What the FIB should hold for one prefix; without nexthops: nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub prefix: IpNetwork,
+    /// In order, without duplicates, at most the configured number of paths.
+    pub nexthops: Vec<FibNexthop>,
+}
+
+/// A gateway. An IPv4 prefix may have an IPv6 gateway (RFC 8950).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FibNexthop {
+    pub address: IpAddr,
+    /// Interface index. Given exactly when `address` is link-local.
+    pub interface: Option<u32>,
+}
 
 /// A point on the caller's monotonic clock: the time since some start that only the caller knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

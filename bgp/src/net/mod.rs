@@ -1,1 +1,128 @@
-//! net
+//! The tokio shell: sockets and a clock for one [`Speaker`](crate::speaker). One task owns it; everybody else holds
+//! a [`Handle`].
+//!
+//! In: desired peers and prefixes. Out: the FIB's changes, as a [`FibStream`], and status values.
+
+use std::io;
+use std::net::IpAddr;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::speaker::{
+    OriginConfig, PeerConfig, PeerKey, PeerStatus, RouteFilter, RouteStatus, Shutdown, SpeakerConfig,
+};
+use crate::types::Change;
+
+/// Requests that wait for the speaker's task; senders wait beyond.
+const COMMAND_QUEUE: usize = 64;
+/// Batches of FIB changes that wait for the agent. Beyond, changes gather in the RIB, one per prefix.
+const FIB_QUEUE: usize = 4;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub port: u16,
+    /// Empty: all of the node's, both families.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What the agent's FIB must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FibEvent {
+    /// The new nexthops of some prefixes; at most one entry per prefix, at most [`FibStream::BATCH`] of them.
+    Changes(Vec<Change>),
+    /// Once per speaker: every configured peer has sent its End-of-RIB or had its time. All routes that this speaker
+    /// knows have been in `Changes` before this; what else the FIB holds of ours is stale.
+    Converged,
+}
+
+/// The FIB's changes. Bounded: while nobody reads, the RIB keeps one pending change per prefix, the latest.
+#[derive(Debug)]
+pub struct FibStream {
+    events: mpsc::Receiver<FibEvent>,
+}
+
+impl FibStream {
+    /// Changes in one event, at most.
+    pub const BATCH: usize = 1024;
+
+    /// `None` when the speaker has ended.
+    pub async fn next(&mut self) -> Option<FibEvent> {
+        self.events.recv().await
+    }
+}
+
+/// The speaker has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the BGP speaker has ended")]
+pub struct Ended;
+
+/// Speaks to the speaker's task. Cheap to clone; when the last handle goes, the speaker restarts (closes without
+/// Cease).
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+}
+
+#[derive(Debug)]
+enum Command {
+    SetPeers(Vec<PeerConfig>, oneshot::Sender<()>),
+    SetOrigin(OriginConfig, oneshot::Sender<()>),
+    Peers(oneshot::Sender<Vec<PeerStatus>>),
+    Routes(RouteFilter, oneshot::Sender<Vec<RouteStatus>>),
+    Advertised(PeerKey, oneshot::Sender<Option<Vec<RouteStatus>>>),
+    Unreachable(PeerKey, oneshot::Sender<()>),
+    Shutdown(Shutdown, oneshot::Sender<()>),
+}
+
+impl Handle {
+    /// Makes these the peers, and no others. Peers whose configuration is unchanged keep their session.
+    pub async fn set_peers(&self, peers: Vec<PeerConfig>) -> Result<(), Ended> {
+        self.ask(|reply| Command::SetPeers(peers, reply)).await
+    }
+
+    /// Makes these the prefixes that we announce, and no others.
+    pub async fn set_origin(&self, origin: OriginConfig) -> Result<(), Ended> {
+        self.ask(|reply| Command::SetOrigin(origin, reply)).await
+    }
+
+    /// Every configured peer, in order of name.
+    pub async fn peers(&self) -> Result<Vec<PeerStatus>, Ended> {
+        self.ask(Command::Peers).await
+    }
+
+    /// In order of prefix.
+    pub async fn routes(&self, filter: RouteFilter) -> Result<Vec<RouteStatus>, Ended> {
+        self.ask(|reply| Command::Routes(filter, reply)).await
+    }
+
+    /// What this peer has been told; `None` when there is no such peer.
+    pub async fn advertised(&self, peer: PeerKey) -> Result<Option<Vec<RouteStatus>>, Ended> {
+        self.ask(|reply| Command::Advertised(peer, reply)).await
+    }
+
+    /// The link to this peer is gone: close its session at once rather than when the hold timer expires.
+    pub async fn unreachable(&self, peer: PeerKey) -> Result<(), Ended> {
+        self.ask(|reply| Command::Unreachable(peer, reply)).await
+    }
+
+    /// Ends the speaker. Returns when every connection has been flushed and closed, at most some seconds later.
+    pub async fn shutdown(&self, how: Shutdown) -> Result<(), Ended> {
+        self.ask(|reply| Command::Shutdown(how, reply)).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Ended> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| Ended)?;
+        answer.await.map_err(|_| Ended)
+    }
+}
+
+/// Starts a speaker in the current network namespace and tokio runtime.
+///
+/// Fails when a listening socket cannot be bound. Peers are set by [`Handle::set_peers`].
+pub fn spawn(_config: SpeakerConfig, _listen: Listen) -> io::Result<(Handle, FibStream)> {
+    let (commands, _inbox) = mpsc::channel(COMMAND_QUEUE);
+    let (_fib, events) = mpsc::channel(FIB_QUEUE);
+    Ok((Handle { commands }, FibStream { events }))
+}

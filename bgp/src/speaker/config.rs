@@ -1,0 +1,224 @@
+//! What a speaker and its peers are told: plain values, checked where configuration is parsed.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::types::{AfiSafi, Asn, PeerKind, RouterId};
+use crate::wire::{Community, LargeCommunity};
+
+/// The speaker's own identity. Fixed for its life: to change it, restart the speaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpeakerConfig {
+    pub asn: Asn,
+    pub router_id: RouterId,
+    /// Nexthops of one FIB entry, at least 1.
+    pub max_paths: usize,
+    /// How long peers keep our routes while we restart, seconds, 1-4095. `None`: no graceful restart at all, in
+    /// either role.
+    pub restart_time: Option<u16>,
+    /// Set when the FIB still holds what an earlier speaker of this node left there: families whose forwarding
+    /// state survived (the F bits). `None`: a cold start. RFC 4724 §4.1.
+    pub restarting: Option<Vec<AfiSafi>>,
+    /// How long convergence waits for peers that do not come up. At most [`Self::CONVERGENCE_CAP`] is sensible.
+    pub convergence_cap: Duration,
+    /// Of the jitter; any number that differs between nodes.
+    pub seed: u64,
+}
+
+impl SpeakerConfig {
+    /// The default of `convergence_cap`.
+    pub const CONVERGENCE_CAP: Duration = Duration::from_secs(10);
+
+    /// Eight paths, graceful restart of 120 s, cold start.
+    pub fn new(asn: Asn, router_id: RouterId, seed: u64) -> Self {
+        Self {
+            asn,
+            router_id,
+            max_paths: 8,
+            restart_time: Some(120),
+            restarting: None,
+            convergence_cap: Self::CONVERGENCE_CAP,
+            seed,
+        }
+    }
+}
+
+/// Tells peers apart: one session per remote address, and per interface where the address is link-local.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PeerKey {
+    pub address: IpAddr,
+    /// Interface index; `None` unless the address is link-local.
+    pub interface: Option<u32>,
+}
+
+impl fmt::Display for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.interface {
+            Some(index) => write!(f, "{}%{index}", self.address),
+            None => self.address.fmt(f),
+        }
+    }
+}
+
+/// One peer. A change of what the session was negotiated with resets the session (Cease/6); a change of `name`,
+/// `connect_retry`, `accept`, `accept_default_route` or `max_prefixes` does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerConfig {
+    /// For people: in logs and status.
+    pub name: String,
+    pub key: PeerKey,
+    pub asn: RemoteAsn,
+    /// Routes carried over the session; not empty.
+    pub families: Vec<AfiSafi>,
+    /// Wait for the peer to connect; never dial.
+    pub passive: bool,
+    /// Seconds; 0 (never expires) or at least 3.
+    pub hold_time: u16,
+    /// Between attempts to connect, before jitter and backoff.
+    pub connect_retry: Duration,
+    /// Exchange IPv4 routes with IPv6 nexthops where the peer can (RFC 8950).
+    pub extended_nexthop: bool,
+    /// Prefixes within which routes are accepted, each with everything inside it. Empty: none.
+    pub accept: Vec<IpNetwork>,
+    pub accept_default_route: bool,
+    /// Per family, counting what the peer sends before the import policy; Cease/1 beyond.
+    pub max_prefixes: u32,
+    /// Our nexthop in the family that the session does not run over; in the other it is the session's own local
+    /// address.
+    pub nexthop: LocalNexthop,
+    pub transport: Transport,
+}
+
+impl PeerConfig {
+    /// Both families, active, hold time 90 s, accepts nothing, 10000 prefixes, one hop.
+    pub fn new(name: impl Into<String>, address: IpAddr, asn: RemoteAsn) -> Self {
+        Self {
+            name: name.into(),
+            key: PeerKey { address, interface: None },
+            asn,
+            families: AfiSafi::ALL.to_vec(),
+            passive: false,
+            hold_time: 90,
+            connect_retry: Duration::from_secs(5),
+            extended_nexthop: true,
+            accept: Vec::new(),
+            accept_default_route: false,
+            max_prefixes: 10_000,
+            nexthop: LocalNexthop::default(),
+            transport: Transport::default(),
+        }
+    }
+}
+
+/// Which AS a peer must be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RemoteAsn {
+    Number(Asn),
+    /// The same as ours.
+    Internal,
+    /// Any other than ours.
+    External,
+}
+
+impl RemoteAsn {
+    pub fn kind(self, local: Asn) -> PeerKind {
+        match self {
+            Self::Internal => PeerKind::Internal,
+            Self::Number(asn) if asn == local => PeerKind::Internal,
+            Self::Number(_) | Self::External => PeerKind::External,
+        }
+    }
+
+    /// Whether `asn`, of an OPEN, is the peer that we mean.
+    pub fn admits(self, asn: Asn, local: Asn) -> bool {
+        match self {
+            Self::Number(expected) => asn == expected,
+            Self::Internal => asn == local,
+            Self::External => asn != local,
+        }
+    }
+}
+
+/// The node's own addresses, for nexthop self.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LocalNexthop {
+    pub v4: Option<std::net::Ipv4Addr>,
+    pub v6: Option<std::net::Ipv6Addr>,
+}
+
+/// How the connection is made; acted on by the shell alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transport {
+    /// The peer's TCP port.
+    pub port: u16,
+    /// Dial from here, and accept here alone. `None`: the kernel's choice.
+    pub local_address: Option<IpAddr>,
+    pub hops: Hops,
+    /// TCP MD5 (RFC 2385). Never written to a recording.
+    #[serde(skip)]
+    pub password: Option<Password>,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self { port: 179, local_address: None, hops: Hops::Default, password: None }
+    }
+}
+
+/// How far the peer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hops {
+    /// On the link (TTL 1) when external; anywhere when internal.
+    Default,
+    /// TTL of what we send.
+    Multihop(u8),
+    /// GTSM (RFC 5082): we send with TTL 255 and drop what travelled over more than so many hops, 1-254.
+    Security(u8),
+}
+
+/// A TCP MD5 key, 1-80 octets. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Box<[u8]>);
+
+impl Password {
+    /// What the kernel takes (`TCP_MD5SIG_MAXKEYLEN`).
+    pub const MAX_LEN: usize = 80;
+
+    /// `None` when empty or longer than [`Self::MAX_LEN`].
+    pub fn new(secret: impl AsRef<[u8]>) -> Option<Self> {
+        let secret = secret.as_ref();
+        (1..=Self::MAX_LEN).contains(&secret.len()).then(|| Self(secret.into()))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(***)")
+    }
+}
+
+/// What we announce: the node's own prefixes and what is attached to all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginConfig {
+    pub prefixes: Vec<IpNetwork>,
+    pub communities: Vec<Community>,
+    pub large_communities: Vec<LargeCommunity>,
+}
+
+/// How a speaker goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shutdown {
+    /// For good: Cease/2 to every peer, with a text for its operator (RFC 9003; cut at 255 octets).
+    Stop { text: String },
+    /// To be back within the restart time: connections close without a NOTIFICATION, so that peers with graceful
+    /// restart keep our routes (RFC 4724 §4).
+    Restart,
+}

@@ -1,0 +1,85 @@
+//! What a speaker shows of itself: values for people and metrics.
+
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::config::PeerKey;
+use crate::session::StateKind;
+use crate::types::{AfiSafi, Asn, Nexthop, PeerId, RouterId};
+use crate::wire::PathAttributes;
+
+/// One configured peer and its session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    pub id: PeerId,
+    pub name: String,
+    pub key: PeerKey,
+    pub port: u16,
+    /// The peer's AS: as configured, else from its OPEN.
+    pub asn: Option<Asn>,
+    pub local_asn: Asn,
+    /// Of the more advanced connection when there are two.
+    pub state: StateKind,
+    /// Time in this state.
+    pub state_age: Duration,
+    /// From the peer's OPEN, while there is a session.
+    pub router_id: Option<RouterId>,
+    /// Negotiated, seconds; 0 means never.
+    pub hold_time: Option<u16>,
+    pub families: Vec<FamilyStatus>,
+    /// Why the session went down last, in words.
+    pub last_error: Option<String>,
+    pub messages_in: u64,
+    pub messages_out: u64,
+    /// Times that the session reached Established.
+    pub established_count: u64,
+    /// Capabilities that both sides have, by name.
+    pub capabilities: Vec<String>,
+}
+
+/// One family of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FamilyStatus {
+    pub family: AfiSafi,
+    /// Routes of the peer that the import policy took.
+    pub accepted: u64,
+    /// Routes of the peer that the import policy refused.
+    pub rejected: u64,
+    pub advertised: u64,
+    /// The peer has sent its End-of-RIB.
+    pub end_of_rib: bool,
+    /// Kept over a restart of the peer and not confirmed since.
+    pub stale: u64,
+}
+
+/// A prefix and its paths, best first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    pub prefix: IpNetwork,
+    pub paths: Vec<PathStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// Name of the peer; `None`: our own.
+    pub from: Option<String>,
+    /// `None` for our own.
+    pub nexthop: Option<Nexthop>,
+    pub attributes: PathAttributes,
+    pub best: bool,
+    /// The best path and its multipath companions.
+    pub active: bool,
+    pub stale: bool,
+    /// The step of the decision that chose or lost it, in words.
+    pub reason: String,
+}
+
+/// Which routes to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RouteFilter {
+    All,
+    /// Exactly this prefix.
+    Prefix(IpNetwork),
+}
