@@ -1,0 +1,24 @@
+//! `weftctl ipam …`
+
+use anyhow::Result;
+use clap::Subcommand;
+use weft_api::control::Ipam;
+
+use super::{Outcome, print};
+use crate::{Output, client::Client, render};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pools with their use, and who holds which address.
+    Show,
+}
+
+pub(crate) async fn run(command: &Command, client: &Client, output: Output) -> Result<Outcome> {
+    match command {
+        Command::Show => {
+            let ipam: Ipam = client.get("/v1/ipam", &[]).await?;
+            print(output, &ipam, render::ipam)?;
+            Ok(Outcome::Yes)
+        }
+    }
+}

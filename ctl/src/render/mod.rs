@@ -1,0 +1,194 @@
+//! Answers as text for people. Pure: an answer in, lines out.
+
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+
+use weft_api::control::{Explanation, Ipam, Path, Peer, Policy, Route, Status};
+
+use table::table;
+
+pub(crate) fn status(status: &Status) -> String {
+    let ready = if status.ready {
+        "yes".to_owned()
+    } else {
+        format!("NO, waiting for {}", status.waiting_for.join(", "))
+    };
+    let routes: Vec<_> = status.routes.iter().map(|(family, count)| format!("{count} {family}")).collect();
+    let policy = &status.policy;
+    let rows = [
+        ("Node", status.node.clone()),
+        ("Ready", ready),
+        ("Version", format!("{}, up {}", status.version, span(status.uptime_seconds))),
+        ("Datastore", status.datastore.clone()),
+        ("BGP", format!("AS {}, router ID {}", or_dash(status.asn), or_dash(status.router_id.as_deref()))),
+        ("Peers", format!("{} of {} established", status.peers_established, status.peers_total)),
+        ("Pod CIDRs", joined(&status.pod_cidrs)),
+        ("Kernel routes", joined(&routes)),
+        ("Pods", status.pods.to_string()),
+        (
+            "Policy",
+            format!(
+                "{} policies as {} chains, {} sets with {} elements; revision {}",
+                policy.policies, policy.chains, policy.sets, policy.set_elements, policy.revision
+            ),
+        ),
+    ];
+    let mut text = String::new();
+    for (name, value) in rows {
+        let _ = writeln!(text, "{name:<15}{value}");
+    }
+    if !status.problems.is_empty() {
+        text.push_str("\nProblems\n");
+        for problem in &status.problems {
+            let _ = writeln!(text, "  {}: {}", problem.object, problem.reason);
+        }
+    }
+    text
+}
+
+pub(crate) fn peers(peers: &[Peer]) -> String {
+    let rows = peers.iter().map(|peer| {
+        let counts: Vec<_> = peer
+            .families
+            .iter()
+            .map(|family| {
+                format!("{} {}/{}/{}", family.family, family.accepted, family.rejected, family.advertised)
+            })
+            .collect();
+        vec![
+            peer.name.clone(),
+            peer.address.to_string(),
+            or_dash(peer.asn),
+            peer.state.clone(),
+            span(peer.state_seconds),
+            joined(&counts),
+            peer.last_error.clone().unwrap_or_default(),
+        ]
+    });
+    table(&["PEER", "ADDRESS", "AS", "STATE", "SINCE", "FAMILY ACCEPTED/REFUSED/SENT", "LAST ERROR"], rows)
+}
+
+/// A line per path, best first as the agent sends them: `*` the best, `=` its multipath companions.
+pub(crate) fn routes(routes: &[Route]) -> String {
+    let rows = routes.iter().flat_map(|route| {
+        route.paths.iter().enumerate().map(|(index, path)| {
+            let (prefix, fib) =
+                if index == 0 { (route.prefix.clone(), joined(&route.fib)) } else { Default::default() };
+            vec![
+                prefix,
+                mark(path),
+                path.from.clone(),
+                path.nexthop.clone(),
+                as_path(path),
+                path.reason.clone(),
+                fib,
+            ]
+        })
+    });
+    table(&["PREFIX", "", "FROM", "NEXTHOP", "AS PATH", "WHY", "KERNEL"], rows)
+}
+
+pub(crate) fn advertised(routes: &[Route]) -> String {
+    let rows = routes.iter().flat_map(|route| {
+        route.paths.iter().map(|path| {
+            vec![
+                route.prefix.clone(),
+                path.nexthop.clone(),
+                as_path(path),
+                joined(&path.communities),
+                path.from.clone(),
+            ]
+        })
+    });
+    table(&["PREFIX", "NEXTHOP", "AS PATH", "COMMUNITIES", "LEARNED FROM"], rows)
+}
+
+pub(crate) fn ipam(ipam: &Ipam) -> String {
+    let pools = ipam.pools.iter().map(|pool| {
+        vec![
+            pool.cidr.clone(),
+            pool.size.to_string(),
+            pool.used.to_string(),
+            pool.free.to_string(),
+            pool.cooling.to_string(),
+            pool.reserved.to_string(),
+        ]
+    });
+    let allocations = ipam.allocations.iter().flat_map(|allocation| {
+        allocation.addresses.iter().map(|address| {
+            let pod = if allocation.pod.is_empty() { "-" } else { &allocation.pod };
+            vec![
+                address.to_string(),
+                pod.to_owned(),
+                allocation.ifname.clone(),
+                allocation.link.clone(),
+                allocation.container_id.chars().take(13).collect(),
+            ]
+        })
+    });
+    format!(
+        "{}\n{}",
+        table(&["POOL", "SIZE", "USED", "FREE", "COOLING", "RESERVED"], pools),
+        table(&["ADDRESS", "POD", "IFNAME", "LINK", "CONTAINER"], allocations)
+    )
+}
+
+pub(crate) fn policies(policies: &[Policy]) -> String {
+    let rows = policies.iter().map(|policy| {
+        vec![
+            policy.namespace.clone(),
+            policy.name.clone(),
+            policy.directions.join(","),
+            policy.pods.to_string(),
+            joined(&policy.local_pods),
+        ]
+    });
+    table(&["NAMESPACE", "NAME", "ISOLATES", "PODS", "PODS HERE"], rows)
+}
+
+pub(crate) fn explanation(explanation: &Explanation) -> String {
+    let port = explanation.port.map(|port| format!(" port {port}")).unwrap_or_default();
+    let verdict = if explanation.allowed { "ALLOWED" } else { "DENIED" };
+    let mut text =
+        format!("{verdict}: {} -> {}, {}{port}\n", explanation.from, explanation.to, explanation.protocol);
+    for step in &explanation.steps {
+        let verdict = if step.allowed { "allowed" } else { "denied" };
+        let place = if step.enforced_here { "" } else { " (enforced on another node)" };
+        let _ = writeln!(text, "  {:<8} {verdict}: {}{place}", step.direction, step.reason);
+    }
+    text
+}
+
+fn mark(path: &Path) -> String {
+    let mark = match (path.best, path.active) {
+        (true, _) => "*",
+        (false, true) => "=",
+        (false, false) => "",
+    };
+    if path.stale { format!("{mark}s") } else { mark.to_owned() }
+}
+
+fn as_path(path: &Path) -> String {
+    if path.as_path.is_empty() { "local".to_owned() } else { path.as_path.clone() }
+}
+
+fn joined(items: &[String]) -> String {
+    if items.is_empty() { "-".to_owned() } else { items.join(", ") }
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// `59s`, `1m05s`, `2h03m`, `4d07h`
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}

@@ -1,0 +1,206 @@
+use std::collections::BTreeMap;
+
+use weft_api::control::{
+    Allocation, ExplainStep, FamilyCounts, Path, Peer, Policy, PolicyStatus, Pool, Problem, Route, Status,
+};
+
+use super::*;
+
+fn path(from: &str, nexthop: &str, best: bool, active: bool, reason: &str) -> Path {
+    Path {
+        from: from.into(),
+        nexthop: nexthop.into(),
+        as_path: if from == "local" { String::new() } else { "65001 64512".into() },
+        origin: "igp".into(),
+        local_pref: None,
+        med: None,
+        communities: vec!["65001:7".into()],
+        best,
+        active,
+        stale: false,
+        reason: reason.into(),
+    }
+}
+
+fn ecmp_route() -> Route {
+    Route {
+        prefix: "10.244.2.0/24".into(),
+        paths: vec![
+            path("tor-a", "10.1.0.1", true, true, "best"),
+            path("tor-b", "10.1.0.2", false, true, "multipath: equal to the best"),
+        ],
+        fib: vec!["10.1.0.1 dev eth0".into(), "10.1.0.2 dev eth1".into()],
+    }
+}
+
+#[test]
+fn status_names_what_it_waits_for_and_every_problem() {
+    let status = Status {
+        node: "node1".into(),
+        version: "0.1.0".into(),
+        ready: false,
+        waiting_for: vec!["policy".into()],
+        uptime_seconds: 65,
+        datastore: "dir:/etc/weft".into(),
+        asn: Some(64512),
+        router_id: Some("10.1.0.11".into()),
+        pod_cidrs: vec!["10.244.1.0/24".into(), "fd00:1::/64".into()],
+        peers_established: 1,
+        peers_total: 2,
+        routes: BTreeMap::from([("ipv4".into(), 3), ("ipv6".into(), 2)]),
+        pods: 4,
+        policy: PolicyStatus { revision: 9, policies: 2, chains: 11, sets: 5, set_elements: 17 },
+        problems: vec![Problem { object: "bad.yaml".into(), reason: "line 3: unknown field `asns`".into() }],
+    };
+    insta::assert_snapshot!(super::status(&status), @r"
+    Node           node1
+    Ready          NO, waiting for policy
+    Version        0.1.0, up 1m05s
+    Datastore      dir:/etc/weft
+    BGP            AS 64512, router ID 10.1.0.11
+    Peers          1 of 2 established
+    Pod CIDRs      10.244.1.0/24, fd00:1::/64
+    Kernel routes  3 ipv4, 2 ipv6
+    Pods           4
+    Policy         2 policies as 11 chains, 5 sets with 17 elements; revision 9
+
+    Problems
+      bad.yaml: line 3: unknown field `asns`
+    ");
+}
+
+#[test]
+fn peers_show_state_counts_and_the_last_error() {
+    let peer = Peer {
+        name: "tor-a".into(),
+        address: "10.1.0.1".parse().unwrap(),
+        port: 179,
+        asn: Some(65001),
+        local_asn: 64512,
+        state: "Established".into(),
+        state_seconds: 7_500,
+        router_id: None,
+        hold_time: Some(9),
+        families: vec![FamilyCounts {
+            family: "ipv4-unicast".into(),
+            accepted: 3,
+            rejected: 1,
+            advertised: 2,
+            end_of_rib: true,
+            stale: 0,
+        }],
+        last_error: Some("hold timer expired (4/0)".into()),
+        messages_in: 1,
+        messages_out: 2,
+        established_count: 2,
+        capabilities: vec![],
+    };
+    insta::assert_snapshot!(peers(&[peer]), @r"
+    PEER   ADDRESS   AS     STATE        SINCE  FAMILY ACCEPTED/REFUSED/SENT  LAST ERROR
+    tor-a  10.1.0.1  65001  Established  2h05m  ipv4-unicast 3/1/2            hold timer expired (4/0)
+    ");
+}
+
+#[test]
+fn routes_show_every_path_with_its_reason_and_the_kernel_once() {
+    insta::assert_snapshot!(routes(&[ecmp_route()]), @r"
+    PREFIX            FROM   NEXTHOP   AS PATH      WHY                           KERNEL
+    10.244.2.0/24  *  tor-a  10.1.0.1  65001 64512  best                          10.1.0.1 dev eth0, 10.1.0.2 dev eth1
+                   =  tor-b  10.1.0.2  65001 64512  multipath: equal to the best
+    ");
+}
+
+#[test]
+fn advertised_shows_what_the_peer_sees() {
+    let own = Route {
+        prefix: "10.244.1.0/24".into(),
+        paths: vec![path("local", "10.1.0.11", true, true, "")],
+        fib: vec![],
+    };
+    insta::assert_snapshot!(advertised(&[own]), @r"
+    PREFIX         NEXTHOP    AS PATH  COMMUNITIES  LEARNED FROM
+    10.244.1.0/24  10.1.0.11  local    65001:7      local
+    ");
+}
+
+#[test]
+fn ipam_shows_pools_and_holders() {
+    let ipam = Ipam {
+        pools: vec![Pool {
+            cidr: "10.244.1.0/24".into(),
+            size: 254,
+            used: 1,
+            free: 250,
+            cooling: 2,
+            reserved: 1,
+        }],
+        allocations: vec![Allocation {
+            pod: "demo/web".into(),
+            container_id: "0123456789abcdef".into(),
+            ifname: "eth0".into(),
+            link: "weft0123456789a".into(),
+            addresses: vec!["10.244.1.2".parse().unwrap(), "fd00:1::2".parse().unwrap()],
+        }],
+    };
+    insta::assert_snapshot!(super::ipam(&ipam), @r"
+    POOL           SIZE  USED  FREE  COOLING  RESERVED
+    10.244.1.0/24  254   1     250   2        1
+
+    ADDRESS     POD       IFNAME  LINK             CONTAINER
+    10.244.1.2  demo/web  eth0    weft0123456789a  0123456789abc
+    fd00:1::2   demo/web  eth0    weft0123456789a  0123456789abc
+    ");
+}
+
+#[test]
+fn policies_and_explanations_name_the_rules() {
+    let policy = Policy {
+        namespace: "demo".into(),
+        name: "deny-all".into(),
+        directions: vec!["Ingress".into(), "Egress".into()],
+        local_pods: vec!["demo/web".into()],
+        pods: 3,
+    };
+    insta::assert_snapshot!(policies(&[policy]), @r"
+    NAMESPACE  NAME      ISOLATES        PODS  PODS HERE
+    demo       deny-all  Ingress,Egress  3     demo/web
+    ");
+    let explanation = Explanation {
+        from: "demo/client".into(),
+        to: "demo/web".into(),
+        protocol: "tcp".into(),
+        port: Some(80),
+        allowed: false,
+        steps: vec![
+            ExplainStep {
+                direction: "egress".into(),
+                allowed: true,
+                reason: "not isolated".into(),
+                policies: vec![],
+                enforced_here: true,
+            },
+            ExplainStep {
+                direction: "ingress".into(),
+                allowed: false,
+                reason: "isolated by demo/deny-all; no rule matches".into(),
+                policies: vec!["demo/deny-all".into()],
+                enforced_here: false,
+            },
+        ],
+    };
+    insta::assert_snapshot!(super::explanation(&explanation), @r"
+    DENIED: demo/client -> demo/web, tcp port 80
+      egress   allowed: not isolated
+      ingress  denied: isolated by demo/deny-all; no rule matches (enforced on another node)
+    ");
+}
+
+#[test]
+fn an_empty_answer_is_a_header() {
+    assert_eq!(peers(&[]).lines().count(), 1);
+}
+
+#[test]
+fn spans_have_two_units_at_the_most() {
+    assert_eq!([0, 59, 65, 7_380, 371_000].map(span), ["0s", "59s", "1m05s", "2h03m", "4d07h"]);
+}
