@@ -1,1 +1,3 @@
 //! The node agent: watches, plans, reconciles, serves.
+
+pub mod cni;
