@@ -1,0 +1,59 @@
+# The one entry for people and for CI. `make` lists the targets.
+
+CARGO ?= cargo
+PROFILE ?= release
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+MUSL := $(shell uname -m)-unknown-linux-musl
+BIN := $(TARGET_DIR)/bin/$(PROFILE)
+# Cargo calls the output folder of profile `dev` `debug`.
+OUT := $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup bin ## three nodes, two racks, two real routers: the whole story, with proof; leaves the lab up
+	$(BIN)/weft-e2e demo
+
+.PHONY: demo-down
+demo-down: ## remove everything that the demo left
+	@if [ -x $(BIN)/weft-e2e ]; then $(BIN)/weft-e2e lab down --name demo; else echo "no demo was built here"; fi
+
+.PHONY: test
+test: setup ## every check and every test, as CI runs it
+	$(MAKE) lint unit
+	$(MAKE) scenarios PROFILE=dev
+
+.PHONY: lint
+lint: ## formatting, clippy, and that the pure crates are pure
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	scripts/check-pure
+
+.PHONY: unit
+unit: ## tests of the crates: units, properties, simulation, the kernel in namespaces, other people's routers
+	$(CARGO) test --workspace --exclude weft-e2e --locked
+	$(CARGO) test -p weft-bgp --no-default-features --locked --lib
+	$(CARGO) test -p weft-e2e --locked --lib --bins
+
+.PHONY: scenarios
+scenarios: bin ## stories on the lab: real routers, real kernel, traffic as the proof
+	WEFT_BIN_DIR=$(abspath $(BIN)) $(CARGO) test -p weft-e2e --locked --test scenarios -- --test-threads=2
+
+.PHONY: bench
+bench: setup bin ## beside BIRD 2 and the reference CNI plugins, both sides in one run
+	$(BIN)/weft-e2e bench bgp
+	$(BIN)/weft-e2e bench cni
+
+.PHONY: bin
+bin: ## build the programs into one folder
+	$(CARGO) build --locked --profile $(PROFILE) -p weft-agent -p weftctl -p weft-e2e
+	$(CARGO) build --locked --release --target $(MUSL) -p weft-cni
+	@mkdir -p $(BIN)
+	@for b in weft-agent weftctl weft-e2e; do ln -f $(TARGET_DIR)/$(OUT)/$$b $(BIN)/$$b; done
+	@ln -f $(TARGET_DIR)/$(MUSL)/release/weft-cni $(BIN)/weft-cni
+
+.PHONY: setup
+setup: ## install what is missing: packages and the static target
+	scripts/setup $(MUSL)
