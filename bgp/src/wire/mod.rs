@@ -75,6 +75,17 @@ pub struct DecodeContext {
     pub extended_nexthop: bool,
 }
 
+/// What both sides' OPENs make of the messages that we send.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EncodeContext {
+    /// AS numbers in AS_PATH and AGGREGATOR have four octets.
+    pub four_octet_asn: bool,
+    /// Of a whole message, header included.
+    pub max_message_len: usize,
+    /// IPv4 prefixes may have an IPv6 nexthop.
+    pub extended_nexthop: bool,
+}
+
 /// One UPDATE after the walk and the judgement of RFC 7606: what remains to be done.
 ///
 /// `reach` holds only what may be installed: when an error called for treat-as-withdraw, its prefixes are in `unreach`.
