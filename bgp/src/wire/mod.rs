@@ -1,12 +1,28 @@
 //! Bytes to messages and back (RFC 4271 §4). Knows nothing of sessions or routes.
 //!
 //! In: one whole message, framed by [`frame`]. Out: a [`Message`], or the NOTIFICATION that its error calls for.
+//! Nothing a peer sends makes this module panic, index or truncate: lengths are checked where a slice is cut.
 
-use bytes::Bytes;
-use ipnetwork::{Ipv4Network, Ipv6Network};
+mod as_path;
+mod attributes;
+mod encode;
+mod frame;
+mod notification;
+mod open;
+mod update;
+
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::types::{AfiSafi, Asn, Nexthop, PeerKind, RouterId};
+pub use as_path::{AsPath, AsSegment, SegmentKind, Segments};
+pub use attributes::{Aggregator, Community, LargeCommunity, Origin, PathAttributes, UnknownAttribute};
+pub use encode::{EncodeContext, Prefix, encode_end_of_rib, encode_reach, encode_unreach};
+pub use frame::{Frame, Framer, MessageKind};
+pub use notification::{CeaseReason, Notification, UnexpectedIn};
+pub use open::{Capabilities, GracefulRestart, Open};
+pub use update::{AttributeError, DecodeContext, ErrorAction, Fault, Nlri, Reach, Update};
+
+use crate::types::AfiSafi;
 
 /// Length of marker, length and type (RFC 4271 §4.1).
 pub const HEADER_LEN: usize = 19;
@@ -24,186 +40,58 @@ pub enum Message {
     RouteRefreshIgnored,
 }
 
-/// RFC 4271 §4.2. `asn` is the real one: from capability 65 where present (RFC 6793 §4.1).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Open {
-    pub asn: Asn,
-    /// Seconds; 0 (never expires) or at least 3.
-    pub hold_time: u16,
-    pub router_id: RouterId,
-    pub capabilities: Capabilities,
+impl Message {
+    /// `context` matters to an UPDATE alone; before both OPENs are known, its default will do.
+    pub fn decode(frame: &Frame, context: &DecodeContext) -> Result<Self, Notification> {
+        Ok(match frame.kind {
+            MessageKind::Open => Self::Open(Open::decode(&frame.body)?),
+            MessageKind::Update => Self::Update(Box::new(Update::decode(&frame.body, context)?)),
+            MessageKind::Notification => Self::Notification(Notification::decode(&frame.body)),
+            MessageKind::Keepalive => Self::Keepalive,
+            MessageKind::RouteRefresh => decode_route_refresh(&frame.body)?,
+        })
+    }
 }
 
-/// What an OPEN announces (RFC 5492). Unknown codes are kept for display, never answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Capabilities {
-    /// Code 1. Empty: the peer sent none, which means IPv4 unicast alone.
-    pub families: Vec<AfiSafi>,
-    /// Code 2.
-    pub route_refresh: bool,
-    /// Code 5 (RFC 8950): families whose prefixes may come with an IPv6 nexthop. Only IPv4 unicast matters to us.
-    pub extended_nexthop: Vec<AfiSafi>,
-    /// Code 64 (RFC 4724).
-    pub graceful_restart: Option<GracefulRestart>,
-    /// Code 65.
-    pub four_octet_asn: bool,
-    /// Codes that we do not speak, in order of arrival.
-    pub unknown: Vec<u8>,
+/// RFC 2918 §3; the octet between the codes is a subtype since RFC 7313 §4, of which we speak only the plain request.
+fn decode_route_refresh(body: &[u8]) -> Result<Message, Notification> {
+    match *body {
+        [high, low, 0, safi] => Ok(AfiSafi::from_codes(u16::from_be_bytes([high, low]), safi)
+            .map_or(Message::RouteRefreshIgnored, Message::RouteRefresh)),
+        // The marks of a refresh that we never negotiate. RFC 7313 §5 has only their length checked.
+        [_, _, 1 | 2, _] => Ok(Message::RouteRefreshIgnored),
+        [_, _, 1 | 2, ..] => Err(Notification::invalid_route_refresh(body)),
+        // Outbound route filters (RFC 5291), which we never offered, or a subtype yet to come.
+        [_, _, _, _, ..] => Ok(Message::RouteRefreshIgnored),
+        _ => Err(Notification::invalid_route_refresh(body)),
+    }
 }
 
-/// RFC 4724 §3 and, for the N bit, RFC 8538 §2.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GracefulRestart {
-    /// R: the sender has just restarted.
-    pub restarting: bool,
-    /// N: a NOTIFICATION does not end graceful restart.
-    pub notification: bool,
-    /// Seconds, 12 bits.
-    pub restart_time: u16,
-    /// Family and its F bit: forwarding state was kept.
-    pub families: Vec<(AfiSafi, bool)>,
+/// The whole message, header included.
+pub fn encode_keepalive() -> Bytes {
+    let mut out = BytesMut::new();
+    put_message(&mut out, MessageKind::Keepalive, &[]);
+    out.freeze()
 }
 
-/// What both sides' OPENs make of the messages that follow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DecodeContext {
-    pub peer_kind: PeerKind,
-    /// AS numbers in AS_PATH and AGGREGATOR have four octets.
-    pub four_octet_asn: bool,
-    pub families: Vec<AfiSafi>,
-    /// IPv4 prefixes may have an IPv6 nexthop.
-    pub extended_nexthop: bool,
+/// The whole message, header included.
+pub fn encode_route_refresh(family: AfiSafi) -> Bytes {
+    let (afi, safi) = family.codes();
+    let [high, low] = afi.to_be_bytes();
+    let mut out = BytesMut::new();
+    put_message(&mut out, MessageKind::RouteRefresh, &[high, low, 0, safi]);
+    out.freeze()
 }
 
-/// What both sides' OPENs make of the messages that we send.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct EncodeContext {
-    /// AS numbers in AS_PATH and AGGREGATOR have four octets.
-    pub four_octet_asn: bool,
-    /// Of a whole message, header included.
-    pub max_message_len: usize,
-    /// IPv4 prefixes may have an IPv6 nexthop.
-    pub extended_nexthop: bool,
+/// Header and body. Only for bodies that their encoder keeps below [`MAX_MESSAGE_LEN`].
+fn put_message(out: &mut BytesMut, kind: MessageKind, body: &[u8]) {
+    let len = u16::try_from(HEADER_LEN + body.len()).expect("bodies are kept below 4096 octets");
+    out.reserve(usize::from(len));
+    out.put_bytes(0xff, 16);
+    out.put_u16(len);
+    out.put_u8(kind.code());
+    out.put_slice(body);
 }
 
-/// One UPDATE after the walk and the judgement of RFC 7606: what remains to be done.
-///
-/// `reach` holds only what may be installed: when an error called for treat-as-withdraw, its prefixes are in `unreach`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Update {
-    pub reach: Vec<Reach>,
-    pub unreach: Vec<Nlri>,
-    /// Common to all of `reach`.
-    pub attributes: PathAttributes,
-    /// RFC 4724 §2: set only when the message has exactly the shape of the marker.
-    pub end_of_rib: Option<AfiSafi>,
-    /// What was wrong and what was done about it, in wire order.
-    pub errors: Vec<AttributeError>,
-}
-
-/// Prefixes of one family that share a nexthop.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reach {
-    pub nexthop: Nexthop,
-    pub nlri: Nlri,
-}
-
-/// Prefixes of one family, host bits zero, in wire order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Nlri {
-    V4(Vec<Ipv4Network>),
-    V6(Vec<Ipv6Network>),
-}
-
-/// RFC 4271 §4.3. Absent optional attributes are `None` or empty. The nexthop travels with its NLRI in [`Reach`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PathAttributes {
-    pub origin: Origin,
-    pub as_path: AsPath,
-    pub med: Option<u32>,
-    pub local_pref: Option<u32>,
-    pub atomic_aggregate: bool,
-    pub aggregator: Option<Aggregator>,
-    pub communities: Vec<Community>,
-    pub large_communities: Vec<LargeCommunity>,
-    /// RFC 4360, eight octets each, uninterpreted.
-    pub extended_communities: Vec<[u8; 8]>,
-    pub originator_id: Option<RouterId>,
-    pub cluster_list: Vec<RouterId>,
-    /// Unknown optional transitive attributes, Partial set, in wire order.
-    pub unknown: Vec<UnknownAttribute>,
-}
-
-/// Lower is preferred (RFC 4271 §9.1.2.2 b).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    #[default]
-    Igp,
-    Egp,
-    Incomplete,
-}
-
-/// RFC 4271 §4.3 b.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct AsPath(pub Vec<AsSegment>);
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum AsSegment {
-    Sequence(Vec<Asn>),
-    Set(Vec<Asn>),
-    ConfedSequence(Vec<Asn>),
-    ConfedSet(Vec<Asn>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Aggregator {
-    pub asn: Asn,
-    pub router_id: RouterId,
-}
-
-/// RFC 1997: `asn:value` in 32 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Community(pub u32);
-
-/// RFC 8092.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct LargeCommunity {
-    pub global: u32,
-    pub local1: u32,
-    pub local2: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct UnknownAttribute {
-    pub flags: u8,
-    pub code: u8,
-    pub value: Bytes,
-}
-
-/// RFC 7606 §2, mild to severe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorAction {
-    Discard,
-    TreatAsWithdraw,
-    Reset,
-}
-
-/// One malformed attribute of an UPDATE that the session survived.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttributeError {
-    /// Attribute type code; 0 when the error is the attribute list itself.
-    pub code: u8,
-    pub action: ErrorAction,
-    pub reason: String,
-}
-
-/// RFC 4271 §4.5. Also the error of every decoder: what to send before closing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notification {
-    pub code: u8,
-    pub subcode: u8,
-    pub data: Bytes,
-}
+#[cfg(test)]
+mod tests;
