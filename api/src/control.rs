@@ -41,6 +41,7 @@ pub struct PolicyStatus {
 }
 
 /// An object that does not act as written.
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {
     /// `Kind namespace/name`, `file.yaml`, `route 10.0.0.0/8`: what the user would look for.

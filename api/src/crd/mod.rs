@@ -1,0 +1,56 @@
+//! The custom resources of group `weft.dev/v1alpha1`, all cluster-scoped. A field exists when something acts on it.
+//!
+//! The schema that an API server enforces is generated from these types (`make crds`). What a schema cannot say is
+//! checked by the agent, which answers with a condition.
+
+#[expect(unreachable_pub, reason = "KubeSchema derives a twin of each struct inside a function")]
+mod bgp_configuration;
+#[expect(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "KubeSchema derives a twin of each struct; columns repeat keys"
+)]
+mod bgp_peer;
+#[expect(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "KubeSchema derives a twin of each struct; columns repeat keys"
+)]
+mod node_status;
+#[cfg(test)]
+mod tests;
+
+pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, NodeMesh};
+pub use bgp_peer::{AsnRule, BGPPeer, BGPPeerSpec, Family, PeerAsn, SecretKeyRef};
+pub use node_status::{
+    NodeStatus, NodeStatusSpec, NodeStatusStatus, PeerSummary, PolicySummary, PoolSummary,
+};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResourceExt as _;
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+
+/// Every definition, in the order in which the chart installs them.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![BGPConfiguration::crd(), BGPPeer::crd(), NodeStatus::crd()]
+}
+
+/// What the agents made of an object that users write.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectStatus {
+    /// `Accepted`: whether the object is in force as written; the reason why not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// A directory refuses unknown fields; an API server prunes them, and its schema has no word for refusal.
+fn without_additional_properties(schema: &mut Schema) {
+    schema.remove("additionalProperties");
+}
+
+fn default_port() -> u16 {
+    179
+}

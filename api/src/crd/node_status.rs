@@ -1,0 +1,85 @@
+//! `NodeStatus`: one per node, named after it, written by its agent. Users read it and never write it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::control::Problem;
+
+/// What the agent of a node reports. Everything is in `status`.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "weft.dev",
+    version = "v1alpha1",
+    kind = "NodeStatus",
+    plural = "nodestatuses",
+    category = "weft",
+    doc = "What the agent of a node reports. Written by the agent; everything is in `status`.",
+    derive = "PartialEq",
+    derive = "Default",
+    status = "NodeStatusStatus",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(name = "Peers", type_ = "string", json_path = ".status.peersEstablished"),
+    printcolumn(name = "Routes", type_ = "integer", json_path = ".status.routes"),
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".status.pods"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+pub struct NodeStatusSpec {}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeStatusStatus {
+    /// The agent's version.
+    pub version: String,
+    /// `Ready`: routes and policy are in the kernel.
+    pub conditions: Vec<Condition>,
+    /// Established of all, like `2/3`.
+    pub peers_established: String,
+    pub peers: Vec<PeerSummary>,
+    /// Kernel routes of ours, both families.
+    pub routes: u32,
+    /// Pods with an address of ours.
+    pub pods: u32,
+    pub pools: Vec<PoolSummary>,
+    pub policy: PolicySummary,
+    /// Objects that do not act as written on this node, each with its reason; the first 32.
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PeerSummary {
+    /// The BGPPeer's name, or `mesh/NODE`.
+    pub name: String,
+    pub address: String,
+    pub asn: Option<u32>,
+    /// `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm`, `Established`.
+    pub state: String,
+    /// Routes that import policy accepted, all families.
+    pub accepted: u64,
+    pub advertised: u64,
+    /// Why it last went down.
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PoolSummary {
+    pub cidr: String,
+    pub size: u64,
+    pub used: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PolicySummary {
+    /// Commits to the kernel since the agent started.
+    pub revision: u64,
+    pub policies: u32,
+}
