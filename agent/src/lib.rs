@@ -1,3 +1,3 @@
-//! The node agent: watches, plans, reconciles, serves.
+//! The node agent. Wiring: [`watch`] gives snapshots, plans turn them into what we want, reconcilers make it so.
 
-pub mod cni;
+pub mod watch;

@@ -1,0 +1,169 @@
+//! One file's text to its objects.
+//!
+//! In: YAML with any number of documents, or JSON, which is YAML. Out: for each object, in order, the object or the
+//! reason for refusing it. A document that is no YAML spoils only itself: `---` at the start of a line ends a document
+//! whatever came before (YAML 1.2 §9.1.2), so the split needs no parser.
+
+use serde_json::Value;
+
+use crate::watch::object::{self, Object, ObjectKey, Refusal};
+
+/// One object of a file, and where it stands.
+#[derive(Debug, PartialEq)]
+pub(super) struct Entry {
+    /// From 1.
+    pub(super) document: usize,
+    /// The line on which the document begins, from 1.
+    pub(super) line: usize,
+    pub(super) result: Result<(ObjectKey, Object), Fault>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Fault {
+    /// Of a kind that nothing here reads; harmless.
+    UnknownKind(String),
+    Refused(Refusal),
+}
+
+/// Empty documents are skipped but counted.
+pub(super) fn parse(text: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (index, (line, text)) in split(text).into_iter().enumerate() {
+        let results = match serde_saphyr::from_str::<Value>(text) {
+            Ok(Value::Null) => Vec::new(),
+            Ok(value) => parse_objects(without_nulls(value)),
+            Err(error) => vec![Err(Fault::Refused(Refusal { key: None, reason: yaml_reason(&error, line) }))],
+        };
+        entries.extend(results.into_iter().map(|result| Entry { document: index + 1, line, result }));
+    }
+    entries
+}
+
+/// Each document with the number of its first line.
+fn split(text: &str) -> Vec<(usize, &str)> {
+    let mut documents = Vec::new();
+    let (mut start, mut start_line, mut offset) = (0, 1, 0);
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let is_marker = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        if is_marker {
+            documents.push((start_line, &text[start..offset]));
+            // Content may follow on the marker's line.
+            (start, start_line) = (offset + 3, index + 1);
+        }
+        offset += line.len();
+    }
+    documents.push((start_line, &text[start..]));
+    // A file usually begins with a marker; what stands before it is then no document.
+    if documents.len() > 1
+        && documents[0].1.lines().all(|line| line.trim().is_empty() || line.starts_with('#'))
+    {
+        documents.remove(0);
+    }
+    documents
+}
+
+fn parse_objects(value: Value) -> Vec<Result<(ObjectKey, Object), Fault>> {
+    let is_list = value.get("apiVersion") == Some(&Value::from("v1"))
+        && value.get("kind") == Some(&Value::from("List"));
+    match value {
+        Value::Object(mut list) if is_list => match list.remove("items") {
+            Some(Value::Array(items)) => items.iter().map(parse_object).collect(),
+            _ => Vec::new(),
+        },
+        value => vec![parse_object(&value)],
+    }
+}
+
+fn parse_object(value: &Value) -> Result<(ObjectKey, Object), Fault> {
+    match object::unknown_kind(value) {
+        Some(kind) => Err(Fault::UnknownKind(kind)),
+        None => object::parse(value).map_err(Fault::Refused),
+    }
+}
+
+/// A null is an absent field, as in the API server.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(
+            fields.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        value => value,
+    }
+}
+
+/// The first line of the parser's message, with the line number within the file.
+fn yaml_reason(error: &serde_saphyr::Error, first_line: usize) -> String {
+    let text = error.without_snippet().to_string();
+    let reason = text.lines().next().unwrap_or("no YAML").to_owned();
+    match error.location() {
+        Some(place) => {
+            let line = usize::try_from(place.line()).unwrap_or(1);
+            format!("line {}: {reason}", first_line + line.saturating_sub(1))
+        }
+        None => reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<Result<String, Option<String>>> {
+        let name = |entry: Entry| match entry.result {
+            Ok((key, _)) => Ok(key.to_string()),
+            Err(Fault::UnknownKind(kind)) => Err(Some(kind)),
+            Err(Fault::Refused(refusal)) => Err(refusal.key.map(|key| key.to_string())),
+        };
+        parse(text).into_iter().map(name).collect()
+    }
+
+    const ONE: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: one\n";
+
+    #[test]
+    fn documents_end_at_a_marker_and_are_numbered_from_one() {
+        let text = format!("# comment\n---\n{ONE}---\n\n--- # again\n{}", ONE.replace("one", "two"));
+        let places: Vec<_> = parse(&text).iter().map(|entry| (entry.document, entry.line)).collect();
+        assert_eq!(places, [(1, 2), (3, 9)]);
+    }
+
+    #[test]
+    fn a_document_that_is_no_yaml_spoils_only_itself() {
+        let text = format!("{ONE}---\nkind: [unclosed\n---\n{}", ONE.replace("one", "two"));
+        assert_eq!(names(&text), [Ok("Namespace one".to_owned()), Err(None), Ok("Namespace two".to_owned())]);
+    }
+
+    #[test]
+    fn the_reason_for_bad_yaml_names_the_line_of_the_file() {
+        let text = format!("{ONE}---\nkind: Pod\n  bad: indent\n");
+        let entries = parse(&text);
+        let Err(Fault::Refused(refusal)) = &entries[1].result else { panic!("accepted: {entries:?}") };
+        assert!(
+            refusal.reason.starts_with("line 7") || refusal.reason.starts_with("line 6"),
+            "{}",
+            refusal.reason
+        );
+    }
+
+    #[test]
+    fn a_list_gives_its_items_and_json_is_read() {
+        let text = r#"{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"one","labels":null}}]}"#;
+        assert_eq!(names(text), [Ok("Namespace one".to_owned())]);
+    }
+
+    #[test]
+    fn kinds_of_others_are_told_apart_from_broken_objects() {
+        let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n---\nkind: Pod\n";
+        assert_eq!(names(text), [Err(Some("apps/v1 Deployment".to_owned())), Err(None)]);
+    }
+
+    #[test]
+    fn a_marker_inside_a_line_is_no_marker() {
+        assert_eq!(
+            names(&format!("{ONE}  labels: {{a: \"---\", b: x---y}}\n")),
+            [Ok("Namespace one".to_owned())]
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! What each file holds, and what it last held that was good.
+//!
+//! In: the text of files. Out: one [`Snapshot`]. When a document is refused, the object that it would replace stays as
+//! it was; when not even its name can be read, every object stays that the rest of the file does not replace.
+//! Of an object that stands in two places, the first counts: by file name, then by place in the file.
+
+use std::collections::btree_map::Entry as MapEntry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use super::documents::{self, Entry, Fault};
+use crate::watch::{Object, ObjectKey, Problem, Snapshot};
+
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    by_name: BTreeMap<String, File>,
+}
+
+#[derive(Debug, Default)]
+struct File {
+    objects: BTreeMap<ObjectKey, Object>,
+    problems: Vec<Problem>,
+}
+
+impl Files {
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(super) fn update(&mut self, name: &str, text: &str) {
+        let file = self.by_name.entry(name.to_owned()).or_default();
+        let mut before = std::mem::take(file).objects;
+        let mut nameless = false;
+        for Entry { document, line, result } in documents::parse(text) {
+            let place = format!("{name} document {document} (line {line})");
+            match result {
+                Ok((key, object)) => match file.objects.entry(key) {
+                    MapEntry::Vacant(entry) => drop(entry.insert(object)),
+                    MapEntry::Occupied(entry) => {
+                        file.problems.push(problem(
+                            entry.key(),
+                            format!("{place}: ignored, stands twice in this file"),
+                        ));
+                    }
+                },
+                Err(Fault::UnknownKind(kind)) => {
+                    let reason =
+                        format!("document {document} (line {line}): {kind} is not read here, ignored");
+                    file.problems.push(problem(name, reason));
+                }
+                Err(Fault::Refused(refusal)) => match refusal.key {
+                    Some(key) => {
+                        file.problems.push(problem(&key, format!("{place}: {}", refusal.reason)));
+                        if let (Some(object), false) = (before.remove(&key), file.objects.contains_key(&key))
+                        {
+                            file.objects.insert(key, object);
+                        }
+                    }
+                    None => {
+                        nameless = true;
+                        let reason = format!("document {document} (line {line}): {}", refusal.reason);
+                        file.problems.push(problem(name, reason));
+                    }
+                },
+            }
+        }
+        if nameless {
+            for (key, object) in before {
+                file.objects.entry(key).or_insert(object);
+            }
+        }
+    }
+
+    /// Its objects stay.
+    pub(super) fn unreadable(&mut self, name: &str, error: &io::Error) {
+        let file = self.by_name.entry(name.to_owned()).or_default();
+        file.problems = vec![problem(name, format!("cannot be read: {error}"))];
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.by_name.remove(name);
+    }
+
+    pub(super) fn retain(&mut self, names: &BTreeSet<String>) {
+        self.by_name.retain(|name, _| names.contains(name));
+    }
+
+    pub(super) fn snapshot(&self, mut problems: BTreeSet<Problem>) -> Snapshot {
+        let mut objects: BTreeMap<&ObjectKey, (&str, &Object)> = BTreeMap::new();
+        for (name, file) in &self.by_name {
+            problems.extend(file.problems.iter().cloned());
+            for (key, object) in &file.objects {
+                match objects.entry(key) {
+                    MapEntry::Vacant(entry) => drop(entry.insert((name, object))),
+                    MapEntry::Occupied(entry) => {
+                        let first = entry.get().0;
+                        problems.insert(problem(key, format!("{name}: ignored, stands in {first} too")));
+                    }
+                }
+            }
+        }
+        Snapshot::new(objects.into_iter().map(|(key, (_, object))| (key, object)), problems)
+    }
+}
+
+fn problem(object: impl ToString, reason: String) -> Problem {
+    Problem { object: object.to_string(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(name: &str, label: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{v: '{label}'}}}}\n---\n"
+        )
+    }
+
+    fn labels(files: &Files) -> Vec<(String, String)> {
+        let snapshot = files.snapshot(BTreeSet::new());
+        snapshot.world.namespaces.iter().map(|(name, labels)| (name.clone(), labels["v"].clone())).collect()
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_last_good_version_of_a_refused_object_stays_in_force() {
+        let mut files = Files::default();
+        files.update("f.yaml", &(namespace("a", "1") + &namespace("b", "1")));
+        files.update("f.yaml", &(namespace("a", "1").replace("'1'", "[2]") + &namespace("c", "2")));
+
+        assert_eq!(
+            labels(&files),
+            pairs(&[("a", "1"), ("c", "2")]),
+            "b is gone because its document is gone"
+        );
+        let problems = files.snapshot(BTreeSet::new()).problems;
+        let problem = problems.first().expect("the refusal is reported");
+        assert_eq!(problem.object, "Namespace a");
+        assert!(
+            problem.reason.contains("f.yaml document 1 (line 1): metadata.labels.v: "),
+            "{}",
+            problem.reason
+        );
+    }
+
+    #[test]
+    fn a_document_without_a_readable_name_keeps_all_that_the_file_does_not_replace() {
+        let mut files = Files::default();
+        files.update("f.yaml", &(namespace("a", "1") + &namespace("b", "1")));
+        files.update("f.yaml", &(namespace("a", "2") + "kind: [Name"));
+
+        assert_eq!(labels(&files), pairs(&[("a", "2"), ("b", "1")]));
+        let problems = files.snapshot(BTreeSet::new()).problems;
+        assert_eq!(problems.first().map(|problem| problem.object.as_str()), Some("f.yaml"));
+    }
+
+    #[test]
+    fn the_refusal_disappears_with_the_next_good_version() {
+        let mut files = Files::default();
+        files.update("f.yaml", "kind: [Name");
+        files.update("f.yaml", &namespace("a", "3"));
+
+        assert_eq!(labels(&files), pairs(&[("a", "3")]));
+        assert!(files.snapshot(BTreeSet::new()).problems.is_empty());
+    }
+
+    #[test]
+    fn of_duplicates_the_first_file_counts_and_the_others_are_named() {
+        let mut files = Files::default();
+        files.update("b.yaml", &namespace("a", "b"));
+        files.update("a.yaml", &(namespace("a", "a") + &namespace("a", "again")));
+
+        assert_eq!(labels(&files), pairs(&[("a", "a")]));
+        let reasons: Vec<_> =
+            files.snapshot(BTreeSet::new()).problems.into_iter().map(|p| p.reason).collect();
+        let wanted = [
+            "a.yaml document 2 (line 4): ignored, stands twice in this file",
+            "b.yaml: ignored, stands in a.yaml too",
+        ];
+        assert_eq!(reasons, wanted);
+    }
+
+    #[test]
+    fn an_unreadable_file_keeps_its_objects() {
+        let mut files = Files::default();
+        files.update("f.yaml", &namespace("a", "1"));
+        files.unreadable("f.yaml", &io::Error::other("no"));
+        assert_eq!(labels(&files), pairs(&[("a", "1")]));
+        files.remove("f.yaml");
+        assert!(labels(&files).is_empty());
+    }
+}

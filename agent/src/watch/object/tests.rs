@@ -1,0 +1,102 @@
+use super::*;
+
+fn read(yaml: &str) -> Result<(ObjectKey, Object), Refusal> {
+    parse(&serde_saphyr::from_str(yaml).unwrap())
+}
+
+fn reason(yaml: &str) -> String {
+    read(yaml).expect_err("refused").reason
+}
+
+#[test]
+fn a_node_gives_addresses_pod_cidrs_and_its_own_asn() {
+    let (key, object) = read(
+        "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: a}, annotations: {weft.dev/asn: '65001'}},
+          spec: {podCIDR: 10.1.0.0/24, podCIDRs: [10.1.0.7/24, 'fd00:1::/64'], taints: []},
+          status: {addresses: [{type: Hostname, address: n1}, {type: InternalIP, address: 192.0.2.1}, {type: InternalIP, address: '2001:db8::1'}]}}",
+    )
+    .unwrap();
+    assert_eq!(key.to_string(), "Node n1");
+    let wanted = NodeInfo {
+        labels: [("rack".to_owned(), "a".to_owned())].into(),
+        asn: Some(65001),
+        internal_ips: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        pod_cidrs: vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
+    };
+    assert_eq!(object, Object::Node(wanted));
+}
+
+#[test]
+fn refusals_name_the_field() {
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1, annotations: {weft.dev/asn: '0'}}\n";
+    assert!(reason(node).starts_with("metadata.annotations[weft.dev/asn]: "));
+    let node = "{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDRs: [10.0.0.0/33]}}";
+    assert!(reason(node).starts_with("spec.podCIDRs[0]: "), "{}", reason(node));
+    let node = "{apiVersion: v1, kind: Node, metadata: {name: n1}, status: {addresses: [{type: InternalIP, address: x}]}}";
+    assert!(reason(node).starts_with("status.addresses[0].address: "));
+    let config = "{apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {maxPaths: 65}}";
+    assert_eq!(reason(config), "spec.maxPaths: 65 is not within 1-64");
+    let config = "{apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {holdTimeSeconds: 2}}";
+    assert!(reason(config).starts_with("spec.holdTimeSeconds: "));
+    let peer = "{apiVersion: weft.dev/v1alpha1, kind: BGPPeer, metadata: {name: p}, spec: {address: nowhere, asn: 1}}";
+    assert!(reason(peer).starts_with("spec.address: "), "{}", reason(peer));
+    let peer = "{apiVersion: weft.dev/v1alpha1, kind: BGPPeer, metadata: {name: p}, spec: {address: 192.0.2.1, asn: external, adress: x}}";
+    assert!(reason(peer).contains("adress"), "{}", reason(peer));
+}
+
+#[test]
+fn a_misspelt_policy_field_is_refused_and_never_widens_the_policy() {
+    let policy =
+        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: demo},
+        spec: {podSelector: {}, ingress: [{from: [{podSelector: {}, nameSpaceSelector: {}}]}]}}";
+    let refusal = read(policy).expect_err("refused");
+    assert_eq!(refusal.reason, "spec.ingress[0].from[0].nameSpaceSelector: unknown field");
+    assert_eq!(refusal.key.unwrap().to_string(), "NetworkPolicy demo/p");
+}
+
+#[test]
+fn a_policy_with_a_senseless_part_is_refused_as_a_whole() {
+    let policy = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p1},
+        spec: {podSelector: {}, ingress: [{from: [{podSelector: {}}, {ipBlock: {cidr: 10.0.0.0/40}}]}]}}";
+    let refusal = read(policy).expect_err("refused");
+    assert!(refusal.reason.starts_with("spec.ingress[0].from[1].ipBlock.cidr: "), "{}", refusal.reason);
+    assert_eq!(refusal.key.unwrap().to_string(), "NetworkPolicy default/p1");
+}
+
+#[test]
+fn a_pod_keeps_named_ports_of_containers_and_sidecars() {
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: demo, uid: u1, labels: {app: web}},
+        spec: {nodeName: n1, volumes: [{name: v}],
+          initContainers: [{name: once, ports: [{name: setup, containerPort: 1}]},
+                           {name: side, restartPolicy: Always, ports: [{name: metrics, containerPort: 9000, protocol: UDP}]}],
+          containers: [{name: c, image: x, resources: {limits: {cpu: 1}}, ports: [{name: http, containerPort: 80}, {containerPort: 81}]}]},
+        status: {phase: Running, podIP: 10.1.0.2, podIPs: [{ip: 10.1.0.2}, {ip: 'fd00:1::2'}]}}";
+    let (key, object) = read(pod).unwrap();
+    let Object::Pod(pod) = object else { panic!("{object:?}") };
+    assert_eq!(
+        (key.to_string(), pod.active, pod.node.as_deref()),
+        ("Pod demo/web".to_owned(), true, Some("n1"))
+    );
+    assert_eq!(pod.ips.len(), 2);
+    let ports: Vec<_> = pod.ports.iter().map(|p| (p.name.as_str(), p.protocol, p.port)).collect();
+    assert_eq!(ports, [("http", Protocol::Tcp, 80), ("metrics", Protocol::Udp, 9000)]);
+}
+
+#[test]
+fn a_secrets_string_data_wins_over_its_data() {
+    let (_, object) = read(
+        "{apiVersion: v1, kind: Secret, metadata: {name: s, namespace: demo}, data: {password: b2xk, other: eA==}, stringData: {password: new}}",
+    )
+    .unwrap();
+    let Object::Secret(values) = object else { panic!("{object:?}") };
+    assert_eq!(values["password"], b"new");
+    assert_eq!(values["other"], b"x");
+}
+
+#[test]
+fn cluster_scoped_kinds_have_no_namespace() {
+    assert!(
+        reason("{apiVersion: v1, kind: Node, metadata: {name: n1, namespace: x}}")
+            .starts_with("metadata.namespace: ")
+    );
+}
