@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use super::is_ours;
+use crate::kernel::readiness;
 
 /// Quiet time that ends a group of changes: longer than the gaps within one `cp` or `git checkout`.
 const QUIET: Duration = Duration::from_millis(10);
@@ -41,7 +42,6 @@ pub(super) struct Changes {
 
 impl Changes {
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
-        use std::os::fd::AsFd;
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         // Not IN_MODIFY: a file is complete when its writer closes it.
         let flags = AddWatchFlags::IN_CLOSE_WRITE
@@ -54,7 +54,7 @@ impl Changes {
             | AddWatchFlags::IN_ONLYDIR;
         inotify.add_watch(directory, flags)?;
         // A duplicate shares the queue, so it is readable when the original is.
-        let readable = AsyncFd::register(inotify.as_fd().try_clone_to_owned()?)?;
+        let readable = readiness::watch(inotify.as_fd().try_clone_to_owned()?)?;
         Ok(Self { directory: directory.to_owned(), inotify, readable })
     }
 
