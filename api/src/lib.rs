@@ -12,8 +12,10 @@ pub mod crd;
 pub const RUN_DIR: &str = "/run/weft";
 /// Names another run directory, for the client that a runtime executes without flags of ours.
 pub const RUN_DIR_ENV: &str = "WEFT_RUN_DIR";
-/// Below the run directory: `SOCK_SEQPACKET`, [`cni::Request`] in, [`cni::Reply`] out.
+/// Below the run directory: [`cni::Request`] in, [`cni::Reply`] out, as [`cni`] says.
 pub const CNI_SOCKET: &str = "cni.sock";
+/// Below the run directory: a file `CONTAINERID@IFNAME` for each DEL that found no agent.
+pub const DELETED_DIR: &str = "deleted";
 /// Below the run directory: HTTP/1.1 with JSON, see [`control`].
 pub const AGENT_SOCKET: &str = "agent.sock";
 /// The number of our routes and neighbours: `weft` in rt_protos.d.

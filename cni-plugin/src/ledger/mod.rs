@@ -1,0 +1,146 @@
+//! Who has which addresses and link: the state behind the journal.
+//!
+//! In: [`Record`]s, which the caller has written to the journal first. Out: addresses for a new attachment, and the
+//! records that bring a fresh ledger to the same state. Running and recovering share [`Ledger::apply`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::attachment::{Attachment, AttachmentId};
+use crate::ipam::{Ipam, IpamError};
+use crate::journal::Record;
+
+/// How far an attachment has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Allocated; its link may exist; nobody has been told.
+    Wiring,
+    Attached,
+    /// Its link is being deleted. `was_attached`: it may have carried traffic.
+    Dying {
+        was_attached: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub attachment: Attachment,
+    pub phase: Phase,
+}
+
+/// A record that does not fit the state: only a damaged journal has such.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    #[error("there is no attachment {0}")]
+    Unknown(AttachmentId),
+    #[error("{0} exists already")]
+    Exists(AttachmentId),
+    #[error("attachment {0} is in another phase")]
+    Phase(AttachmentId),
+    #[error(transparent)]
+    Ipam(#[from] IpamError),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    entries: BTreeMap<AttachmentId, Entry>,
+    ipam: Ipam,
+}
+
+impl Ledger {
+    pub fn entry(&self, id: &AttachmentId) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    /// In order of their ids.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn ipam(&self) -> &Ipam {
+        &self.ipam
+    }
+
+    /// Pools are not in the journal: they are the cluster's.
+    pub fn ipam_mut(&mut self) -> &mut Ipam {
+        &mut self.ipam
+    }
+
+    /// Takes one step of an attachment's life; leaves everything as it was when the record does not fit.
+    pub fn apply(&mut self, record: &Record) -> Result<(), LedgerError> {
+        match record {
+            Record::Alloc { attachment } => {
+                if self.entries.contains_key(&attachment.id) {
+                    return Err(LedgerError::Exists(attachment.id.clone()));
+                }
+                self.ipam.take(&attachment.addresses)?;
+                let entry = Entry { attachment: attachment.clone(), phase: Phase::Wiring };
+                self.entries.insert(attachment.id.clone(), entry);
+            }
+            Record::Commit { id, ifindex } => {
+                let entry = self.entry_mut(id)?;
+                if entry.phase != Phase::Wiring {
+                    return Err(LedgerError::Phase(id.clone()));
+                }
+                entry.attachment.ifindex = *ifindex;
+                entry.phase = Phase::Attached;
+            }
+            Record::Release { id } => {
+                let entry = self.entry_mut(id)?;
+                entry.phase = match entry.phase {
+                    Phase::Wiring => Phase::Dying { was_attached: false },
+                    Phase::Attached => Phase::Dying { was_attached: true },
+                    dying @ Phase::Dying { .. } => dying,
+                };
+            }
+            Record::Free { id, at } => {
+                let entry = self.entries.remove(id).ok_or_else(|| LedgerError::Unknown(id.clone()))?;
+                let idle = matches!(entry.phase, Phase::Wiring | Phase::Dying { was_attached: false });
+                self.ipam.release(&entry.attachment.addresses, (!idle).then_some(*at));
+            }
+            Record::Cool { address, at } => self.ipam.cool(*address, *at),
+        }
+        Ok(())
+    }
+
+    fn entry_mut(&mut self, id: &AttachmentId) -> Result<&mut Entry, LedgerError> {
+        self.entries.get_mut(id).ok_or_else(|| LedgerError::Unknown(id.clone()))
+    }
+
+    /// The fewest records that lead here.
+    pub fn snapshot(&self) -> Vec<Record> {
+        let cooling = self.ipam.cooling().into_iter().map(|(address, at)| Record::Cool { address, at });
+        cooling.chain(self.entries.values().flat_map(Entry::snapshot)).collect()
+    }
+
+    /// An address of each family, for an attachment that is still to be recorded.
+    pub fn pick(&mut self, now: Duration) -> Result<crate::attachment::Addresses, IpamError> {
+        self.ipam.pick(now)
+    }
+}
+
+impl Entry {
+    fn snapshot(&self) -> Vec<Record> {
+        let Attachment { id, ifindex, .. } = &self.attachment;
+        let alloc = Record::Alloc { attachment: self.attachment.clone() };
+        let commit = Record::Commit { id: id.clone(), ifindex: *ifindex };
+        let release = Record::Release { id: id.clone() };
+        match self.phase {
+            Phase::Wiring => vec![alloc],
+            Phase::Attached => vec![alloc, commit],
+            Phase::Dying { was_attached: true } => vec![alloc, commit, release],
+            Phase::Dying { was_attached: false } => vec![alloc, release],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

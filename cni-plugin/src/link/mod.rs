@@ -1,0 +1,93 @@
+//! How a pod's link says whose it is: its name, and the alias that is the second copy of the journal.
+
+use std::net::IpAddr;
+
+use weft_api::LINK_PREFIX;
+
+use crate::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PodRef};
+
+/// Names to try for one attachment before giving up: each costs a collision of 44 bits.
+pub const MAX_SALT: u8 = 8;
+/// IFALIASZ less the terminating zero.
+const MAX_ALIAS: usize = 255;
+const ALIAS_MAGIC: &str = "weft/1";
+const NAME_DIGITS: usize = 11;
+
+/// `weft` and 11 hex digits of a hash: 15 characters, all that Linux allows. `salt` tells colliding names apart.
+pub fn name(id: &AttachmentId, salt: u8) -> String {
+    let hash = fnv1a([id.container_id.as_bytes(), b"\0", id.ifname.as_bytes(), &[salt]]);
+    format!("{LINK_PREFIX}{:0NAME_DIGITS$x}", hash >> 20)
+}
+
+/// Whether a link of this name can be ours.
+pub fn is_ours(name: &str) -> bool {
+    name.strip_prefix(LINK_PREFIX).is_some_and(|digits| {
+        digits.len() == NAME_DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// FNV-1a, 64 bit: stable across releases, which std's hashers are not.
+fn fnv1a<const N: usize>(parts: [&[u8]; N]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// The attachment as text of at most 255 bytes. A pod whose name does not fit is left out: its addresses identify it.
+pub fn alias(attachment: &Attachment) -> String {
+    let Attachment { id, addresses, netns, pod, .. } = attachment;
+    let ips: Vec<String> = addresses.iter().map(|address| address.to_string()).collect();
+    let mut alias = format!(
+        "{ALIAS_MAGIC} cid={} if={} ip={} netns={}",
+        id.container_id,
+        id.ifname,
+        ips.join(","),
+        netns.0
+    );
+    if let Some(pod) = pod {
+        let suffix = format!(" pod={pod}");
+        if alias.len() + suffix.len() <= MAX_ALIAS {
+            alias.push_str(&suffix);
+        }
+    }
+    alias
+}
+
+/// The inverse of [`alias`], for a link as the kernel shows it. `None` when it is not an alias of ours.
+pub fn attachment_of(link: &str, ifindex: u32, mtu: u32, alias: &str) -> Option<Attachment> {
+    let fields = alias.strip_prefix(ALIAS_MAGIC)?.split_whitespace().map(|field| field.split_once('='));
+    let fields: std::collections::BTreeMap<&str, &str> = fields.collect::<Option<_>>()?;
+    let addresses = parse_addresses(fields.get("ip")?)?;
+    Some(Attachment {
+        id: AttachmentId {
+            container_id: (*fields.get("cid")?).to_owned(),
+            ifname: (*fields.get("if")?).to_owned(),
+        },
+        link: link.to_owned(),
+        ifindex,
+        pod: fields.get("pod").and_then(|pod| pod.split_once('/')).map(|(namespace, name)| PodRef {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: None,
+        }),
+        addresses,
+        mac: Mac::of_pod(&addresses),
+        netns: NetnsId(fields.get("netns")?.parse().ok()?),
+        mtu,
+    })
+}
+
+fn parse_addresses(text: &str) -> Option<Addresses> {
+    let mut addresses = Addresses::default();
+    for address in text.split(',') {
+        match address.parse().ok()? {
+            IpAddr::V4(v4) => addresses.v4 = Some(v4),
+            IpAddr::V6(v6) => addresses.v6 = Some(v6),
+        }
+    }
+    Some(addresses)
+}
+
+#[cfg(test)]
+mod tests;
