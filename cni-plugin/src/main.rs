@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let run_dir = std::env::var_os(RUN_DIR_ENV).map_or_else(|| PathBuf::from(RUN_DIR), PathBuf::from);
     let (stdin, outcome) = match read_stdin() {
         Ok(stdin) => {
-            let outcome = run(Client { run_dir, env, stdin: &stdin });
+            let outcome = run(&Client { run_dir, env, stdin: &stdin });
             (stdin, outcome)
         }
         Err(error) => (String::new(), Err(error)),
@@ -55,7 +55,7 @@ fn read_stdin() -> Result<String, CniError> {
 }
 
 /// What to print, and the exit code.
-fn run(client: Client<'_>) -> Result<(String, u8), CniError> {
+fn run(client: &Client<'_>) -> Result<(String, u8), CniError> {
     let call = Call::parse(&client.env, client.stdin)?;
     let answer = match &call {
         Call::Version => return Ok((result::version(answer_version(client.stdin)), 0)),

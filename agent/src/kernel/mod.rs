@@ -1,3 +1,7 @@
 //! The kernel's interfaces, each as thin as it can be: netlink, nftables, sysctl. The only place with `unsafe`.
 
+pub mod descriptors;
+pub mod link;
 pub mod readiness;
+pub mod rtnl;
+pub mod worker;

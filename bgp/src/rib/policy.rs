@@ -34,7 +34,9 @@ impl Default for Accept {
 }
 
 /// Why a route is in the table and yet not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rejection {
     #[error("our own AS is in its AS_PATH")]

@@ -112,12 +112,11 @@ pub(crate) fn note(run_dir: &Path, id: &AttachmentId, cause: &AskError) {
         let name = format!("{}@{}", id.container_id, id.ifname);
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(dir.join(name))
     });
-    match written {
-        Ok(_) => eprintln!("weft-cni: {cause}; the deletion of {id} is noted for it"),
-        Err(error) => {
-            eprintln!("weft-cni: {cause}; cannot note the deletion of {id} in {}: {error}", dir.display())
-        }
-    }
+    let outcome = match written {
+        Ok(_) => "is noted for it".to_owned(),
+        Err(error) => format!("cannot be noted in {}: {error}", dir.display()),
+    };
+    eprintln!("weft-cni: {cause}; the deletion of {id} {outcome}");
 }
 
 fn boot_milliseconds() -> u64 {
