@@ -1,1 +1,184 @@
-fn main() {}
+//! `weft-e2e`: the lab's command line.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use weft_e2e::lab::{self, Lab, LabSpec, Programs, RackSpec};
+use weft_e2e::net::{Flow, Namespace, Proto, probe_here, serve};
+
+#[derive(Debug, Parser)]
+#[command(version, about = "Weft's lab: clusters out of network namespaces, with real routers")]
+struct Args {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build, look at and remove labs.
+    #[command(subcommand)]
+    Lab(LabVerb),
+    /// Raise a lab and tell the story of Weft in it, with proof at each step; `lab down` removes it.
+    Demo {
+        #[arg(long, default_value = "demo")]
+        name: String,
+        /// Remove the lab at the end.
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Send traffic from here: inside a machine or pod, by `lab exec`.
+    #[command(subcommand)]
+    Net(NetVerb),
+    /// What a machine of a lab begins with.
+    #[command(subcommand, hide = true)]
+    Machine(MachineVerb),
+}
+
+#[derive(Debug, Subcommand)]
+enum LabVerb {
+    /// Raise a lab with agents running; it stays until `lab down`.
+    Up {
+        #[arg(long, default_value = "demo")]
+        name: String,
+        /// Routers of a rack and its number of nodes: `bird:2`, `frr:1`, `bird+frr:2`. Repeat for more racks.
+        #[arg(long = "rack", default_values = ["bird:2", "frr:1"])]
+        racks: Vec<RackSpec>,
+        /// Machines and routers only.
+        #[arg(long)]
+        no_agents: bool,
+    },
+    /// Remove a lab and all that belongs to it, also after a crash. Safe to repeat.
+    Down {
+        #[arg(long, default_value = "demo", conflicts_with = "all")]
+        name: String,
+        #[arg(long)]
+        all: bool,
+    },
+    /// The machines, pods and sessions of a lab.
+    Status {
+        #[arg(long, default_value = "demo")]
+        name: String,
+    },
+    /// Run a program on a machine (`node1`, `tor1`, `spine`, `outside`) or in a pod (`NAMESPACE/POD`).
+    Exec {
+        #[arg(long, default_value = "demo")]
+        name: String,
+        place: String,
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum NetVerb {
+    /// Echo TCP and UDP on all addresses.
+    Serve { port: u16 },
+    /// One attempt: `tcp 10.244.1.2:8080`.
+    Probe { proto: Proto, to: std::net::SocketAddr },
+    /// A steady flow for some seconds, and what was lost.
+    Flow {
+        proto: Proto,
+        to: std::net::SocketAddr,
+        /// Records a second.
+        #[arg(long, default_value_t = 100)]
+        rate: u32,
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum MachineVerb {
+    Launch { lab: PathBuf, name: String },
+    Init { lab: PathBuf, name: String },
+}
+
+fn main() -> ExitCode {
+    run(Args::parse().command).unwrap_or_else(|error| {
+        eprintln!("weft-e2e: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Lab(verb) => lab(verb),
+        Verb::Demo { name, remove } => {
+            weft_e2e::demo::run(&name, remove, &programs()?).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Net(verb) => net(&verb),
+        Verb::Machine(MachineVerb::Launch { lab, name }) => {
+            lab::launch(&lab, &name).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Machine(MachineVerb::Init { lab, name }) => lab::init(&lab, &name).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn programs() -> Result<Programs> {
+    Programs::beside(&std::env::current_exe()?)
+}
+
+fn lab(verb: LabVerb) -> Result<ExitCode> {
+    match verb {
+        LabVerb::Up { name, racks, no_agents } => {
+            let lab = Lab::raise(&name, &LabSpec { racks, ..LabSpec::default() }, &programs()?)?;
+            if !no_agents {
+                lab.start_agents()?;
+            }
+            lab.keep()?;
+            status(&name)?;
+        }
+        LabVerb::Down { all: true, .. } => {
+            for name in Lab::names()? {
+                Lab::down(&name)?;
+                println!("lab {name} removed");
+            }
+        }
+        LabVerb::Down { name, .. } => {
+            let was = if Lab::down(&name)? { "removed" } else { "was not there" };
+            println!("lab {name} {was}");
+        }
+        LabVerb::Status { name } => status(&name)?,
+        LabVerb::Exec { name, place, command } => {
+            let (program, arguments) = command.split_first().context("a command")?;
+            let code =
+                Lab::attach(&name, &programs()?)?.exec(&place, Command::new(program).args(arguments))?;
+            return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(name: &str) -> Result<()> {
+    let lab = Lab::attach(name, &programs()?)?;
+    for machine in lab.machines() {
+        let state = if machine.init.alive() { "up" } else { "down" };
+        println!("{:10} {state:5} pid {:7} logs {}", machine.name, machine.init.pid, machine.dir.display());
+    }
+    for pod in lab.pods()? {
+        let addresses: Vec<_> = pod.addresses().iter().map(ToString::to_string).collect();
+        println!("{:20} on {} {}", pod.key(), pod.node(), addresses.join(" "));
+    }
+    Ok(())
+}
+
+fn net(verb: &NetVerb) -> Result<ExitCode> {
+    match *verb {
+        NetVerb::Serve { port } => serve(port)?,
+        NetVerb::Probe { proto, to } => {
+            let verdict = probe_here(proto, to, Duration::from_secs(1));
+            println!("{proto} {to}: {verdict}");
+            return Ok(if verdict.is_allowed() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        NetVerb::Flow { proto, to, rate, seconds } => {
+            let here = Namespace::open("here", "/proc/self/ns/net".as_ref())?;
+            let flow = Flow::start(&here, proto, to, rate)?;
+            std::thread::sleep(Duration::from_secs(seconds));
+            println!("{proto} {to}: {}", flow.stop()?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

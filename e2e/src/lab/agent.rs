@@ -1,0 +1,116 @@
+//! The agents and routers of a lab as services: start, stop, kill, and what the routers shall know.
+
+use std::ffi::OsStr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use super::router::{Router, RouterPeer};
+use super::spec::{NodeAsn, Plan, RouterKind, SPINE, SPINE_ASN, Tor};
+use super::{Lab, Process};
+use crate::wait;
+
+/// All that an agent may ever do beyond an ordinary user.
+const CAPABILITIES: &str = "-all,+net_admin,+net_bind_service,+net_raw";
+const READY: Duration = Duration::from_secs(30);
+
+impl Lab {
+    pub fn start_agents(&self) -> Result<()> {
+        let nodes: Vec<_> = self.plan().nodes.iter().map(|node| node.name.clone()).collect();
+        nodes.iter().try_for_each(|node| self.launch_agent(node))?;
+        nodes.iter().try_for_each(|node| self.until_ready(node))
+    }
+
+    /// Starts the node's agent; returns when a runtime may add pods.
+    pub fn start_agent(&self, node: &str) -> Result<()> {
+        self.launch_agent(node)?;
+        self.until_ready(node)
+    }
+
+    /// SIGKILL: the agent has no chance to do anything more.
+    pub fn kill_agent(&self, node: &str) -> Result<()> {
+        self.agent(node)?.kill()
+    }
+
+    /// Sends a signal and waits for the agent's own end.
+    pub fn stop_agent(&self, node: &str, signal: Signal) -> Result<()> {
+        let agent = self.agent(node)?;
+        agent.signal(signal)?;
+        agent.wait_gone(READY)
+    }
+
+    pub fn agent(&self, node: &str) -> Result<Process> {
+        let agent = self.state().services(node).next();
+        agent.with_context(|| format!("{node} has no agent"))
+    }
+
+    /// What the agent of `node` logged so far.
+    pub fn agent_log(&self, node: &str) -> Result<String> {
+        let path = self.machine(node)?.dir.join("agent.log");
+        std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+    }
+
+    /// Runs `weftctl` on a node, its words separated by spaces.
+    pub fn weftctl(&self, node: &str, command: &str) -> Result<String> {
+        let weftctl = self.programs().path("weftctl")?;
+        let words = command.split_whitespace().map(OsStr::new);
+        self.machine(node)?.run([weftctl.as_os_str()].into_iter().chain(words))
+    }
+
+    fn launch_agent(&self, node: &str) -> Result<()> {
+        let store = format!("dir:{}", self.store().dir().display());
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--bounding-set", CAPABILITIES, "--inh-caps", "-all", "--no-new-privs", "--"]);
+        setpriv.arg(self.programs().path("weft-agent")?).args(["run", "--node", node, "--datastore", &store]);
+        let agent = self.machine(node)?.daemon("agent", &mut setpriv)?;
+        self.state().replace_services(node, vec![agent]);
+        self.save()
+    }
+
+    /// Ready as a runtime sees it: a network configuration is there, and STATUS answers well.
+    fn until_ready(&self, node: &str) -> Result<()> {
+        let agent = self.agent(node)?;
+        wait::until(&format!("ready agent on {node}"), READY, || {
+            anyhow::ensure!(agent.alive(), "it ended");
+            self.cni_status(node).map(Some)
+        })
+        .with_context(|| self.agent_log(node).unwrap_or_default())
+    }
+
+    pub(super) fn router(&self, tor: &Tor) -> Router {
+        let spec = &self.state().spec.clone();
+        let mut peers = fabric_peers("spine", tor.spine.both(), SPINE_ASN);
+        for node in &self.plan().nodes {
+            for uplink in node.uplinks.iter().filter(|uplink| uplink.tor == tor.name) {
+                let sessions = fabric_peers(&node.name, uplink.addresses.both(), node.asn);
+                let wanted = if spec.session_per_family { 2 } else { 1 };
+                peers.extend(sessions.into_iter().take(wanted).map(|session| RouterPeer {
+                    both_families: !spec.session_per_family,
+                    replace_as: spec.node_asn == NodeAsn::Same,
+                    ..session
+                }));
+            }
+        }
+        Router { name: tor.name.clone(), kind: tor.kind, asn: tor.asn, id: tor.addresses.v4, peers }
+    }
+
+    pub(super) fn spine_router(&self) -> Router {
+        let tors = self.plan().tors.iter();
+        let peers = tors.flat_map(|tor| fabric_peers(&tor.name, tor.to_spine.both(), tor.asn)).collect();
+        Router { name: SPINE.to_owned(), kind: RouterKind::Bird, asn: SPINE_ASN, id: Plan::spine().v4, peers }
+    }
+}
+
+/// One session per family.
+fn fabric_peers(name: &str, addresses: [std::net::IpAddr; 2], asn: u32) -> Vec<RouterPeer> {
+    let peer = |(family, address)| RouterPeer {
+        name: format!("{name}_{family}"),
+        address,
+        asn,
+        both_families: false,
+        replace_as: false,
+    };
+    ["v4", "v6"].into_iter().zip(addresses).map(peer).collect()
+}

@@ -1,0 +1,187 @@
+//! A steady flow to an echo server, at a fixed pace: what got lost, and how long nothing came back.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+
+use super::Namespace;
+use super::echo::is_timeout;
+use super::probe::{Proto, udp_towards};
+
+/// How long an echo may take before it counts as lost.
+const STRAGGLERS: Duration = Duration::from_millis(500);
+const NOTICE: Duration = Duration::from_millis(20);
+const RECORD: usize = 8;
+
+/// Runs from [`Flow::start`] to [`Flow::stop`].
+#[derive(Debug)]
+pub struct Flow {
+    sent: Arc<AtomicU64>,
+    echoed: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<Result<()>>,
+    receiver: JoinHandle<Arrivals>,
+}
+
+/// Counts are of records: datagrams for UDP, pieces of the stream for TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowReport {
+    pub sent: u64,
+    pub echoed: u64,
+    /// The longest time between two echoes, or before the first.
+    pub longest_gap: Duration,
+    /// Why a TCP connection ended before its time.
+    pub broken: Option<String>,
+}
+
+impl FlowReport {
+    pub fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.echoed)
+    }
+}
+
+impl fmt::Display for FlowReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gap = self.longest_gap.as_secs_f64() * 1000.0;
+        write!(out, "{} sent, {} lost, longest gap {gap:.1} ms", self.sent, self.lost())?;
+        match &self.broken {
+            Some(why) => write!(out, ", broken: {why}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Arrivals {
+    longest_gap: Duration,
+    broken: Option<String>,
+}
+
+impl Flow {
+    /// `rate` records a second from `namespace` to an echo server at `to`.
+    pub fn start(namespace: &Namespace, proto: Proto, to: SocketAddr, rate: u32) -> Result<Self> {
+        let (mut write, read) = namespace.enter(|| connect(proto, to))?;
+        let (sent, echoed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let sender = {
+            let (sent, stop) = (Arc::clone(&sent), Arc::clone(&stop));
+            thread::spawn(move || send(&mut *write, rate, &sent, &stop))
+        };
+        let receiver = {
+            let (sent, echoed, stop) = (Arc::clone(&sent), Arc::clone(&echoed), Arc::clone(&stop));
+            thread::spawn(move || receive(read, &sent, &echoed, &stop))
+        };
+        Ok(Self { sent, echoed, stop, sender, receiver })
+    }
+
+    /// Records that came back so far.
+    pub fn echoed(&self) -> u64 {
+        self.echoed.load(Ordering::Relaxed)
+    }
+
+    /// Stops sending, waits for the last echoes, and tells what happened.
+    pub fn stop(self) -> Result<FlowReport> {
+        self.stop.store(true, Ordering::Relaxed);
+        let sending = self.sender.join().map_err(|_| anyhow!("the sender panicked"))?;
+        let arrivals = self.receiver.join().map_err(|_| anyhow!("the receiver panicked"))?;
+        Ok(FlowReport {
+            sent: self.sent.load(Ordering::Relaxed),
+            echoed: self.echoed.load(Ordering::Relaxed),
+            longest_gap: arrivals.longest_gap,
+            broken: sending.err().map(|error| error.to_string()).or(arrivals.broken),
+        })
+    }
+}
+
+type Writer = Box<dyn FnMut(&[u8]) -> std::io::Result<()> + Send>;
+type Reader = Box<dyn FnMut(&mut [u8]) -> std::io::Result<usize> + Send>;
+
+fn connect(proto: Proto, to: SocketAddr) -> Result<(Writer, Reader)> {
+    match proto {
+        Proto::Tcp => {
+            let mut writer = TcpStream::connect_timeout(&to, Duration::from_secs(3))
+                .with_context(|| format!("TCP to {to}"))?;
+            writer.set_nodelay(true)?;
+            writer.set_read_timeout(Some(NOTICE))?;
+            let mut reader = writer.try_clone()?;
+            Ok((
+                Box::new(move |record| writer.write_all(record)),
+                Box::new(move |buffer| reader.read(buffer)),
+            ))
+        }
+        Proto::Udp => {
+            let socket = udp_towards(to)?;
+            socket.set_read_timeout(Some(NOTICE))?;
+            let reader = socket.try_clone()?;
+            // What ICMP reports here is a loss of this datagram or an earlier one; the counts show it.
+            let write = move |record: &[u8]| socket.send(record).map_or(Ok(()), |_| Ok(()));
+            Ok((Box::new(write), Box::new(move |buffer| datagram(&reader, buffer))))
+        }
+    }
+}
+
+/// An ICMP error is not the end of a UDP flow: it reads as silence.
+fn datagram(socket: &std::net::UdpSocket, buffer: &mut [u8]) -> std::io::Result<usize> {
+    match socket.recv(&mut buffer[..RECORD]) {
+        Err(error) if !is_timeout(&error) => Err(std::io::ErrorKind::WouldBlock.into()),
+        other => other,
+    }
+}
+
+fn send(
+    write: &mut (dyn FnMut(&[u8]) -> std::io::Result<()> + Send),
+    rate: u32,
+    sent: &AtomicU64,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let start = Instant::now();
+    let pace = Duration::from_secs(1) / rate;
+    let mut due = start;
+    while !stop.load(Ordering::Relaxed) {
+        let sequence = sent.fetch_add(1, Ordering::Relaxed);
+        write(&sequence.to_be_bytes())?;
+        due += pace;
+        // The pace of a traffic generator, not a wait for a condition.
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    Ok(())
+}
+
+fn receive(mut read: Reader, sent: &AtomicU64, echoed: &AtomicU64, stop: &AtomicBool) -> Arrivals {
+    let mut arrivals = Arrivals::default();
+    let mut buffer = [0; 4096];
+    let (mut bytes, mut last, mut stopped) = (0, Instant::now(), None);
+    loop {
+        match read(&mut buffer) {
+            Ok(0) => {
+                arrivals.broken = Some("closed by the server".to_owned());
+                return arrivals;
+            }
+            Ok(length) => {
+                bytes += length;
+                arrivals.longest_gap = arrivals.longest_gap.max(last.elapsed());
+                last = Instant::now();
+                echoed.store((bytes / RECORD) as u64, Ordering::Relaxed);
+            }
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => {
+                arrivals.broken = Some(error.to_string());
+                return arrivals;
+            }
+        }
+        if stop.load(Ordering::Relaxed) {
+            let since = *stopped.get_or_insert_with(Instant::now);
+            let complete = echoed.load(Ordering::Relaxed) >= sent.load(Ordering::Relaxed);
+            if complete || since.elapsed() > STRAGGLERS {
+                arrivals.longest_gap = arrivals.longest_gap.max(since.saturating_duration_since(last));
+                return arrivals;
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! One attempt to reach an echo server: did the payload come back before the deadline?
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::Namespace;
+
+const PAYLOAD: &[u8; 16] = b"weft-e2e probe\r\n";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proto {
+    Tcp,
+    Udp,
+}
+
+impl Proto {
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+}
+
+impl fmt::Display for Proto {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl FromStr for Proto {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            _ => bail!("{text}: tcp or udp"),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Allowed,
+    /// With what the sender's socket said: a timeout for a drop, a refusal for a reject or a missing server.
+    Denied(String),
+}
+
+impl Verdict {
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowed => out.write_str("allowed"),
+            Self::Denied(why) => write!(out, "denied ({why})"),
+        }
+    }
+}
+
+/// From inside `namespace`. An error means that the attempt itself could not be made.
+pub fn probe(namespace: &Namespace, proto: Proto, to: SocketAddr, limit: Duration) -> Result<Verdict> {
+    namespace.enter(|| Ok(probe_here(proto, to, limit)))
+}
+
+/// From the calling thread's namespace.
+pub fn probe_here(proto: Proto, to: SocketAddr, limit: Duration) -> Verdict {
+    let answered = match proto {
+        Proto::Tcp => ask_tcp(to, limit),
+        Proto::Udp => ask_udp(to, limit),
+    };
+    match answered {
+        Ok(()) => Verdict::Allowed,
+        Err(error) => Verdict::Denied(error.to_string()),
+    }
+}
+
+fn ask_tcp(to: SocketAddr, limit: Duration) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&to, limit)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(PAYLOAD)?;
+    stream.read_exact(&mut [0; PAYLOAD.len()])
+}
+
+fn ask_udp(to: SocketAddr, limit: Duration) -> std::io::Result<()> {
+    let socket = udp_towards(to)?;
+    socket.set_read_timeout(Some(limit))?;
+    socket.send(PAYLOAD)?;
+    socket.recv(&mut [0; PAYLOAD.len()]).map(drop)
+}
+
+/// A socket that only `to` can answer.
+pub(super) fn udp_towards(to: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(to)?;
+    Ok(socket)
+}
