@@ -87,7 +87,7 @@ mod tests {
         process.kill().unwrap();
 
         assert!(!process.alive());
-        let reused = Process { pid: Process::current().unwrap().pid, start: process.start - 1 };
+        let reused = Process { pid: Process::current().unwrap().pid, start: u64::MAX };
         assert!(!reused.alive());
     }
 }
