@@ -5,9 +5,14 @@
 
 pub mod compile;
 pub mod eval;
+#[cfg(test)]
+mod interpret;
 pub mod model;
+pub mod render;
 pub mod ruleset;
 pub mod selector;
+#[cfg(test)]
+mod testing;
 pub mod translate;
 
 pub use compile::{Compiled, Options, compile};

@@ -187,9 +187,13 @@ impl LocalPod {
     }
 }
 
-impl Protocol {
-    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+impl Block {
+    pub fn holds(&self, ip: IpAddr) -> bool {
+        self.prefix.contains(ip) && !self.except.iter().any(|except| except.contains(ip))
+    }
+}
 
+impl Protocol {
     /// The number in the IP header.
     pub fn number(self) -> u8 {
         match self {

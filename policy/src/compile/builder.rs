@@ -1,0 +1,72 @@
+//! A ruleset in the making: gives names to chains and sets, and shares those that are equal.
+//!
+//! A chain is named by the hash of its text, a set by the hash of what it stands for: its members may change under its
+//! name, which is what makes a new pod one new element. Should two contents have one hash, the later gets another name.
+
+use std::collections::BTreeMap;
+
+use crate::ruleset::{Chain, Name, Rule, Ruleset, Set, VerdictMap};
+
+#[derive(Default)]
+pub(super) struct Builder {
+    ruleset: Ruleset,
+    /// What each generated name stands for.
+    meanings: BTreeMap<Name, String>,
+}
+
+impl Builder {
+    pub(super) fn chain(&mut self, prefix: &str, rules: Vec<Rule>) -> Name {
+        let chain = Chain { base: None, rules };
+        let (name, is_new) = self.name(prefix, chain.to_string());
+        if is_new {
+            self.ruleset.chains.insert(name.clone(), chain);
+        }
+        name
+    }
+
+    pub(super) fn set(&mut self, prefix: &str, meaning: String, make: impl FnOnce() -> Set) -> Name {
+        let (name, is_new) = self.name(prefix, meaning);
+        if is_new {
+            self.ruleset.sets.insert(name.clone(), make());
+        }
+        name
+    }
+
+    pub(super) fn fixed_chain(&mut self, name: &str, chain: Chain) {
+        self.ruleset.chains.insert(name.to_owned(), chain);
+    }
+
+    pub(super) fn fixed_set(&mut self, name: &str, set: Set) {
+        self.ruleset.sets.insert(name.to_owned(), set);
+    }
+
+    pub(super) fn fixed_map(&mut self, name: &str, map: VerdictMap) {
+        self.ruleset.maps.insert(name.to_owned(), map);
+    }
+
+    pub(super) fn finish(self) -> Ruleset {
+        self.ruleset
+    }
+
+    fn name(&mut self, prefix: &str, meaning: String) -> (Name, bool) {
+        let mut hash = fnv1a(meaning.as_bytes());
+        loop {
+            let name = format!("{prefix}_{hash:016x}");
+            match self.meanings.get(&name) {
+                None => {
+                    self.meanings.insert(name.clone(), meaning);
+                    return (name, true);
+                }
+                Some(same) if *same == meaning => return (name, false),
+                Some(_) => hash = hash.wrapping_add(1),
+            }
+        }
+    }
+}
+
+/// FNV-1a, 64 bits: the same in every build and release, so an agent that restarts finds its names again.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
