@@ -16,6 +16,12 @@ pub struct Asn(pub u32);
 impl Asn {
     /// Stands in two-octet fields for a number that does not fit (RFC 6793 §9).
     pub const TRANS: Self = Self(23456);
+
+    /// As a two-octet field has it (RFC 6793 §4.2.2).
+    pub fn two_octets(self) -> u16 {
+        const TRANS: u16 = 23456;
+        u16::try_from(self.0).unwrap_or(TRANS)
+    }
 }
 
 impl fmt::Display for Asn {

@@ -5,10 +5,12 @@
 
 use std::fmt;
 
+use bytes::{BufMut, BytesMut};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::types::Asn;
+use super::DecodeContext;
+use crate::types::{Asn, PeerKind};
 
 /// RFC 4271 §4.3 b and, for confederations, RFC 5065 §3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -145,6 +147,103 @@ impl AsPath {
     }
 }
 
+/// On the wire. Two octets per system towards a speaker that does not know four (RFC 6793 §4.2.2).
+impl AsPath {
+    /// RFC 7606 §7.2, RFC 7607 §2; confederations belong inside the AS (RFC 5065 §5). `None`: malformed.
+    pub(super) fn decode_received(value: &[u8], context: &DecodeContext) -> Option<Self> {
+        let path = if context.four_octet_asn {
+            Self::decode::<4>(value, u32::from_be_bytes)?
+        } else {
+            Self::decode::<2>(value, |octets| u32::from(u16::from_be_bytes(octets)))?
+        };
+        let confederation = || path.segments().any(|segment| segment.kind.is_confederation());
+        (context.peer_kind == PeerKind::Internal || !confederation()).then_some(path)
+    }
+
+    /// AS4_PATH: four octets always, and its confederation segments are dropped (RFC 6793 §6).
+    pub(super) fn decode_as4(value: &[u8]) -> Option<Self> {
+        Self::decode::<4>(value, u32::from_be_bytes).map(|path| path.without_confederations())
+    }
+
+    fn decode<const WIDTH: usize>(mut value: &[u8], asn: impl Fn([u8; WIDTH]) -> u32) -> Option<Self> {
+        let mut words = SmallVec::new();
+        while let Some((&[kind, count], rest)) = value.split_first_chunk() {
+            if count == 0 {
+                return None;
+            }
+            let (asns, rest) = rest.split_at_checked(usize::from(count) * WIDTH)?;
+            words.push(head(SegmentKind::from_code(kind)?, usize::from(count)));
+            for octets in asns.as_chunks::<WIDTH>().0 {
+                let asn = Some(asn(*octets)).filter(|asn| *asn != 0)?;
+                words.push(Asn(asn));
+            }
+            value = rest;
+        }
+        value.is_empty().then_some(Self { words })
+    }
+
+    /// The octets of [`AsPath::put`].
+    pub(super) fn wire_len(&self, four_octet_asn: bool) -> usize {
+        let width = if four_octet_asn { 4 } else { 2 };
+        self.segments().map(|segment| 2 + width * segment.asns.len()).sum()
+    }
+
+    pub(super) fn put(&self, out: &mut BytesMut, four_octet_asn: bool) {
+        for AsSegment { kind, asns } in self.segments() {
+            out.put_u8(kind.code());
+            out.put_u8(u8::try_from(asns.len()).unwrap_or(u8::MAX));
+            for asn in asns {
+                if four_octet_asn { out.put_u32(asn.0) } else { out.put_u16(asn.two_octets()) }
+            }
+        }
+    }
+
+    /// What AS4_PATH must say beside an AS_PATH of two octets: nothing when that says it all (RFC 6793 §4.2.2).
+    pub(super) fn as4_path(&self) -> Option<Self> {
+        let loses = self.asns().any(|asn| asn.0 > u32::from(u16::MAX));
+        loses.then(|| self.without_confederations())
+    }
+
+    fn without_confederations(&self) -> Self {
+        let mut path = Self::default();
+        for AsSegment { kind, asns } in self.segments().filter(|segment| !segment.kind.is_confederation()) {
+            path.push_segment(kind, asns);
+        }
+        path
+    }
+
+    /// RFC 6793 §4.2.3: what OLD speakers have prepended stays, the rest is replaced by the path that has the real
+    /// numbers. An AS4_PATH that is longer than the path cannot be right and is ignored.
+    pub(super) fn merge_as4(&mut self, as4_path: &Self) {
+        let Some(mut left) = self.path_length().checked_sub(as4_path.path_length()) else {
+            return;
+        };
+        let mut merged = Self::default();
+        for AsSegment { kind, asns } in self.segments() {
+            match kind {
+                SegmentKind::ConfedSequence | SegmentKind::ConfedSet => merged.push_segment(kind, asns),
+                SegmentKind::Set | SegmentKind::Sequence if left == 0 => break,
+                SegmentKind::Set => {
+                    merged.push_segment(kind, asns);
+                    left -= 1;
+                }
+                SegmentKind::Sequence => {
+                    let (kept, replaced) = asns.split_at_checked(left).unwrap_or((asns, &[]));
+                    merged.push_segment(kind, kept);
+                    left -= kept.len();
+                    if !replaced.is_empty() {
+                        break;
+                    }
+                }
+            }
+        }
+        for AsSegment { kind, asns } in as4_path.segments() {
+            merged.push_segment(kind, asns);
+        }
+        *self = merged;
+    }
+}
+
 /// The word before a segment's systems. At most 255 of them: `chunks` above and the wire see to that.
 fn head(kind: SegmentKind, count: usize) -> Asn {
     let count = u8::try_from(count).unwrap_or(u8::MAX);
@@ -254,6 +353,45 @@ mod tests {
         assert_eq!(path.origin_asn(), None);
         assert!(path.contains(Asn(4)) && !path.contains(Asn(5)));
         assert_eq!(path.to_string(), "(64512) 1 2 {3,4}");
+    }
+
+    /// `own` as an OLD speaker sent it, `as4` beside it.
+    fn merged(own: &[(SegmentKind, &[u32])], as4: &[(SegmentKind, &[u32])]) -> String {
+        let path = |segments: &[(SegmentKind, &[u32])]| {
+            let owned = segments.iter().map(|(kind, asns)| (*kind, asns.iter().copied().map(Asn).collect()));
+            AsPath::from(owned.collect::<Vec<_>>())
+        };
+        let mut own = path(own);
+        own.merge_as4(&path(as4));
+        own.to_string()
+    }
+
+    #[test]
+    fn as4_path_replaces_the_end_that_it_covers() {
+        use SegmentKind::{ConfedSequence, Sequence, Set};
+        assert_eq!(
+            merged(&[(Sequence, &[100, 23456, 23456])], &[(Sequence, &[70000, 80000])]),
+            "100 70000 80000"
+        );
+        // Across a boundary of segments.
+        assert_eq!(
+            merged(&[(Sequence, &[1, 2]), (Sequence, &[23456, 4])], &[(Sequence, &[70000, 4])]),
+            "1 2 70000 4"
+        );
+        assert_eq!(
+            merged(&[(Sequence, &[1, 2]), (Set, &[3, 4]), (Sequence, &[23456])], &[(Sequence, &[70000])]),
+            "1 2 {3,4} 70000"
+        );
+        assert_eq!(
+            merged(&[(ConfedSequence, &[9]), (Sequence, &[23456])], &[(Sequence, &[70000])]),
+            "(9) 70000"
+        );
+    }
+
+    #[test]
+    fn an_as4_path_longer_than_the_path_is_ignored() {
+        use SegmentKind::Sequence;
+        assert_eq!(merged(&[(Sequence, &[23456])], &[(Sequence, &[70000, 80000])]), "23456");
     }
 
     #[test]

@@ -1,26 +1,31 @@
 //! Bytes to messages and back (RFC 4271 §4). Knows nothing of sessions or routes.
 //!
-//! In: one whole message, framed by [`frame`]. Out: a [`Message`], or the NOTIFICATION that its error calls for.
+//! In: one whole message, framed by [`Framer`]. Out: a [`Message`], or the NOTIFICATION that its error calls for.
 //! Nothing a peer sends makes this module panic, index or truncate: lengths are checked where a slice is cut.
 
 mod as_path;
 mod attributes;
 mod encode;
 mod frame;
+mod leaf;
+mod nlri;
 mod notification;
 mod open;
+mod rules;
 mod update;
+mod walk;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 pub use as_path::{AsPath, AsSegment, SegmentKind, Segments};
 pub use attributes::{Aggregator, Community, LargeCommunity, Origin, PathAttributes, UnknownAttribute};
-pub use encode::{EncodeContext, Prefix, encode_end_of_rib, encode_reach, encode_unreach};
+pub use encode::{EncodeContext, encode_end_of_rib, encode_reach, encode_unreach};
 pub use frame::{Frame, Framer, MessageKind};
+pub use nlri::{Nlri, Prefix};
 pub use notification::{CeaseReason, Notification, UnexpectedIn};
 pub use open::{Capabilities, GracefulRestart, Open};
-pub use update::{AttributeError, DecodeContext, ErrorAction, Fault, Nlri, Reach, Update};
+pub use update::{AttributeError, DecodeContext, ErrorAction, Fault, Reach, Update};
 
 use crate::types::AfiSafi;
 
@@ -93,5 +98,7 @@ fn put_message(out: &mut BytesMut, kind: MessageKind, body: &[u8]) {
     out.put_slice(body);
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

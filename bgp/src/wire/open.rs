@@ -8,12 +8,13 @@ use std::net::Ipv4Addr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use nom::Parser;
-use nom::combinator::{all_consuming, map};
-use nom::multi::{fold_many0, length_data};
+use nom::combinator::map;
+use nom::multi::length_data;
 use nom::number::complete::{be_u8, be_u16, be_u32};
 use nom::sequence::pair;
 use serde::{Deserialize, Serialize};
 
+use super::leaf::{Parsed, exactly, list};
 use super::{MessageKind, Notification, put_message};
 use crate::types::{AfiSafi, Asn, RouterId};
 
@@ -74,8 +75,6 @@ const NOTIFICATION_FLAG: u16 = 0x4000;
 const RESTART_TIME_MASK: u16 = 0x0fff;
 const FORWARDING_FLAG: u8 = 0x80;
 
-type Parsed<'a, T> = nom::IResult<&'a [u8], T, ()>;
-
 impl Open {
     pub fn decode(body: &[u8]) -> Result<Self, Notification> {
         let (rest, (version, two_octet_asn, hold_time, router_id)) =
@@ -104,7 +103,7 @@ impl Open {
         let capabilities = self.encode_capabilities();
         let mut body = BytesMut::with_capacity(128);
         body.put_u8(VERSION);
-        body.put_u16(u16::try_from(self.asn.0).unwrap_or(AS_TRANS));
+        body.put_u16(self.asn.two_octets());
         body.put_u16(self.hold_time);
         body.put_u32(self.router_id.0.to_bits());
         if capabilities.is_empty() {
@@ -156,8 +155,6 @@ impl Open {
     }
 }
 
-const AS_TRANS: u16 = 23456;
-
 impl GracefulRestart {
     fn encode(&self, out: &mut BytesMut) {
         let restarting = if self.restarting { RESTART_FLAG } else { 0 };
@@ -177,12 +174,12 @@ impl GracefulRestart {
         let family = map(pair(pair(be_u16, be_u8), be_u8), |((afi, safi), flags): ((u16, u8), u8)| {
             AfiSafi::from_codes(afi, safi).map(|family| (family, flags & FORWARDING_FLAG != 0))
         });
-        let (_, (head, families)) = exactly(pair(be_u16, list(family)), value).ok()?;
+        let (head, families): (u16, Vec<_>) = exactly(pair(be_u16, list(family)), value)?;
         Some(Self {
             restarting: head & RESTART_FLAG != 0,
             notification: head & NOTIFICATION_FLAG != 0,
             restart_time: head & RESTART_TIME_MASK,
-            families,
+            families: families.into_iter().flatten().collect(),
         })
     }
 }
@@ -210,9 +207,9 @@ fn decode_parameters(rest: &[u8]) -> Result<(Capabilities, Option<Asn>), Notific
     // RFC 9072 §2: the first type is what tells, not the length before it.
     let (mut parameters, extended) = match (len, parameters) {
         (1.., [EXTENDED_LENGTHS, rest @ ..]) => {
-            (exactly(length_data(be_u16), rest).map_err(|_| malformed())?.1, true)
+            (exactly(length_data(be_u16), rest).ok_or_else(malformed)?, true)
         }
-        _ => (exactly(length_data(be_u8), rest).map_err(|_| malformed())?.1, false),
+        _ => (exactly(length_data(be_u8), rest).ok_or_else(malformed)?, false),
     };
     let mut found = Found::default();
     while !parameters.is_empty() {
@@ -261,9 +258,7 @@ impl Found {
         match code {
             MULTIPROTOCOL => {
                 self.multiprotocol = true;
-                if let Ok((_, (afi, safi))) =
-                    exactly(pair(be_u16, map(pair(be_u8, be_u8), |(_, safi)| safi)), value)
-                {
+                if let Some((afi, _reserved, safi)) = exactly((be_u16, be_u8, be_u8), value) {
                     push_once(&mut known.families, AfiSafi::from_codes(afi, safi));
                 }
             }
@@ -273,15 +268,14 @@ impl Found {
                     let family = AfiSafi::from_codes(afi, u8::try_from(safi).ok()?)?;
                     (nexthop_afi == AfiSafi::Ipv6Unicast.codes().0).then_some(family)
                 });
-                if let Ok((_, families)) = exactly(list(entry), value) {
-                    for family in families {
-                        push_once(&mut known.extended_nexthop, Some(family));
-                    }
+                let families: Vec<_> = exactly(list(entry), value).unwrap_or_default();
+                for family in families {
+                    push_once(&mut known.extended_nexthop, family);
                 }
             }
             GRACEFUL_RESTART => known.graceful_restart = GracefulRestart::decode(value),
             FOUR_OCTET_ASN => {
-                let (_, asn) = exactly(be_u32, value).map_err(|_| Notification::malformed_open())?;
+                let asn = exactly(be_u32, value).ok_or_else(Notification::malformed_open)?;
                 self.asn = Some(Asn(asn));
                 known.four_octet_asn = true;
             }
@@ -293,19 +287,4 @@ impl Found {
 
 fn push_once<T: PartialEq>(list: &mut Vec<T>, item: Option<T>) {
     list.extend(item.filter(|item| !list.contains(item)));
-}
-
-/// `parser` and then nothing more.
-fn exactly<'a, T>(parser: impl Parser<&'a [u8], Output = T, Error = ()>, input: &'a [u8]) -> Parsed<'a, T> {
-    all_consuming(parser).parse(input)
-}
-
-/// As many as there are; those that mean nothing to us are left out.
-fn list<'a, T>(
-    entry: impl Parser<&'a [u8], Output = Option<T>, Error = ()>,
-) -> impl Parser<&'a [u8], Output = Vec<T>, Error = ()> {
-    fold_many0(entry, Vec::new, |mut all, item| {
-        all.extend(item);
-        all
-    })
 }

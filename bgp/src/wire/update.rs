@@ -1,12 +1,16 @@
 //! UPDATE: prefixes and their attributes (RFC 4271 §4.3), judged by RFC 7606.
+//!
+//! In: a body and what the session negotiated. Out: an [`Update`] that says what is left to do, or a NOTIFICATION when the
+//! prefixes themselves cannot be trusted. The message is cut into its three parts first; [`super::walk`] then notes what is
+//! wrong with the attributes without stopping, and only when all is read does the strongest action decide.
 
 use std::fmt;
 
-use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::{Notification, PathAttributes};
+use super::walk::Walk;
+use super::{Nlri, Notification, PathAttributes};
 use crate::types::{AfiSafi, Nexthop, PeerKind};
 
 /// What both sides' OPENs make of the messages that follow.
@@ -41,7 +45,7 @@ impl Default for DecodeContext {
 pub struct Update {
     pub reach: SmallVec<[Reach; 1]>,
     pub unreach: SmallVec<[Nlri; 1]>,
-    /// Common to all of `reach`.
+    /// Common to all of `reach`; the default without any.
     pub attributes: PathAttributes,
     /// RFC 4724 §2: set only when the message has exactly the shape of the marker.
     pub end_of_rib: Option<AfiSafi>,
@@ -54,33 +58,6 @@ pub struct Update {
 pub struct Reach {
     pub nexthop: Nexthop,
     pub nlri: Nlri,
-}
-
-/// Prefixes of one family, host bits zero, in wire order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Nlri {
-    V4(Vec<Ipv4Network>),
-    V6(Vec<Ipv6Network>),
-}
-
-impl Nlri {
-    pub fn family(&self) -> AfiSafi {
-        match self {
-            Self::V4(_) => AfiSafi::Ipv4Unicast,
-            Self::V6(_) => AfiSafi::Ipv6Unicast,
-        }
-    }
-
-    pub fn len(&self) -> usize {
-        match self {
-            Self::V4(prefixes) => prefixes.len(),
-            Self::V6(prefixes) => prefixes.len(),
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// RFC 7606 §2, mild to severe.
@@ -113,6 +90,8 @@ impl fmt::Display for AttributeError {
 pub enum Fault {
     #[error("optional or transitive flag is wrong")]
     Flags,
+    #[error("length is wrong")]
+    Length,
     #[error("value is malformed")]
     Value,
     #[error("appears more than once")]
@@ -125,14 +104,52 @@ pub enum Fault {
     UnrecognizedWellKnown,
     #[error("optional, non-transitive and unknown")]
     UnrecognizedNonTransitive,
-    #[error("not accepted from this kind of peer")]
-    NotFromThisPeer,
-    #[error("family was not negotiated")]
+    #[error("not accepted from this peer")]
+    NotAccepted,
+    #[error("belongs to a family that was not negotiated")]
     Family,
 }
 
 impl Update {
-    pub fn decode(_body: &[u8], _context: &DecodeContext) -> Result<Self, Notification> {
-        Err(Notification::malformed_attribute_list())
+    /// The error is what RFC 7606 leaves of session resets: prefixes that cannot be read, or of which one cannot be sure
+    /// to have seen all.
+    pub fn decode(body: &[u8], context: &DecodeContext) -> Result<Self, Notification> {
+        let parts = Parts::split(body).ok_or_else(Notification::malformed_attribute_list)?;
+        if parts.is_empty() {
+            let end_of_rib = context.families.contains(&AfiSafi::Ipv4Unicast).then_some(AfiSafi::Ipv4Unicast);
+            return Ok(Self { end_of_rib, ..Self::default() });
+        }
+        let mut walk = Walk::new(context, !parts.nlri.is_empty());
+        walk.attributes(parts.attributes)?;
+        walk.body_prefixes(parts.withdrawn, parts.nlri)?;
+        walk.finish()
     }
 }
+
+/// The three fields of an UPDATE.
+struct Parts<'a> {
+    withdrawn: &'a [u8],
+    attributes: &'a [u8],
+    nlri: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// `None` when the lengths do not fit the message (RFC 4271 §6.3).
+    fn split(body: &'a [u8]) -> Option<Self> {
+        let (withdrawn, rest) = length_prefixed(body)?;
+        let (attributes, nlri) = length_prefixed(rest)?;
+        Some(Self { withdrawn, attributes, nlri })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.withdrawn.is_empty() && self.attributes.is_empty() && self.nlri.is_empty()
+    }
+}
+
+fn length_prefixed(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = octets.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
+}
+
+#[cfg(test)]
+mod tests;
