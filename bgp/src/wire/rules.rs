@@ -63,11 +63,11 @@ pub(super) enum Length {
 /// From whom. From others it is discarded, whatever its shape.
 #[derive(Debug)]
 pub(super) enum Accepted {
-    FromAll,
-    FromInternal,
+    Everybody,
+    Internal,
     /// Those that do not speak four-octet AS numbers (RFC 6793 §3).
-    FromOldSpeakers,
-    FromNobody,
+    OldSpeakers,
+    Nobody,
 }
 
 impl Rule {
@@ -77,10 +77,10 @@ impl Rule {
 
     pub(super) fn accepts(&self, context: &DecodeContext) -> bool {
         match self.accepted {
-            Accepted::FromAll => true,
-            Accepted::FromInternal => context.peer_kind == PeerKind::Internal,
-            Accepted::FromOldSpeakers => !context.four_octet_asn,
-            Accepted::FromNobody => false,
+            Accepted::Everybody => true,
+            Accepted::Internal => context.peer_kind == PeerKind::Internal,
+            Accepted::OldSpeakers => !context.four_octet_asn,
+            Accepted::Nobody => false,
         }
     }
 
@@ -99,36 +99,42 @@ const fn rule(code: u8, flags: u8, length: Length, accepted: Accepted, malformed
 
 /// In order of type code, which is the order in which most speakers send them.
 static RULES: [Rule; 19] = {
-    use Accepted::{FromAll, FromInternal, FromNobody, FromOldSpeakers};
+    use Accepted::{Everybody, Internal, Nobody, OldSpeakers};
     use ErrorAction::{Discard, Reset, TreatAsWithdraw};
     use Length::{Any, Exactly, MultipleOf};
     [
         // RFC 7606 §7.1 to §7.7.
-        rule(code::ORIGIN, WELL_KNOWN, Exactly(1), FromAll, TreatAsWithdraw),
-        rule(code::AS_PATH, WELL_KNOWN, Any, FromAll, TreatAsWithdraw),
-        rule(code::NEXT_HOP, WELL_KNOWN, Exactly(4), FromAll, TreatAsWithdraw),
-        rule(code::MULTI_EXIT_DISC, OPTIONAL_NON_TRANSITIVE, Exactly(4), FromAll, TreatAsWithdraw),
-        rule(code::LOCAL_PREF, WELL_KNOWN, Exactly(4), FromInternal, TreatAsWithdraw),
-        rule(code::ATOMIC_AGGREGATE, WELL_KNOWN, Exactly(0), FromAll, Discard),
-        rule(code::AGGREGATOR, OPTIONAL_TRANSITIVE, Any, FromAll, Discard),
+        rule(code::ORIGIN, WELL_KNOWN, Exactly(1), Everybody, TreatAsWithdraw),
+        rule(code::AS_PATH, WELL_KNOWN, Any, Everybody, TreatAsWithdraw),
+        rule(code::NEXT_HOP, WELL_KNOWN, Exactly(4), Everybody, TreatAsWithdraw),
+        rule(code::MULTI_EXIT_DISC, OPTIONAL_NON_TRANSITIVE, Exactly(4), Everybody, TreatAsWithdraw),
+        rule(code::LOCAL_PREF, WELL_KNOWN, Exactly(4), Internal, TreatAsWithdraw),
+        rule(code::ATOMIC_AGGREGATE, WELL_KNOWN, Exactly(0), Everybody, Discard),
+        rule(code::AGGREGATOR, OPTIONAL_TRANSITIVE, Any, Everybody, Discard),
         // §7.8 to §7.12.
-        rule(code::COMMUNITIES, OPTIONAL_TRANSITIVE, MultipleOf(4), FromAll, TreatAsWithdraw),
-        rule(code::ORIGINATOR_ID, OPTIONAL_NON_TRANSITIVE, Exactly(4), FromInternal, TreatAsWithdraw),
-        rule(code::CLUSTER_LIST, OPTIONAL_NON_TRANSITIVE, MultipleOf(4), FromInternal, TreatAsWithdraw),
-        rule(code::MP_REACH_NLRI, OPTIONAL_NON_TRANSITIVE, Any, FromAll, Reset),
-        rule(code::MP_UNREACH_NLRI, OPTIONAL_NON_TRANSITIVE, Any, FromAll, Reset),
+        rule(code::COMMUNITIES, OPTIONAL_TRANSITIVE, MultipleOf(4), Everybody, TreatAsWithdraw),
+        rule(code::ORIGINATOR_ID, OPTIONAL_NON_TRANSITIVE, Exactly(4), Internal, TreatAsWithdraw),
+        rule(code::CLUSTER_LIST, OPTIONAL_NON_TRANSITIVE, MultipleOf(4), Internal, TreatAsWithdraw),
+        rule(code::MP_REACH_NLRI, OPTIONAL_NON_TRANSITIVE, Any, Everybody, Reset),
+        rule(code::MP_UNREACH_NLRI, OPTIONAL_NON_TRANSITIVE, Any, Everybody, Reset),
         // §7.14.
-        rule(code::EXTENDED_COMMUNITIES, OPTIONAL_TRANSITIVE, MultipleOf(8), FromAll, TreatAsWithdraw),
+        rule(code::EXTENDED_COMMUNITIES, OPTIONAL_TRANSITIVE, MultipleOf(8), Everybody, TreatAsWithdraw),
         // RFC 6793 §6.
-        rule(code::AS4_PATH, OPTIONAL_TRANSITIVE, Any, FromOldSpeakers, Discard),
-        rule(code::AS4_AGGREGATOR, OPTIONAL_TRANSITIVE, Exactly(8), FromOldSpeakers, Discard),
+        rule(code::AS4_PATH, OPTIONAL_TRANSITIVE, Any, OldSpeakers, Discard),
+        rule(code::AS4_AGGREGATOR, OPTIONAL_TRANSITIVE, Exactly(8), OldSpeakers, Discard),
         // RFC 7606 §7.15.
-        rule(code::IPV6_EXTENDED_COMMUNITIES, OPTIONAL_TRANSITIVE, MultipleOf(20), FromAll, TreatAsWithdraw),
+        rule(
+            code::IPV6_EXTENDED_COMMUNITIES,
+            OPTIONAL_TRANSITIVE,
+            MultipleOf(20),
+            Everybody,
+            TreatAsWithdraw,
+        ),
         // RFC 8092 §6.
-        rule(code::LARGE_COMMUNITIES, OPTIONAL_TRANSITIVE, MultipleOf(12), FromAll, TreatAsWithdraw),
+        rule(code::LARGE_COMMUNITIES, OPTIONAL_TRANSITIVE, MultipleOf(12), Everybody, TreatAsWithdraw),
         // RFC 9234 §5.
-        rule(code::ONLY_TO_CUSTOMER, OPTIONAL_TRANSITIVE, Exactly(4), FromAll, TreatAsWithdraw),
+        rule(code::ONLY_TO_CUSTOMER, OPTIONAL_TRANSITIVE, Exactly(4), Everybody, TreatAsWithdraw),
         // RFC 8669 §6: means nothing to unlabelled unicast, and has brought sessions down where it was passed on.
-        rule(code::PREFIX_SID, OPTIONAL_TRANSITIVE, Any, FromNobody, Discard),
+        rule(code::PREFIX_SID, OPTIONAL_TRANSITIVE, Any, Nobody, Discard),
     ]
 };
