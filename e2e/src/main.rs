@@ -1,5 +1,8 @@
 //! `weft-e2e`: the lab's command line.
 
+#[path = "cli/cluster.rs"]
+mod cluster;
+
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -21,6 +24,9 @@ enum Verb {
     /// Build, look at and remove labs.
     #[command(subcommand)]
     Lab(LabVerb),
+    /// A real Kubernetes in a lab: build, use and remove it.
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     /// Raise a lab and tell the story of Weft in it, with proof at each step; `lab down` removes it.
     Demo {
         #[arg(long, default_value = "demo")]
@@ -106,6 +112,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Lab(verb) => lab(verb),
+        Verb::Cluster(verb) => cluster::run(verb, &programs()?),
         Verb::Demo { name, remove } => {
             weft_e2e::demo::run(&name, remove, &programs()?).map(|()| ExitCode::SUCCESS)
         }

@@ -9,19 +9,23 @@ use anyhow::{Context, Result};
 
 use super::Lab;
 use super::machine::{Machine, finish};
-use super::spec::{FABRIC_CIDRS, Node, OUTSIDE, Plan, SPINE, Tor};
+use super::spec::{CONTROL, Dual, FABRIC_CIDRS, Node, OUTSIDE, Plan, SPINE, Tor};
 
 pub(super) fn connect(lab: &Lab) -> Result<()> {
     for tor in &lab.plan().tors {
         plug_tor(lab, tor)?;
     }
     plug(lab, SPINE, &[("outside", OUTSIDE, "eth0")])?;
+    if lab.has_control_plane() {
+        plug(lab, SPINE, &[("control", CONTROL, "eth0")])?;
+        address_leaf(lab, CONTROL, Plan::control(), Plan::spine_to_control())?;
+    }
     for tor in &lab.plan().tors {
         address_tor(lab, tor)?;
     }
     lab.plan().nodes.iter().try_for_each(|node| address_node(lab, node))?;
     address_spine(lab)?;
-    address_outside(lab)
+    address_leaf(lab, OUTSIDE, Plan::outside(), Plan::spine())
 }
 
 /// Gives a router's links their addresses and turns forwarding on; safe to repeat.
@@ -92,17 +96,21 @@ fn address_node(lab: &Lab, node: &Node) -> Result<()> {
 
 fn address_spine(lab: &Lab) -> Result<()> {
     let mut batch = addresses("outside", Plan::spine().with_lengths());
+    if lab.has_control_plane() {
+        batch.extend(addresses("control", Plan::spine_to_control().with_lengths()));
+    }
     for tor in &lab.plan().tors {
         batch.extend(addresses(&tor.name, tor.spine.with_lengths()));
     }
     route_packets(&lab.machine(SPINE)?, batch)
 }
 
-fn address_outside(lab: &Lab) -> Result<()> {
+/// A host behind the spine, with its default route.
+fn address_leaf(lab: &Lab, name: &str, own: Dual, gateways: Dual) -> Result<()> {
     let mut batch = vec!["link set lo up".to_owned()];
-    batch.extend(addresses("eth0", Plan::outside().with_lengths()));
-    batch.extend(Plan::spine().both().map(|gateway| format!("route replace default via {gateway}")));
-    ip(&lab.machine(OUTSIDE)?, &batch)
+    batch.extend(addresses("eth0", own.with_lengths()));
+    batch.extend(gateways.both().map(|gateway| format!("route replace default via {gateway}")));
+    ip(&lab.machine(name)?, &batch)
 }
 
 fn addresses(link: &str, addresses: [String; 2]) -> Vec<String> {

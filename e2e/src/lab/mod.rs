@@ -27,7 +27,7 @@ pub use process::Process;
 pub use router::Router;
 pub use runtime::{Pod, Sandbox};
 pub use spec::{
-    Dual, FABRIC_CIDRS, LabSpec, Node, NodeAsn, OUTSIDE, OUTSIDE_CIDRS, POD_CIDRS, Plan, RackSpec,
+    CONTROL, Dual, FABRIC_CIDRS, LabSpec, Node, NodeAsn, OUTSIDE, OUTSIDE_CIDRS, POD_CIDRS, Plan, RackSpec,
     RouterKind, SPINE, Tor, Uplink,
 };
 pub use store::Store;
@@ -133,6 +133,15 @@ impl Lab {
         Ok(state::all()?.into_iter().map(|(name, _)| name).collect())
     }
 
+    /// Where everything of this lab is, at the same path inside its machines.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn has_control_plane(&self) -> bool {
+        self.state().spec.control_plane
+    }
+
     pub fn name(&self) -> String {
         self.state().name.clone()
     }
@@ -210,6 +219,7 @@ impl Lab {
     fn boot(&self, lifeline: &std::io::PipeReader) -> Result<()> {
         let names = self.plan.nodes.iter().map(|node| node.name.as_str());
         let names = names.chain(self.plan.tors.iter().map(|tor| tor.name.as_str())).chain([SPINE, OUTSIDE]);
+        let names = names.chain(self.has_control_plane().then_some(CONTROL));
         for name in names {
             let machine = Machine::boot(&self.programs.weft_e2e, &self.dir, name, lifeline)?;
             self.state().machines.push(machine);

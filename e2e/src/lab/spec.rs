@@ -22,11 +22,15 @@ use serde::{Deserialize, Serialize};
 
 pub const SPINE: &str = "spine";
 pub const OUTSIDE: &str = "outside";
+/// Where a Kubernetes control plane runs, if the lab has one.
+pub const CONTROL: &str = "control";
 pub(super) const SPINE_ASN: u32 = 65000;
 pub const POD_CIDRS: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/48"];
 pub const OUTSIDE_CIDRS: [&str; 2] = ["198.51.100.0/24", "2001:db8:64::/64"];
 /// Holds every link of nodes and routers; no pod and nothing outside.
 pub const FABRIC_CIDRS: [&str; 2] = ["10.0.0.0/15", "fd00:1::/32"];
+/// Counted after the racks, of which there are nine at the most.
+const CONTROL_RACK: u8 = 10;
 const FIRST_NODE_ASN: u32 = 64512;
 const FIRST_TOR_ASN: u32 = 65001;
 
@@ -58,6 +62,8 @@ pub struct LabSpec {
     pub mesh: bool,
     /// One session per router and family; otherwise one session over IPv4 that carries both.
     pub session_per_family: bool,
+    /// A machine behind the spine, within the fabric, for a Kubernetes control plane.
+    pub control_plane: bool,
 }
 
 /// Three nodes in two racks, BIRD and FRR: the demo.
@@ -74,7 +80,7 @@ impl LabSpec {
     /// When a rack does not parse: for literals.
     pub fn racks<const N: usize>(racks: [&str; N]) -> Self {
         let racks = racks.map(|rack| rack.parse().expect("a literal rack")).into();
-        Self { racks, node_asn: NodeAsn::PerRack, mesh: true, session_per_family: true }
+        Self { racks, node_asn: NodeAsn::PerRack, mesh: true, session_per_family: true, control_plane: false }
     }
 
     pub fn plan(&self) -> Plan {
@@ -193,6 +199,16 @@ impl Plan {
 
     pub fn outside() -> Dual {
         outside_link(10)
+    }
+
+    /// The control machine's address.
+    pub fn control() -> Dual {
+        spine_link(CONTROL_RACK, 0, 10)
+    }
+
+    /// The spine's address on the control machine's link.
+    pub fn spine_to_control() -> Dual {
+        spine_link(CONTROL_RACK, 0, 1)
     }
 }
 

@@ -1,0 +1,133 @@
+//! etcd, API server, controller manager and scheduler on the machine [`CONTROL`](crate::lab::CONTROL).
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Binaries, Pki};
+use crate::lab::Machine;
+use crate::wait;
+
+/// First the one that `kubernetes.default` has: the first address of each range.
+pub(super) const SERVICE_CIDRS: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
+pub(super) const CLUSTER_DNS: &str = "10.96.0.10";
+const FIRST_SERVICE: [IpAddr; 2] = [
+    IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1)),
+    IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 1)),
+];
+const READY: Duration = Duration::from_secs(60);
+
+/// What the control plane is told about its cluster.
+#[derive(Clone, Debug)]
+pub(super) struct ControlPlane {
+    pub(super) machine: Machine,
+    pub(super) address: IpAddr,
+    pub(super) pki: Pki,
+    pub(super) binaries: Binaries,
+    /// One per family in use.
+    pub(super) pod_cidrs: Vec<String>,
+}
+
+impl ControlPlane {
+    pub(super) fn server(&self) -> String {
+        format!("https://{}:6443", self.address)
+    }
+
+    /// Starts all of it; returns when the API server says that it is ready.
+    pub(super) fn start(&self) -> Result<()> {
+        self.start_etcd()?;
+        self.start_api_server()?;
+        wait::until_true("ready API server", READY, || self.kubectl(&["get", "--raw", "/readyz"]).is_ok())?;
+        self.start_controllers()
+    }
+
+    pub(super) fn kubectl(&self, words: &[&str]) -> Result<String> {
+        self.kubectl_with_input(words, "")
+    }
+
+    pub(super) fn kubectl_with_input(&self, words: &[&str], input: &str) -> Result<String> {
+        let kubectl = self.binaries.path("kubectl")?;
+        let config = self.admin_config();
+        let mut command: Vec<OsString> = vec![kubectl.into(), "--kubeconfig".into(), config.into()];
+        command.extend(words.iter().map(OsString::from));
+        self.machine.run_with_input(command, input)
+    }
+
+    pub(super) fn admin_config(&self) -> PathBuf {
+        self.pki.authority().certificate.with_file_name("admin.kubeconfig")
+    }
+
+    fn start_etcd(&self) -> Result<()> {
+        let mut etcd = Command::new("etcd");
+        // On the machine's tmpfs: a test's cluster need not survive a power cut, and fsync is most of etcd's time.
+        etcd.args(["--data-dir=/run/etcd", "--listen-client-urls=http://127.0.0.1:2379"]);
+        etcd.args([
+            "--advertise-client-urls=http://127.0.0.1:2379",
+            "--listen-peer-urls=http://127.0.0.1:2380",
+        ]);
+        self.machine.daemon("etcd", &mut etcd).map(drop)
+    }
+
+    fn start_api_server(&self) -> Result<()> {
+        let addresses = [&[self.address][..], &FIRST_SERVICE].concat();
+        let hosts = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
+        let serving = self.pki.issue("apiserver", "/CN=kube-apiserver", &hosts, &addresses)?;
+        self.pki.kubeconfig("admin", "/O=system:masters/CN=admin", &self.server())?;
+        let admin = self.pki.pair("admin");
+        let service_account = self.pki.service_account_key();
+        let mut server = Command::new(self.binaries.path("kube-apiserver")?);
+        server.args([
+            format!("--advertise-address={}", self.address),
+            "--etcd-servers=http://127.0.0.1:2379".to_owned(),
+            format!("--service-cluster-ip-range={}", self.service_cidrs()),
+            format!("--client-ca-file={}", self.pki.authority().certificate.display()),
+            format!("--tls-cert-file={}", serving.certificate.display()),
+            format!("--tls-private-key-file={}", serving.key.display()),
+            format!("--kubelet-client-certificate={}", admin.certificate.display()),
+            format!("--kubelet-client-key={}", admin.key.display()),
+            // Without this exec and logs look a node's name up in DNS.
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", service_account.display()),
+            format!("--service-account-signing-key-file={}", service_account.display()),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--endpoint-reconciler-type=lease".to_owned(),
+            "--allow-privileged=true".to_owned(),
+        ]);
+        self.machine.daemon("kube-apiserver", &mut server).map(drop)
+    }
+
+    fn start_controllers(&self) -> Result<()> {
+        let config = self.pki.kubeconfig("kcm", "/CN=system:kube-controller-manager", &self.server())?;
+        let authority = self.pki.authority();
+        let mut manager = Command::new(self.binaries.path("kube-controller-manager")?);
+        manager.args([
+            format!("--kubeconfig={}", config.display()),
+            "--allocate-node-cidrs=true".to_owned(),
+            format!("--cluster-cidr={}", self.pod_cidrs.join(",")),
+            format!("--service-cluster-ip-range={}", self.service_cidrs()),
+            format!("--root-ca-file={}", authority.certificate.display()),
+            format!("--service-account-private-key-file={}", self.pki.service_account_key().display()),
+            "--use-service-account-credentials=true".to_owned(),
+            "--leader-elect=false".to_owned(),
+        ]);
+        manager.args(if self.pod_cidrs.len() == 2 {
+            &["--node-cidr-mask-size-ipv4=24", "--node-cidr-mask-size-ipv6=64"][..]
+        } else {
+            &["--node-cidr-mask-size=24"]
+        });
+        self.machine.daemon("kube-controller-manager", &mut manager)?;
+        let config = self.pki.kubeconfig("scheduler", "/CN=system:kube-scheduler", &self.server())?;
+        let mut scheduler = Command::new(self.binaries.path("kube-scheduler")?);
+        scheduler.args([format!("--kubeconfig={}", config.display()), "--leader-elect=false".to_owned()]);
+        self.machine.daemon("kube-scheduler", &mut scheduler).context("kube-scheduler").map(drop)
+    }
+
+    fn service_cidrs(&self) -> String {
+        SERVICE_CIDRS[..self.pod_cidrs.len()].join(",")
+    }
+}

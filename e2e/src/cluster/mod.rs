@@ -1,0 +1,173 @@
+//! A real Kubernetes in the lab: etcd, API server and controllers on a machine of their own, containerd, kubelet and
+//! kube-proxy on every node. Nothing of it is mocked; what runs is pinned in `e2e/kubernetes/go.mod`.
+//!
+//! A cluster is a lab (see [`crate::lab`]) whose spec has a control plane, so `lab status`, `lab exec` and `lab down`
+//! work on it too, and it goes the same way: with its machines.
+
+mod binaries;
+mod control_plane;
+mod images;
+mod node;
+mod pki;
+mod weft;
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
+
+pub use binaries::{Binaries, Scope};
+pub use images::{AGNHOST, WEFT};
+pub use node::ProxyMode;
+
+use crate::lab::{CONTROL, Lab, LabSpec, Node, POD_CIDRS, Plan, Programs};
+use crate::wait;
+use control_plane::ControlPlane;
+use node::KubeNode;
+use pki::Pki;
+
+/// How long a kubelet may take to register its node.
+const REGISTERED: Duration = Duration::from_secs(60);
+
+/// What a cluster consists of beyond its lab.
+#[derive(Clone, Debug)]
+pub struct ClusterSpec {
+    pub lab: LabSpec,
+    pub dual_stack: bool,
+    pub proxy: ProxyMode,
+}
+
+impl Default for ClusterSpec {
+    /// The demo's lab, with a control plane and both families.
+    fn default() -> Self {
+        let lab = LabSpec { control_plane: true, ..LabSpec::default() };
+        Self { lab, dual_stack: true, proxy: ProxyMode::Nftables }
+    }
+}
+
+#[derive(Debug)]
+pub struct Cluster {
+    lab: Lab,
+    control: ControlPlane,
+    proxy: ProxyMode,
+}
+
+impl Cluster {
+    /// Builds all of it, without a network plugin: the nodes register and stay NotReady.
+    pub fn raise(name: &str, spec: &ClusterSpec, programs: &Programs) -> Result<Self> {
+        let binaries = Binaries::build(Scope::Cluster)?;
+        let archives = images::base(&binaries)?;
+        let lab = Lab::raise(name, &LabSpec { control_plane: true, ..spec.lab.clone() }, programs)?;
+        let families = if spec.dual_stack { 2 } else { 1 };
+        let pki = Pki::create(lab.dir().join("pki"))?;
+        let cluster = Self { control: control_plane(&lab, pki, binaries, families)?, lab, proxy: spec.proxy };
+        cluster.control.start()?;
+        cluster.each_node(|node| cluster.start_node(node, &archives))?;
+        Ok(cluster)
+    }
+
+    /// A cluster that somebody else raised and kept.
+    pub fn attach(name: &str, programs: &Programs) -> Result<Self> {
+        let binaries = Binaries::build(Scope::Cluster)?;
+        let lab = Lab::attach(name, programs)?;
+        let pki = Pki::open(lab.dir().join("pki"));
+        Ok(Self { control: control_plane(&lab, pki, binaries, 2)?, lab, proxy: ProxyMode::Nftables })
+    }
+
+    pub fn keep(self) -> Result<()> {
+        self.lab.keep()
+    }
+
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// Runs kubectl as the cluster's administrator; its output.
+    pub fn kubectl(&self, words: &[&str]) -> Result<String> {
+        self.control.kubectl(words)
+    }
+
+    pub fn apply(&self, manifest: &str) -> Result<String> {
+        self.control.kubectl_with_input(&["apply", "-f", "-"], manifest)
+    }
+
+    pub fn get(&self, words: &[&str]) -> Result<Value> {
+        let text = self.kubectl(&[&["get", "-o", "json"], words].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("kubectl get {}", words.join(" ")))
+    }
+
+    /// For programs that run outside the lab's machines but inside its control machine's network.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.control.admin_config()
+    }
+
+    fn start_node(&self, node: &Node, archives: &[PathBuf]) -> Result<()> {
+        let machine = self.lab.machine(&node.name)?;
+        let addresses = node.uplinks.first().context("a node without an uplink")?.addresses.both();
+        let addresses = addresses[..self.control.pod_cidrs.len()].to_vec();
+        let kube = KubeNode { machine: &machine, addresses, control: &self.control };
+        kube.prepare()?;
+        kube.start_containerd()?;
+        archives.iter().try_for_each(|archive| kube.import(archive))?;
+        kube.start_kubelet()?;
+        kube.start_kube_proxy(self.proxy)?;
+        wait::until_true(&format!("node {}", node.name), REGISTERED, || {
+            self.kubectl(&["get", "node", &node.name]).is_ok()
+        })?;
+        // What an operator says of his racks.
+        self.kubectl(&["label", "node", &node.name, &format!("rack=rack{}", node.rack)])?;
+        self.kubectl(&["annotate", "node", &node.name, &format!("weft.dev/asn={}", node.asn)]).map(drop)
+    }
+
+    /// On all nodes at once.
+    fn each_node(&self, act: impl Fn(&Node) -> Result<()> + Sync) -> Result<()> {
+        thread::scope(|scope| {
+            let nodes = self.lab.plan().nodes.iter();
+            let threads: Vec<_> =
+                nodes.map(|node| scope.spawn(|| act(node).context(node.name.clone()))).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
+        })
+    }
+}
+
+fn control_plane(lab: &Lab, pki: Pki, binaries: Binaries, families: usize) -> Result<ControlPlane> {
+    Ok(ControlPlane {
+        machine: lab.machine(CONTROL)?,
+        address: Plan::control().v4.into(),
+        pki,
+        binaries,
+        pod_cidrs: POD_CIDRS[..families].iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// Removes the cluster of this name and what kubelets left in the machine's control groups.
+pub fn down(name: &str) -> Result<bool> {
+    let was = Lab::down(name)?;
+    for controller in fs::read_dir("/sys/fs/cgroup")? {
+        let controller = controller?.path();
+        let Ok(groups) = fs::read_dir(&controller) else { continue };
+        for group in groups.flatten() {
+            if group.file_name().to_string_lossy().starts_with(&format!("weft-e2e-{name}-")) {
+                remove_groups(&group.path())?;
+            }
+        }
+    }
+    Ok(was)
+}
+
+/// Depth first: only an empty control group can be removed.
+fn remove_groups(group: &std::path::Path) -> Result<()> {
+    for entry in fs::read_dir(group)?.flatten() {
+        if entry.file_type()?.is_dir() {
+            remove_groups(&entry.path())?;
+        }
+    }
+    wait::until_true(&format!("end of {}", group.display()), Duration::from_secs(10), || {
+        fs::remove_dir(group).is_ok()
+    })
+}

@@ -1,0 +1,93 @@
+//! Weft on a cluster, as its users install it: the image on the nodes, the chart by helm, and the objects that describe
+//! the racks.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::node::KubeNode;
+use super::{Cluster, images};
+use crate::lab::{OUTSIDE_CIDRS, POD_CIDRS, Plan};
+
+pub(super) const NAMESPACE: &str = "weft-system";
+const RELEASE: &str = "weft";
+
+impl Cluster {
+    /// Builds the image and loads it into every node's containerd.
+    pub fn load_weft_image(&self) -> Result<()> {
+        let archive = self.lab.dir().join("weft.tar");
+        images::weft(&self.lab.programs().dir, &archive)?;
+        self.each_node(|node| {
+            let machine = self.lab.machine(&node.name)?;
+            KubeNode { machine: &machine, addresses: Vec::new(), control: &self.control }.import(&archive)
+        })
+    }
+
+    /// `helm upgrade --install --wait`, with more values as `NAME=VALUE`; returns when every node is Ready.
+    pub fn install_weft(&self, values: &[&str]) -> Result<()> {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the repository")?.join("chart");
+        let (repository, tag) = images::WEFT.split_once(':').context("an image with a tag")?;
+        let control = Plan::control().v4;
+        let settings = [
+            format!("image.repository={repository}"),
+            format!("image.tag={tag}"),
+            "image.pullPolicy=Never".to_owned(),
+            format!("apiServer.host={control}"),
+        ];
+        let mut words: Vec<OsString> = ["upgrade", "--install", RELEASE]
+            .iter()
+            .map(OsString::from)
+            .chain([chart.into_os_string()])
+            .collect();
+        words.extend(
+            ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"].map(OsString::from),
+        );
+        for setting in settings.iter().map(String::as_str).chain(values.iter().copied()) {
+            words.extend([OsString::from("--set"), setting.into()]);
+        }
+        self.helm(&words)?;
+        self.describe_racks()?;
+        self.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s"]).map(drop)
+    }
+
+    /// Helm runs where the API server is, with the repository's files as everywhere in a lab.
+    pub fn helm(&self, words: &[OsString]) -> Result<String> {
+        let mut helm: Vec<OsString> = vec![self.control.binaries.path("helm")?.into_os_string()];
+        helm.extend([OsString::from("--kubeconfig"), self.kubeconfig().into_os_string()]);
+        helm.extend_from_slice(words);
+        self.control.machine.run(helm)
+    }
+
+    /// The cluster's BGPConfiguration, and a BGPPeer for each session with a top-of-rack router.
+    fn describe_racks(&self) -> Result<()> {
+        let mut items = vec![json!({
+            "apiVersion": "weft.dev/v1alpha1", "kind": "BGPConfiguration", "metadata": { "name": "default" },
+            "spec": { "clusterCidrs": POD_CIDRS, "connectRetrySeconds": 1, "holdTimeSeconds": 9 },
+        })];
+        for tor in &self.lab.plan().tors {
+            for (family, address) in ["ipv4", "ipv6"].iter().zip(tor.addresses.both()) {
+                items.push(json!({
+                    "apiVersion": "weft.dev/v1alpha1", "kind": "BGPPeer",
+                    "metadata": { "name": format!("{}-{family}", tor.name) },
+                    "spec": {
+                        "nodeSelector": { "matchLabels": { "rack": format!("rack{}", tor.rack) } },
+                        "address": address, "asn": tor.asn, "families": [family],
+                        "acceptCidrs": OUTSIDE_CIDRS.iter().filter(|cidr| cidr.contains(':') == address.is_ipv6()).collect::<Vec<_>>(),
+                    },
+                }));
+            }
+        }
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+        self.apply(&list.to_string()).map(drop)
+    }
+
+    /// Replaces the calling program's child by kubectl with the terminal.
+    pub fn kubectl_here(&self, words: &[String]) -> Result<i32> {
+        let mut kubectl = Command::new(self.control.binaries.path("kubectl")?);
+        kubectl.arg("--kubeconfig").arg(self.kubeconfig()).args(words);
+        self.control.machine.exec(None, &mut kubectl)
+    }
+}
