@@ -64,6 +64,14 @@ pub enum AfiSafi {
 impl AfiSafi {
     pub const ALL: [Self; 2] = [Self::Ipv4Unicast, Self::Ipv6Unicast];
 
+    /// Its place in arrays with an element per family.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Ipv4Unicast => 0,
+            Self::Ipv6Unicast => 1,
+        }
+    }
+
     pub fn codes(self) -> (u16, u8) {
         match self {
             Self::Ipv4Unicast => (1, 1),

@@ -2,24 +2,48 @@
 //!
 //! In: decoded UPDATEs of established peers, and our own prefixes. Out: [`Change`]s for the FIB
 //! ([`Rib::poll_change`]) and encoded UPDATEs for every peer ([`Rib::poll_advertise`]). Pure: no clock, no socket.
+//!
+//! `table` holds prefixes and paths and logs which prefix changed, `peers` says which paths count, `loc_rib` changes
+//! them and chooses by `decision`. The FIB and the update groups of `adj_out` are readers of the log, each at its own
+//! pace; `policy` stands at both doors. Attribute sets are kept once (`intern`).
+//!
+//! Invariants: a prefix is kept exactly while it has a path or somebody must still be told that it is gone; the tables
+//! depend on what was said, not on when, except for `keep_incumbent`; nothing is withdrawn that was not announced.
 
+mod adj_out;
+mod attributes;
 mod decision;
+mod deferral;
+mod intern;
+mod loc_rib;
+mod peers;
 mod policy;
+mod slab;
+mod table;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use ipnetwork::IpNetwork;
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 pub use decision::Step;
 pub use policy::{Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, Rejection};
 pub use view::{AdvertisedRoute, Counts, PathView, PrefixLimitExceeded, RouteView, Standing};
 
-use crate::types::{AfiSafi, Asn, Change, PeerId, PeerKind, RouterId};
-use crate::wire::{EncodeContext, Update};
+use crate::types::{AfiSafi, Asn, Change, Nexthop, PeerId, PeerKind, RouterId};
+use crate::wire::{EncodeContext, Nlri, PathAttributes, Update};
+use adj_out::{AdjOut, Tables};
+use attributes::{NexthopId, Shared};
+use deferral::Deferral;
+use loc_rib::{Announcement, Core, Walk};
+use peers::{LOCAL, Peers, Slot};
+use policy::{GroupKey, loop_rejection};
+use table::{Prefix, Table};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RibConfig {
@@ -56,94 +80,332 @@ pub struct RibPeer {
     pub encode: EncodeContext,
 }
 
+/// Destinations that one call of [`Rib::sweep`] looks at.
+const SWEEP_SLICE: u32 = 4096;
+/// Pages of 256 sent routes that one call of [`Rib::sweep`] gives back.
+const SWEEP_PAGES: usize = 16;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Rib {
-    config: RibConfig,
+    core: Core,
+    tables: Tables,
+    walks: [Walk; AfiSafi::ALL.len()],
+    /// How far the FIB has followed.
+    fib: [u32; AfiSafi::ALL.len()],
+    out: AdjOut,
+    deferral: Deferral,
 }
 
 impl Rib {
     pub fn new(config: RibConfig) -> Self {
-        Self { config }
+        let seed = config.hash_seed;
+        Self {
+            core: Core { config, peers: Peers::new(), shared: Shared::new(seed) },
+            tables: Tables { v4: Table::new(), v6: Table::new() },
+            walks: Default::default(),
+            fib: Default::default(),
+            out: AdjOut::new(seed),
+            deferral: Deferral::default(),
+        }
     }
 
-    /// A session is established. The peer is told everything from the start, then End-of-RIB per family.
-    pub fn peer_up(&mut self, _id: PeerId, _peer: RibPeer) {}
+    /// A session is established. The peer is told everything from the start, then End-of-RIB per family. Stale routes
+    /// of families that the session does not carry go. Beyond some 65000 peers: ignored.
+    pub fn peer_up(&mut self, id: PeerId, peer: RibPeer) {
+        if self.core.peers.established(id).is_some() {
+            self.peer_down(id, false);
+        }
+        self.deferral.session_up(id, &peer.families, peer.sends_end_of_rib);
+        let key = self.group_key(&peer);
+        let Some(slot) = self.core.peers.up(id, peer) else { return };
+        self.out.join(&mut self.core, slot, key.clone());
+        for family in AfiSafi::ALL.into_iter().filter(|family| !key.families.contains(family)) {
+            self.drop_stale(slot, family);
+        }
+    }
 
     /// A session has ended. `keep_stale`: graceful restart, its routes stay in use until they are learned anew, or
-    /// swept. What was stale already goes. Constant time; [`Rib::sweep`] does the rest.
-    pub fn peer_down(&mut self, _id: PeerId, _keep_stale: bool) {}
+    /// swept. What was stale already goes. Constant time for the routes; [`Rib::sweep`] does the rest.
+    pub fn peer_down(&mut self, id: PeerId, keep_stale: bool) {
+        let Some(slot) = self.core.peers.slot(id) else { return };
+        self.deferral.session_down(id);
+        self.out.leave(&mut self.core, slot);
+        let urgent = self.core.peers.down(slot, keep_stale);
+        self.walks.iter_mut().for_each(Walk::request);
+        while urgent && self.sweep() {}
+    }
 
     /// The stale routes of a peer go; of all families when `None`. Constant time, as [`Rib::peer_down`].
-    pub fn sweep_stale(&mut self, _id: PeerId, _family: Option<AfiSafi>) {}
+    pub fn sweep_stale(&mut self, id: PeerId, family: Option<AfiSafi>) {
+        let Some(slot) = self.core.peers.slot(id) else { return };
+        for family in AfiSafi::ALL.into_iter().filter(|&each| family.is_none_or(|family| family == each)) {
+            self.drop_stale(slot, family);
+        }
+    }
 
-    /// Routes that ended at once (a peer down) are taken out in slices. True while more remain: call again soon.
+    /// Routes that ended at once (a peer down) are taken out in slices of bounded work. True while more remain: call
+    /// again soon, with other work in between. Changes for the FIB and for peers become visible slice by slice.
     pub fn sweep(&mut self) -> bool {
-        false
+        let [walk_v4, walk_v6] = &mut self.walks;
+        let v4 = self.tables.v4.advance(&mut self.core, walk_v4, SWEEP_SLICE);
+        let v6 = self.tables.v6.advance(&mut self.core, walk_v6, SWEEP_SLICE);
+        let sent = self.out.sweep(&mut self.tables, &mut self.core, SWEEP_PAGES);
+        self.compact();
+        v4 || v6 || sent
     }
 
     /// One UPDATE of an established peer (of others: ignored). On error the rest of it is not applied.
-    pub fn apply(&mut self, _id: PeerId, _update: Update) -> Result<(), PrefixLimitExceeded> {
-        Ok(())
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an UPDATE is consumed: nobody has a use for it afterwards"
+    )]
+    pub fn apply(&mut self, id: PeerId, update: Update) -> Result<(), PrefixLimitExceeded> {
+        let Some((slot, _)) = self.core.peers.established(id) else { return Ok(()) };
+        for nlri in &update.unreach {
+            match nlri {
+                Nlri::V4(prefixes) => withdraw_all(&mut self.tables.v4, &mut self.core, slot, prefixes),
+                Nlri::V6(prefixes) => withdraw_all(&mut self.tables.v6, &mut self.core, slot, prefixes),
+            }
+        }
+        let mut result = Ok(());
+        for reach in &update.reach {
+            result = result.and_then(|()| self.learn(slot, &update.attributes, reach.nexthop, &reach.nlri));
+        }
+        self.compact();
+        result
     }
 
     /// The peer has sent all it had: stale routes go, and a deferred selection no longer waits for it.
-    pub fn end_of_rib(&mut self, _id: PeerId, _family: AfiSafi) {}
+    pub fn end_of_rib(&mut self, id: PeerId, family: AfiSafi) {
+        let Some((slot, _)) = self.core.peers.established(id) else { return };
+        self.core.peers.set_end_of_rib(slot, family);
+        self.drop_stale(slot, family);
+        self.deferral.end_of_rib(id, family);
+    }
 
-    /// New import rules for an established peer, applied to what it sent before too.
-    pub fn set_import(&mut self, _id: PeerId, _import: ImportPolicy, _max_prefixes: u32) {}
+    /// New import rules for an established peer, applied to what it sent before too ([`Rib::sweep`] does it). The limit
+    /// counts from the next prefix.
+    pub fn set_import(&mut self, id: PeerId, import: ImportPolicy, max_prefixes: u32) {
+        let Some((slot, _)) = self.core.peers.established(id) else { return };
+        if let Some(peer) = self.core.peers.get_mut(slot) {
+            peer.config.import = import;
+            peer.config.max_prefixes = max_prefixes;
+        }
+        self.reimport(slot);
+    }
 
     /// New export rules for an established peer: it is told the difference, and everything kept once more.
-    pub fn set_export(&mut self, _id: PeerId, _export: ExportPolicy) {}
+    pub fn set_export(&mut self, id: PeerId, export: ExportPolicy) {
+        let Some((slot, _)) = self.core.peers.established(id) else { return };
+        let Some(peer) = self.core.peers.get_mut(slot) else { return };
+        peer.config.export = export;
+        let config = peer.config.clone();
+        let key = self.group_key(&config);
+        self.out.rekey(&mut self.tables, &mut self.core, slot, key);
+        // Our own nexthops and the cluster are part of the loop checks.
+        self.reimport(slot);
+    }
 
     /// Announces one of our own prefixes (host bits are cut off), in place of what was said of it before.
-    pub fn originate(&mut self, _prefix: IpNetwork, _attributes: OriginAttributes) {}
+    pub fn originate(&mut self, prefix: IpNetwork, attributes: OriginAttributes) {
+        let OriginAttributes { communities, large_communities } = attributes;
+        let values = PathAttributes {
+            communities: communities.into(),
+            large_communities: large_communities.into(),
+            ..PathAttributes::default()
+        };
+        let attributes = self.core.shared.intern(&values);
+        let own = Announcement { peer: LOCAL, attributes, nexthop: NexthopId::NONE, rejection: None };
+        // There is no limit on our own prefixes, so this cannot fail.
+        let _ = match canonical(prefix) {
+            Canonical::V4(prefix) => self.tables.v4.learn(&mut self.core, own, prefix),
+            Canonical::V6(prefix) => self.tables.v6.learn(&mut self.core, own, prefix),
+        };
+        self.core.shared.attributes.release(attributes);
+        self.compact();
+    }
 
-    pub fn withdraw_origin(&mut self, _prefix: IpNetwork) {}
+    pub fn withdraw_origin(&mut self, prefix: IpNetwork) {
+        match canonical(prefix) {
+            Canonical::V4(prefix) => self.tables.v4.withdraw(&mut self.core, LOCAL, prefix),
+            Canonical::V6(prefix) => self.tables.v6.withdraw(&mut self.core, LOCAL, prefix),
+        }
+        self.compact();
+    }
 
-    /// A restarting speaker chooses and announces nothing until these peers have sent End-of-RIB for all their
-    /// families, or [`Rib::release_selection`] (RFC 4724 §4.1).
-    pub fn defer_selection(&mut self, _expected: BTreeSet<PeerId>) {}
+    /// A restarting speaker announces and installs nothing until these peers have sent End-of-RIB for all their
+    /// families, or [`Rib::release_selection`] (RFC 4724 §4.1). Peers whose session does not promise one are let off
+    /// when it comes up.
+    pub fn defer_selection(&mut self, expected: BTreeSet<PeerId>) {
+        self.deferral.expect(expected);
+    }
+
+    /// Does not wait for this peer: it is not configured any more.
+    pub fn excuse(&mut self, id: PeerId) {
+        self.deferral.excuse(id);
+    }
 
     /// Ends the deferral, whatever is missing.
-    pub fn release_selection(&mut self) {}
+    pub fn release_selection(&mut self) {
+        self.deferral.release();
+    }
 
     /// Still waiting.
     pub fn selection_deferred(&self) -> bool {
-        false
+        self.deferral.is_active()
     }
 
     /// The next prefix whose nexthops are not what the caller was told last. At most one change per prefix waits.
     pub fn poll_change(&mut self) -> Option<Change> {
-        None
+        if self.deferral.is_active() {
+            return None;
+        }
+        let [fib_v4, fib_v6] = &mut self.fib;
+        next_fib_change(&mut self.tables.v4, &mut self.core, fib_v4)
+            .or_else(|| next_fib_change(&mut self.tables.v6, &mut self.core, fib_v6))
     }
 
     /// The next whole UPDATE messages for this peer (one or more, at most some 64 KiB), to be sent in this order.
     /// Poll when there is room to send: what a peer is behind is kept as prefixes, not as messages.
-    pub fn poll_advertise(&mut self, _id: PeerId) -> Option<Bytes> {
-        None
+    pub fn poll_advertise(&mut self, id: PeerId) -> Option<Bytes> {
+        let (slot, _) = self.core.peers.established(id)?;
+        self.out.poll(&mut self.tables, &mut self.core, slot, self.deferral.is_active())
     }
 
     /// Tells the peer everything of this family once more (ROUTE-REFRESH, RFC 2918).
-    pub fn refresh(&mut self, _id: PeerId, _family: AfiSafi) {}
+    pub fn refresh(&mut self, id: PeerId, family: AfiSafi) {
+        let Some((slot, peer)) = self.core.peers.established(id) else { return };
+        if peer.config.families.contains(&family) {
+            self.out.restart(&mut self.tables, &mut self.core, slot, family);
+        }
+    }
 
     /// Every prefix, in order, IPv4 first.
     pub fn routes(&self) -> Vec<RouteView> {
-        Vec::new()
+        let mut routes = self.tables.v4.view(&self.core);
+        routes.extend(self.tables.v6.view(&self.core));
+        routes
     }
 
     /// Exactly this prefix.
-    pub fn explain(&self, _prefix: IpNetwork) -> Option<RouteView> {
-        None
+    pub fn explain(&self, prefix: IpNetwork) -> Option<RouteView> {
+        match canonical(prefix) {
+            Canonical::V4(prefix) => self.tables.v4.view_of(&self.core, self.tables.v4.find(prefix)?),
+            Canonical::V6(prefix) => self.tables.v6.view_of(&self.core, self.tables.v6.find(prefix)?),
+        }
     }
 
-    /// What this peer has been told, in order; empty when it is not established.
-    pub fn advertised(&self, _id: PeerId) -> Vec<AdvertisedRoute> {
-        Vec::new()
+    /// What this peer has been told, or is on its way to it, in order; empty when it is not established.
+    pub fn advertised(&self, id: PeerId) -> Vec<AdvertisedRoute> {
+        let Some((slot, _)) = self.core.peers.established(id) else { return Vec::new() };
+        let mut routes = self.out.advertised(&self.tables.v4, &self.core, slot);
+        routes.extend(self.out.advertised(&self.tables.v6, &self.core, slot));
+        routes
     }
 
     /// Zeroes when it is not established and no stale routes of it are left.
-    pub fn counts(&self, _id: PeerId, _family: AfiSafi) -> Counts {
-        Counts::default()
+    pub fn counts(&self, id: PeerId, family: AfiSafi) -> Counts {
+        let Some(slot) = self.core.peers.slot(id) else { return Counts::default() };
+        let advertised = self.out.count(&self.core, slot, family);
+        Counts { advertised, ..self.core.peers.counts(slot, family) }
+    }
+
+    fn learn(
+        &mut self,
+        peer: Slot,
+        values: &PathAttributes,
+        nexthop: Nexthop,
+        nlri: &Nlri,
+    ) -> Result<(), PrefixLimitExceeded> {
+        let Self { core, tables, .. } = self;
+        let config = core.peers.get(peer).map(|peer| &peer.config);
+        let rejection = config.and_then(|peer| loop_rejection(&core.config, peer, values, nexthop));
+        let attributes = core.shared.intern(values);
+        let nexthop = core.shared.nexthops.intern(&nexthop, |nexthop| *nexthop);
+        let announcement = Announcement { peer, attributes, nexthop, rejection };
+        let result = match nlri {
+            Nlri::V4(prefixes) => learn_all(&mut tables.v4, core, announcement, prefixes),
+            Nlri::V6(prefixes) => learn_all(&mut tables.v6, core, announcement, prefixes),
+        };
+        core.shared.release((attributes, nexthop));
+        result
+    }
+
+    fn drop_stale(&mut self, slot: Slot, family: AfiSafi) {
+        self.core.peers.drop_stale(slot, family);
+        self.walks[family.index()].request();
+    }
+
+    fn reimport(&mut self, slot: Slot) {
+        for family in AfiSafi::ALL {
+            self.core.peers.request_reimport(slot, family);
+            self.walks[family.index()].request();
+        }
+    }
+
+    fn group_key(&self, peer: &RibPeer) -> GroupKey {
+        GroupKey {
+            local_asn: self.core.config.local_asn,
+            kind: peer.kind,
+            families: peer.families.clone(),
+            export: peer.export.clone(),
+            encode: peer.encode.clone(),
+        }
+    }
+
+    fn compact(&mut self) {
+        let [fib_v4, fib_v6] = &mut self.fib;
+        if self.tables.v4.wants_compaction() {
+            self.tables.v4.compact(self.out.cursors(AfiSafi::Ipv4Unicast).chain([fib_v4]).collect());
+        }
+        if self.tables.v6.wants_compaction() {
+            self.tables.v6.compact(self.out.cursors(AfiSafi::Ipv6Unicast).chain([fib_v6]).collect());
+        }
+    }
+}
+
+fn withdraw_all<P: Prefix>(table: &mut Table<P>, core: &mut Core, peer: Slot, prefixes: &[P]) {
+    prefixes.iter().for_each(|&prefix| table.withdraw(core, peer, prefix));
+}
+
+fn learn_all<P: Prefix>(
+    table: &mut Table<P>,
+    core: &mut Core,
+    announcement: Announcement,
+    prefixes: &[P],
+) -> Result<(), PrefixLimitExceeded> {
+    prefixes.iter().try_for_each(|&prefix| table.learn(core, announcement, prefix))
+}
+
+fn next_fib_change<P: Prefix>(table: &mut Table<P>, core: &mut Core, cursor: &mut u32) -> Option<Change> {
+    while let Some(dest) = table.next_change(cursor) {
+        let nexthops = table.gateways(core, dest);
+        let gateways = core.shared.intern_gateways(&nexthops);
+        let before = std::mem::replace(&mut table.dest_mut(dest).gateways, gateways);
+        core.shared.gateways.release(before);
+        if before != gateways {
+            let prefix = table.dest(dest).prefix.into();
+            table.free_if_unused(dest);
+            return Some(Change { prefix, nexthops: nexthops.into_vec() });
+        }
+    }
+    None
+}
+
+/// A prefix without host bits.
+enum Canonical {
+    V4(Ipv4Network),
+    V6(Ipv6Network),
+}
+
+fn canonical(prefix: IpNetwork) -> Canonical {
+    match prefix {
+        IpNetwork::V4(net) => {
+            Canonical::V4(Ipv4Network::new_checked(net.network(), net.prefix()).unwrap_or(net))
+        }
+        IpNetwork::V6(net) => {
+            Canonical::V6(Ipv6Network::new_checked(net.network(), net.prefix()).unwrap_or(net))
+        }
     }
 }

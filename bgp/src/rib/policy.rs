@@ -6,8 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::types::RouterId;
-use crate::wire::{Community, LargeCommunity};
+use super::{RibConfig, RibPeer};
+use crate::types::{AfiSafi, Asn, Nexthop, PeerKind, RouterId};
+use crate::wire::{Community, EncodeContext, LargeCommunity, PathAttributes};
 
 /// Which of a peer's routes may be used. Loop checks (AS_PATH, ORIGINATOR_ID, CLUSTER_LIST, own nexthop) always apply.
 /// Refused routes are kept and counted, so that a change of policy needs nothing from the peer.
@@ -90,3 +91,172 @@ pub struct OriginAttributes {
     pub communities: Vec<Community>,
     pub large_communities: Vec<LargeCommunity>,
 }
+
+impl ImportPolicy {
+    /// Why a prefix is refused, whatever its attributes.
+    pub(super) fn rejection(&self, prefix: IpNetwork) -> Option<Rejection> {
+        if prefix.prefix() == 0 {
+            return (!self.default_route).then_some(Rejection::DefaultRoute);
+        }
+        let accepted = match &self.accept {
+            Accept::Within(nets) => {
+                nets.iter().any(|net| net.prefix() <= prefix.prefix() && net.contains(prefix.network()))
+            }
+            Accept::Any => true,
+        };
+        (!accepted).then_some(Rejection::OutsideAccepted)
+    }
+}
+
+/// Why a path is refused, whatever its prefix: it came from us, or leads back to us (RFC 4271 §9.1.2, RFC 4456 §8).
+pub(super) fn loop_rejection(
+    config: &RibConfig,
+    peer: &RibPeer,
+    attributes: &PathAttributes,
+    nexthop: Nexthop,
+) -> Option<Rejection> {
+    let export = &peer.export;
+    let cluster_id = match export.routes {
+        ExportRoutes::Reflect { cluster_id, .. } => cluster_id,
+        ExportRoutes::Own | ExportRoutes::Transit => config.router_id,
+    };
+    let own_nexthop = match nexthop {
+        Nexthop::V4(address) => export.nexthop_v4 == Some(address),
+        Nexthop::V6 { global, link_local } => {
+            let own = [export.nexthop_v6, export.link_local];
+            own.contains(&Some(global)) || (link_local.is_some() && own.contains(&link_local))
+        }
+    };
+    if attributes.as_path.contains(config.local_asn) {
+        Some(Rejection::AsLoop)
+    } else if attributes.originator_id == Some(config.router_id) {
+        Some(Rejection::OriginatorLoop)
+    } else if attributes.cluster_list.contains(&cluster_id) {
+        Some(Rejection::ClusterLoop)
+    } else if own_nexthop {
+        Some(Rejection::OwnNexthop)
+    } else {
+        None
+    }
+}
+
+/// All that decides what a peer is told and in which octets. Derived as a whole, so that a new field cannot be left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct GroupKey {
+    pub(super) local_asn: Asn,
+    pub(super) kind: PeerKind,
+    pub(super) families: Vec<AfiSafi>,
+    pub(super) export: ExportPolicy,
+    pub(super) encode: EncodeContext,
+}
+
+/// Where an exported path comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Local,
+    Peer { kind: PeerKind, router_id: RouterId, reflection_client: bool },
+}
+
+impl Source {
+    pub(super) fn of(peer: &RibPeer) -> Self {
+        let reflection_client = matches!(peer.export.routes, ExportRoutes::Reflect { client: true, .. });
+        Self::Peer { kind: peer.kind, router_id: peer.router_id, reflection_client }
+    }
+
+    fn is_internal_peer(self) -> bool {
+        matches!(self, Self::Peer { kind: PeerKind::Internal, .. })
+    }
+}
+
+impl GroupKey {
+    /// Whether a path goes out to this group at all.
+    pub(super) fn admits(&self, source: Source, attributes: &PathAttributes) -> bool {
+        let allowed = match (source, self.export.routes) {
+            (Source::Local, _) => true,
+            (Source::Peer { .. }, ExportRoutes::Own) => false,
+            (Source::Peer { .. }, ExportRoutes::Transit) => !self.reflects(source),
+            (Source::Peer { reflection_client, .. }, ExportRoutes::Reflect { client, .. }) => {
+                !self.reflects(source) || client || reflection_client
+            }
+        };
+        allowed && !attributes.communities.iter().any(|&community| self.is_barred_by(community))
+    }
+
+    /// What a path becomes on its way out. `None` when we have no nexthop to give in this family.
+    pub(super) fn export(
+        &self,
+        source: Source,
+        attributes: &PathAttributes,
+        nexthop: Option<Nexthop>,
+        family: AfiSafi,
+    ) -> Option<(PathAttributes, Nexthop)> {
+        let nexthop = if self.reflects(source) { nexthop } else { self.own_nexthop(family) }?;
+        let mut out = attributes.clone();
+        // A relay does not spread attributes that it does not understand.
+        out.unknown.clear();
+        if self.kind == PeerKind::External || source == Source::Local {
+            out.med = self.export.med;
+        }
+        match self.kind {
+            PeerKind::Internal => self.export_internal(source, &mut out),
+            PeerKind::External => self.export_external(&mut out),
+        }
+        for &community in &self.export.communities {
+            if !out.communities.contains(&community) {
+                out.communities.push(community);
+            }
+        }
+        Some((out, nexthop))
+    }
+
+    fn export_internal(&self, source: Source, out: &mut PathAttributes) {
+        out.local_pref = self.export.local_pref.or(out.local_pref).or(Some(DEFAULT_LOCAL_PREF));
+        // RFC 4456 §8.
+        if let (Source::Peer { router_id, .. }, ExportRoutes::Reflect { cluster_id, .. }) =
+            (source, self.export.routes)
+            && self.reflects(source)
+        {
+            out.originator_id.get_or_insert(router_id);
+            out.cluster_list.insert(0, cluster_id);
+        }
+    }
+
+    fn export_external(&self, out: &mut PathAttributes) {
+        out.as_path.prepend(self.local_asn);
+        out.local_pref = None;
+        out.originator_id = None;
+        out.cluster_list.clear();
+        out.extended_communities.retain(|community| community[0] & NON_TRANSITIVE == 0);
+    }
+
+    /// From internal peer to internal peer.
+    fn reflects(&self, source: Source) -> bool {
+        self.kind == PeerKind::Internal && source.is_internal_peer()
+    }
+
+    /// RFC 1997. We are in no confederation, so the two NO_EXPORTs mean the same.
+    fn is_barred_by(&self, community: Community) -> bool {
+        match community {
+            Community::NO_ADVERTISE => true,
+            Community::NO_EXPORT | Community::NO_EXPORT_SUBCONFED => self.kind == PeerKind::External,
+            _ => false,
+        }
+    }
+
+    fn own_nexthop(&self, family: AfiSafi) -> Option<Nexthop> {
+        let ExportPolicy { nexthop_v4, nexthop_v6, link_local, .. } = self.export;
+        let v6 = nexthop_v6.or(link_local).map(|global| Nexthop::V6 { global, link_local });
+        match family {
+            AfiSafi::Ipv4Unicast => {
+                nexthop_v4.map(Nexthop::V4).or(v6.filter(|_| self.encode.extended_nexthop))
+            }
+            AfiSafi::Ipv6Unicast => v6,
+        }
+    }
+}
+
+/// RFC 4271 §9.1.1 leaves it to us; every other speaker takes 100.
+pub(super) const DEFAULT_LOCAL_PREF: u32 = 100;
+
+/// T bit of an extended community's type (RFC 4360 §2): not beyond the AS.
+const NON_TRANSITIVE: u8 = 0x40;

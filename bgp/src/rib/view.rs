@@ -1,10 +1,16 @@
 //! What people see of the RIB: owned values, made on request.
 
+use std::cmp::Reverse;
+use std::fmt;
+
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::decision::Step;
+use super::decision::{self, Step};
+use super::loc_rib::Core;
+use super::peers::Age;
 use super::policy::Rejection;
+use super::table::{DestId, Path, PathId, Prefix, Table};
 use crate::types::{AfiSafi, Nexthop, PeerId};
 use crate::wire::PathAttributes;
 
@@ -69,4 +75,91 @@ pub struct Counts {
 pub struct PrefixLimitExceeded {
     pub family: AfiSafi,
     pub limit: u32,
+}
+
+impl Standing {
+    /// The best path or one of its companions.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Best(_) | Self::Multipath(_))
+    }
+
+    /// Best first, then who stayed in the race longest, then the refused.
+    fn rank(self) -> (u8, Reverse<Option<Step>>) {
+        match self {
+            Self::Best(_) => (0, Reverse(None)),
+            Self::Multipath(step) => (1, Reverse(Some(step))),
+            Self::Lost(step) => (2, Reverse(Some(step))),
+            Self::Rejected(_) => (3, Reverse(None)),
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Best(None) => f.write_str("best: the only usable path"),
+            Self::Best(Some(step)) => write!(f, "best: {step}"),
+            Self::Multipath(step) => write!(f, "used beside the best, which has: {step}"),
+            Self::Lost(step) => write!(f, "not used, the best has: {step}"),
+            Self::Rejected(rejection) => write!(f, "refused: {rejection}"),
+        }
+    }
+}
+
+impl<P: Prefix> Table<P> {
+    pub(super) fn view(&self, core: &Core) -> Vec<RouteView> {
+        self.iter().filter_map(|dest| self.view_of(core, dest)).collect()
+    }
+
+    /// `None` when there is no path left.
+    pub(super) fn view_of(&self, core: &Core, dest: DestId) -> Option<RouteView> {
+        let standings = self.standings(core, dest);
+        let mut paths: Vec<PathView> = self
+            .chain(dest)
+            .filter_map(|(id, path)| {
+                let age = core.peers.age(path.peer, Self::FAMILY, path.epoch);
+                let standing = match path.rejection {
+                    Some(rejection) => Standing::Rejected(rejection),
+                    None => standings.iter().find(|(usable, _)| *usable == id)?.1,
+                };
+                (age != Age::Dead).then(|| path_view(core, path, age, standing))
+            })
+            .collect();
+        paths.sort_by_key(|path| (path.standing.rank(), path.peer));
+        (!paths.is_empty()).then(|| RouteView { prefix: self.dest(dest).prefix.into(), paths })
+    }
+
+    /// What the decision says of each usable path.
+    fn standings(&self, core: &Core, dest: DestId) -> Vec<(PathId, Standing)> {
+        let mut candidates = self.candidates(core, dest);
+        let best = self.best(core, dest);
+        let companions = decision::multipath(&candidates, core.config.max_paths);
+        let mut contest = candidates.clone();
+        contest.iter_mut().for_each(|candidate| candidate.incumbent = false);
+        let wins = |outcome: &decision::Outcome| {
+            candidates.iter().zip(outcome).any(|(c, lost)| lost.is_none() && Some(c.path) == best)
+        };
+        // That it was there first is the reason only where no other one is.
+        let mut outcome = decision::decide(&contest);
+        if !wins(&outcome) {
+            outcome = decision::decide(&candidates);
+        }
+        let closest = outcome.iter().copied().flatten().max();
+        let standing = |(candidate, lost): (decision::Candidate, Option<Step>)| match lost {
+            None => (candidate.path, Standing::Best(closest)),
+            Some(step) if companions.contains(&candidate.path) => (candidate.path, Standing::Multipath(step)),
+            Some(step) => (candidate.path, Standing::Lost(step)),
+        };
+        candidates.drain(..).zip(outcome).map(standing).collect()
+    }
+}
+
+fn path_view(core: &Core, path: &Path, age: Age, standing: Standing) -> PathView {
+    PathView {
+        peer: core.peers.get(path.peer).map(|peer| peer.id),
+        nexthop: (!path.nexthop.is_none()).then(|| *core.shared.nexthops.get(path.nexthop)),
+        attributes: core.shared.attributes.get(path.attributes).values.clone(),
+        stale: age == Age::Stale,
+        standing,
+    }
 }

@@ -1,0 +1,159 @@
+//! Adj-RIB-Out of one stream and family: what was announced of each prefix and not withdrawn since.
+//!
+//! An array over destinations in pages, so that both a speaker that announces three prefixes of a million and one that
+//! announces them all pay for what they announce: 12 octets per prefix in the full case.
+//!
+//! What is kept is not what was sent but what it was made from: the path's attributes and nexthop before the export
+//! policy. The policy is a constant of the group, so the one tells the other, and no second attribute set is stored.
+
+use std::collections::BTreeMap;
+
+use super::super::attributes::{AttributesId, NexthopId};
+use super::super::peers::Slot;
+use super::super::table::DestId;
+
+/// A route as announced. Attributes and nexthop hold a reference each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Sent {
+    /// None when all that is known is that something was announced: it will be announced again.
+    pub(super) attributes: AttributesId,
+    pub(super) nexthop: NexthopId,
+    /// Whose path it is. That peer itself has not been told (split horizon).
+    pub(super) source: Slot,
+}
+
+/// The source of an entry that is not there.
+const ABSENT: Slot = Slot::MAX;
+const NOTHING: Sent = Sent { attributes: AttributesId::NONE, nexthop: NexthopId::NONE, source: ABSENT };
+
+const PAGE: usize = 256;
+
+#[derive(Clone, Debug)]
+struct Page {
+    entries: [Sent; PAGE],
+    used: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct SentMap {
+    pages: Vec<Option<Box<Page>>>,
+    by_source: BTreeMap<Slot, u32>,
+    len: u32,
+}
+
+impl SentMap {
+    pub(super) fn get(&self, dest: DestId) -> Option<Sent> {
+        let (page, at) = place(dest);
+        let entry = self.pages.get(page)?.as_ref()?.entries[at];
+        (entry.source != ABSENT).then_some(entry)
+    }
+
+    /// Returns what was there. References are the caller's affair.
+    pub(super) fn set(&mut self, dest: DestId, sent: Option<Sent>) -> Option<Sent> {
+        let (page, at) = place(dest);
+        if sent.is_none() && self.pages.get(page).is_none_or(Option::is_none) {
+            return None;
+        }
+        if self.pages.len() <= page {
+            self.pages.resize(page + 1, None);
+        }
+        let slot = &mut self.pages[page];
+        let entries = slot.get_or_insert_with(|| Box::new(Page { entries: [NOTHING; PAGE], used: 0 }));
+        let old = std::mem::replace(&mut entries.entries[at], sent.unwrap_or(NOTHING));
+        let old = (old.source != ABSENT).then_some(old);
+        entries.used = entries.used + usize::from(sent.is_some()) - usize::from(old.is_some());
+        if entries.used == 0 {
+            *slot = None;
+        }
+        self.count(old, sent);
+        old
+    }
+
+    fn count(&mut self, old: Option<Sent>, new: Option<Sent>) {
+        if let Some(Sent { source, .. }) = old {
+            self.len -= 1;
+            if let Some(count) = self.by_source.get_mut(&source) {
+                *count -= 1;
+            }
+        }
+        if let Some(Sent { source, .. }) = new {
+            self.len += 1;
+            *self.by_source.entry(source).or_default() += 1;
+        }
+    }
+
+    /// Routes that `member` has been told.
+    pub(super) fn count_for(&self, member: Slot) -> u32 {
+        self.len - self.by_source.get(&member).copied().unwrap_or(0)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (DestId, Sent)> + '_ {
+        let pages = self.pages.iter().enumerate().filter_map(|(at, page)| Some((at, page.as_ref()?)));
+        pages.flat_map(|(at, page)| entries(at, page))
+    }
+
+    /// Takes every entry's attributes and nexthop away, so that it counts as changed; returns them for release.
+    pub(super) fn forget_contents(&mut self) -> Vec<(AttributesId, NexthopId)> {
+        let mut contents = Vec::with_capacity(self.len as usize);
+        for page in self.pages.iter_mut().flatten() {
+            for entry in page.entries.iter_mut().filter(|entry| entry.source != ABSENT) {
+                contents.push((entry.attributes, entry.nexthop));
+                (entry.attributes, entry.nexthop) = (AttributesId::NONE, NexthopId::NONE);
+            }
+        }
+        contents
+    }
+
+    /// Takes entries of one page, until there are none. For giving references back in slices.
+    pub(super) fn pop_page(&mut self) -> Option<Vec<(DestId, Sent)>> {
+        loop {
+            let at = self.pages.len().checked_sub(1)?;
+            if let Some(page) = self.pages.pop()? {
+                return Some(entries(at, &page).collect());
+            }
+        }
+    }
+}
+
+fn place(dest: DestId) -> (usize, usize) {
+    let dest = dest as usize;
+    (dest / PAGE, dest % PAGE)
+}
+
+fn entries(page: usize, content: &Page) -> impl Iterator<Item = (DestId, Sent)> + '_ {
+    let first = DestId::try_from(page * PAGE).unwrap_or(DestId::MAX);
+    (first..).zip(content.entries).filter(|(_, sent)| sent.source != ABSENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(source: Slot) -> Sent {
+        Sent { source, ..NOTHING }
+    }
+
+    #[test]
+    fn a_member_is_not_counted_as_told_of_its_own_routes() {
+        let mut sent = SentMap::default();
+        sent.set(3, Some(from(1)));
+        sent.set(900, Some(from(2)));
+        assert_eq!((sent.count_for(1), sent.count_for(2), sent.count_for(7)), (1, 1, 2));
+
+        assert_eq!(sent.set(3, Some(from(2))), Some(from(1)));
+        assert_eq!((sent.count_for(1), sent.count_for(2)), (2, 0));
+        assert_eq!(sent.iter().map(|(dest, _)| dest).collect::<Vec<_>>(), [3, 900]);
+    }
+
+    #[test]
+    fn an_empty_page_is_given_back() {
+        let mut sent = SentMap::default();
+        assert_eq!(sent.set(5000, None), None);
+        assert!(sent.pages.is_empty());
+
+        sent.set(5000, Some(from(1)));
+        assert_eq!(sent.set(5000, None), Some(from(1)));
+        assert!(sent.pages.iter().all(Option::is_none));
+        assert_eq!((sent.len, sent.pop_page()), (0, None));
+    }
+}

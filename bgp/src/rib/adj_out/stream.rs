@@ -1,0 +1,299 @@
+//! One stream of UPDATEs: a reader of the tables that encodes each change once, for all its members.
+//!
+//! Members are peers with equal export settings that are equally far, give or take the messages in the log. The log is
+//! bounded; who falls behind by more than it holds gets a stream of its own ([`super::AdjOut`]), and then what it is
+//! behind is no messages but the distance of its cursors.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::loc_rib::Core;
+use super::super::peers::{LOCAL, Slot};
+use super::super::policy::{GroupKey, Source};
+use super::super::table::{DestId, Prefix, Table};
+use super::StreamId;
+use super::sent::{Sent, SentMap};
+use crate::types::AfiSafi;
+use crate::wire::{encode_end_of_rib, encode_reach, encode_unreach};
+
+/// Changes that are encoded together, so that prefixes with equal attributes share a message.
+const BATCH: usize = 1024;
+/// Encoded octets in one piece of the log, about.
+const CHUNK_LEN: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) key: Arc<GroupKey>,
+    pub(super) members: Vec<Slot>,
+    pub(super) families: [FamilyOut; AfiSafi::ALL.len()],
+    /// Encoded, and not yet taken by every member.
+    pub(super) log: VecDeque<Chunk>,
+    /// Position of the log's first chunk; counts from the beginning of the stream.
+    pub(super) log_start: u64,
+    pub(super) log_len: usize,
+    /// Something has been encoded: too late to join at the beginning.
+    pub(super) started: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct FamilyOut {
+    pub(super) cursor: u32,
+    pub(super) sent: SentMap,
+    /// End-of-RIB follows when the cursor first reaches the end (RFC 4724 §2).
+    pub(super) end_of_rib_due: bool,
+}
+
+/// Whole messages for the same readers.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk {
+    pub(super) bytes: Bytes,
+    pub(super) audience: Audience,
+    /// Members that have not passed it yet.
+    pub(super) readers: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Audience {
+    All,
+    Except(Slot),
+    Only(Slot),
+}
+
+impl Audience {
+    pub(super) fn includes(self, member: Slot) -> bool {
+        match self {
+            Self::All => true,
+            Self::Except(slot) => member != slot,
+            Self::Only(slot) => member == slot,
+        }
+    }
+}
+
+/// A prefix of a batch: what its group was told, and is to be told.
+#[derive(Clone, Copy, Debug)]
+struct Step<P> {
+    dest: DestId,
+    prefix: P,
+    before: Option<Sent>,
+    after: Option<Sent>,
+}
+
+impl Stream {
+    pub(super) fn new(key: Arc<GroupKey>) -> Self {
+        let family = |_| FamilyOut { end_of_rib_due: true, ..FamilyOut::default() };
+        Self {
+            key,
+            members: Vec::new(),
+            families: AfiSafi::ALL.map(family),
+            log: VecDeque::new(),
+            log_start: 0,
+            log_len: 0,
+            started: false,
+        }
+    }
+
+    pub(super) fn log_end(&self) -> u64 {
+        self.log_start + self.log.len() as u64
+    }
+
+    /// The chunk at a position, for a member that moves past it; `None` when it is not for this member.
+    pub(super) fn take(&mut self, position: u64, member: Slot) -> Option<Bytes> {
+        let at = usize::try_from(position.checked_sub(self.log_start)?).ok()?;
+        let chunk = self.log.get_mut(at)?;
+        chunk.readers -= 1;
+        let bytes = chunk.audience.includes(member).then(|| chunk.bytes.clone());
+        self.trim();
+        bytes
+    }
+
+    pub(super) fn trim(&mut self) {
+        while let Some(chunk) = self.log.pop_front_if(|chunk| chunk.readers == 0) {
+            self.log_start += 1;
+            self.log_len -= chunk.bytes.len();
+        }
+    }
+
+    fn push(&mut self, bytes: Bytes, audience: Audience) {
+        self.log_len += bytes.len();
+        self.log.push_back(Chunk { bytes, audience, readers: self.members.len() });
+    }
+
+    /// Follows the changes of one family until something is encoded or nothing is left.
+    pub(super) fn fill<P: Prefix>(&mut self, id: StreamId, table: &mut Table<P>, core: &mut Core) {
+        self.started = true;
+        let family = Table::<P>::FAMILY;
+        let log_end = self.log_end();
+        while self.log_end() == log_end {
+            let steps = self.next_batch(table, core);
+            let out = &mut self.families[family.index()];
+            if steps.is_empty() && out.cursor >= table.end() {
+                if std::mem::take(&mut out.end_of_rib_due) {
+                    self.push(encode_end_of_rib(family), Audience::All);
+                }
+                return;
+            }
+            self.send(id, steps, table, core);
+        }
+    }
+
+    fn next_batch<P: Prefix>(&mut self, table: &Table<P>, core: &Core) -> Vec<Step<P>> {
+        let out = &mut self.families[Table::<P>::FAMILY.index()];
+        let mut steps = Vec::new();
+        for _ in 0..BATCH {
+            let Some(dest) = table.next_change(&mut out.cursor) else { break };
+            let before = out.sent.get(dest);
+            let after = exported(&self.key, table, core, dest);
+            if before != after {
+                steps.push(Step { dest, prefix: table.dest(dest).prefix, before, after });
+            }
+        }
+        steps
+    }
+
+    /// Encodes a batch and records it as sent.
+    fn send<P: Prefix>(
+        &mut self,
+        id: StreamId,
+        mut steps: Vec<Step<P>>,
+        table: &mut Table<P>,
+        core: &mut Core,
+    ) {
+        let mut writer = Writer::new(self);
+        // Stable, so that equal keys keep the order of the changes.
+        steps.sort_by_key(|step| step.after);
+        for run in steps.chunk_by_mut(|a, b| a.after == b.after) {
+            writer.announce(id, run, core);
+        }
+        let mut withdrawals: Vec<(Audience, P)> = Vec::new();
+        for step in &steps {
+            withdrawals.extend(withdrawal(id, step, core).map(|audience| (audience, step.prefix)));
+        }
+        withdrawals.sort_by_key(|(audience, _)| *audience);
+        for run in withdrawals.chunk_by(|a, b| a.0 == b.0) {
+            let prefixes: Vec<P> = run.iter().map(|(_, prefix)| *prefix).collect();
+            writer.withdraw(run[0].0, &prefixes);
+        }
+        writer.flush();
+        for step in steps {
+            self.record(step, table, core);
+        }
+    }
+
+    fn record<P: Prefix>(&mut self, step: Step<P>, table: &mut Table<P>, core: &mut Core) {
+        if let Some(after) = step.after {
+            core.shared.retain((after.attributes, after.nexthop));
+            table.pin(step.dest);
+        }
+        if let Some(before) = self.families[Table::<P>::FAMILY.index()].sent.set(step.dest, step.after) {
+            core.shared.release((before.attributes, before.nexthop));
+            table.unpin(step.dest);
+        }
+    }
+}
+
+/// What the group is to be told of a prefix.
+pub(super) fn exported<P: Prefix>(
+    key: &GroupKey,
+    table: &Table<P>,
+    core: &Core,
+    dest: DestId,
+) -> Option<Sent> {
+    let path = table.path(table.best(core, dest)?);
+    let attributes = &core.shared.attributes.get(path.attributes).values;
+    let sent = Sent { attributes: path.attributes, nexthop: path.nexthop, source: path.peer };
+    key.admits(source(core, path.peer), attributes).then_some(sent)
+}
+
+pub(super) fn source(core: &Core, slot: Slot) -> Source {
+    core.peers.get(slot).map_or(Source::Local, |peer| Source::of(&peer.config))
+}
+
+/// A path does not go back to the peer that it came from.
+fn everybody_but(id: StreamId, source: Slot, core: &Core) -> Audience {
+    if is_member(id, source, core) { Audience::Except(source) } else { Audience::All }
+}
+
+fn is_member(id: StreamId, slot: Slot, core: &Core) -> bool {
+    slot != LOCAL
+        && core.peers.get(slot).and_then(|peer| peer.out.as_ref()).is_some_and(|out| out.stream == id)
+}
+
+/// Who has been told of a prefix and is not told of what takes its place.
+fn withdrawal<P>(id: StreamId, step: &Step<P>, core: &Core) -> Option<Audience> {
+    let before = step.before?;
+    match step.after {
+        None => Some(everybody_but(id, before.source, core)),
+        Some(after) if after.source == before.source => None,
+        Some(after) => is_member(id, after.source, core).then_some(Audience::Only(after.source)),
+    }
+}
+
+/// Puts messages with the same audience together.
+struct Writer<'a> {
+    stream: &'a mut Stream,
+    buffer: BytesMut,
+    audience: Audience,
+}
+
+impl<'a> Writer<'a> {
+    fn new(stream: &'a mut Stream) -> Self {
+        Self { stream, buffer: BytesMut::new(), audience: Audience::All }
+    }
+
+    /// Announces prefixes with one and the same path. Those that cannot be announced have no `after` then.
+    fn announce<P: Prefix>(&mut self, id: StreamId, run: &mut [Step<P>], core: &Core) {
+        let Some(sent) = run.first().and_then(|step| step.after) else { return };
+        let attributes = &core.shared.attributes.get(sent.attributes).values;
+        let nexthop = (!sent.nexthop.is_none()).then(|| *core.shared.nexthops.get(sent.nexthop));
+        let key = Arc::clone(&self.stream.key);
+        let out = key.export(source(core, sent.source), attributes, nexthop, Table::<P>::FAMILY);
+        self.turn_to(everybody_but(id, sent.source, core));
+        let prefixes: Vec<P> = run.iter().map(|step| step.prefix).collect();
+        let mut done = 0;
+        while let (Some((attributes, nexthop)), true) = (&out, done < prefixes.len()) {
+            match encode_reach(attributes, *nexthop, &prefixes[done..], &key.encode, &mut self.buffer) {
+                0 => break,
+                fit => done += fit,
+            }
+            self.flush_if_full();
+        }
+        for step in &mut run[done..] {
+            step.after = None;
+        }
+    }
+
+    fn withdraw<P: Prefix>(&mut self, audience: Audience, prefixes: &[P]) {
+        self.turn_to(audience);
+        let key = Arc::clone(&self.stream.key);
+        let mut done = 0;
+        while done < prefixes.len() {
+            match encode_unreach(&prefixes[done..], &key.encode, &mut self.buffer) {
+                0 => break,
+                fit => done += fit,
+            }
+            self.flush_if_full();
+        }
+    }
+
+    fn turn_to(&mut self, audience: Audience) {
+        if audience != self.audience {
+            self.flush();
+            self.audience = audience;
+        }
+    }
+
+    fn flush_if_full(&mut self) {
+        if self.buffer.len() >= CHUNK_LEN {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let bytes = self.buffer.split().freeze();
+        if !bytes.is_empty() && self.stream.members.iter().any(|&member| self.audience.includes(member)) {
+            self.stream.push(bytes, self.audience);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What changes the Loc-RIB: routes learned, withdrawn, judged anew; and the choice of the best among them.
+
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use super::RibConfig;
+use super::attributes::{AttributesId, NexthopId, Shared};
+use super::decision::{self, Candidate};
+use super::peers::{Age, LOCAL, Peers, Slot};
+use super::policy::{DEFAULT_LOCAL_PREF, Rejection, loop_rejection};
+use super::table::{DestId, Path, PathId, Prefix, Table};
+use super::view::PrefixLimitExceeded;
+use crate::types::{FibNexthop, Nexthop, PeerId, PeerKind};
+
+/// What both families' tables share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) config: RibConfig,
+    pub(super) peers: Peers,
+    pub(super) shared: Shared,
+}
+
+/// What the prefixes of one announcement have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Announcement {
+    pub(super) peer: Slot,
+    pub(super) attributes: AttributesId,
+    pub(super) nexthop: NexthopId,
+    /// Of the path itself; the prefix may add its own.
+    pub(super) rejection: Option<Rejection>,
+}
+
+/// A walk over a table in slices, which takes out dead paths and applies changed import policies.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Walk {
+    next: Option<DestId>,
+    /// Something happened behind the walk: it goes around once more.
+    again: bool,
+}
+
+impl Walk {
+    pub(super) fn request(&mut self) {
+        match self.next {
+            None => self.next = Some(0),
+            Some(_) => self.again = true,
+        }
+    }
+}
+
+impl<P: Prefix> Table<P> {
+    /// Counts against the limit of prefixes, then judges, stores and selects.
+    pub(super) fn learn(
+        &mut self,
+        core: &mut Core,
+        announcement: Announcement,
+        prefix: P,
+    ) -> Result<(), PrefixLimitExceeded> {
+        let Announcement { peer, attributes, nexthop, rejection } = announcement;
+        let dest = self.find_or_insert(prefix);
+        let old = self.path_from(dest, peer);
+        let age = old.map(|id| core.peers.age(peer, Self::FAMILY, self.path(id).epoch));
+        let limit = core.peers.get(peer).map_or(u32::MAX, |peer| peer.config.max_prefixes);
+        if age != Some(Age::Fresh) && core.peers.learned(peer, Self::FAMILY) >= limit {
+            self.free_if_unused(dest);
+            return Err(PrefixLimitExceeded { family: Self::FAMILY, limit });
+        }
+        let rejection = rejection.or_else(|| core.prefix_rejection(peer, prefix));
+        let epoch = core.peers.epoch(peer, Self::FAMILY);
+        let new = Path::new(attributes, nexthop, (peer, epoch), rejection);
+        core.shared.retain((attributes, nexthop));
+        core.peers.add(peer, Self::FAMILY, rejection);
+        match old {
+            None => self.push_path(dest, new),
+            Some(id) => {
+                let old = self.replace_path(id, new);
+                core.peers.subtract(peer, Self::FAMILY, old.epoch, old.rejection);
+                core.shared.release((old.attributes, old.nexthop));
+                let same = (old.attributes, old.nexthop, old.rejection) == (attributes, nexthop, rejection);
+                if same && age != Some(Age::Dead) {
+                    return Ok(());
+                }
+            }
+        }
+        self.select(core, dest);
+        Ok(())
+    }
+
+    /// The peer has no route to this prefix any more.
+    pub(super) fn withdraw(&mut self, core: &mut Core, peer: Slot, prefix: P) {
+        let Some(dest) = self.find(prefix) else { return };
+        let Some(path) = self.path_from(dest, peer) else { return };
+        self.drop_path(core, dest, path);
+        self.select(core, dest);
+    }
+
+    /// Takes the next `limit` places of a walk. True while more remain.
+    pub(super) fn advance(&mut self, core: &mut Core, walk: &mut Walk, limit: u32) -> bool {
+        let Some(from) = walk.next else { return false };
+        let to = from.saturating_add(limit);
+        for dest in from..to {
+            // The table shrinks when its last destination goes.
+            if dest >= self.places() {
+                break;
+            }
+            if !self.is_vacant(dest) {
+                self.refresh_paths(core, dest);
+            }
+        }
+        walk.next = if to < self.places() {
+            Some(to)
+        } else if std::mem::take(&mut walk.again) {
+            Some(0)
+        } else {
+            core.peers.swept(Self::FAMILY);
+            None
+        };
+        walk.next.is_some()
+    }
+
+    fn refresh_paths(&mut self, core: &mut Core, dest: DestId) {
+        let ids: SmallVec<[PathId; 8]> = self.chain(dest).map(|(id, _)| id).collect();
+        let mut changed = false;
+        for id in ids {
+            let path = *self.path(id);
+            if core.peers.age(path.peer, Self::FAMILY, path.epoch) == Age::Dead {
+                self.drop_path(core, dest, id);
+                changed = true;
+            } else if core.peers.wants_reimport(path.peer, Self::FAMILY) {
+                let rejection = core.rejection(&path, self.dest(dest).prefix);
+                changed |= rejection != path.rejection;
+                let verdicts = (path.rejection, rejection);
+                core.peers.rejudge((path.peer, Self::FAMILY), path.epoch, verdicts);
+                self.path_mut(id).rejection = rejection;
+            }
+        }
+        if changed {
+            self.select(core, dest);
+        }
+    }
+
+    fn drop_path(&mut self, core: &mut Core, dest: DestId, id: PathId) {
+        let path = self.remove_path(dest, id);
+        core.peers.subtract(path.peer, Self::FAMILY, path.epoch, path.rejection);
+        core.shared.release((path.attributes, path.nexthop));
+    }
+
+    pub(super) fn path_from(&self, dest: DestId, peer: Slot) -> Option<PathId> {
+        self.chain(dest).find(|(_, path)| path.peer == peer).map(|(id, _)| id)
+    }
+
+    /// Puts the best path first, and tells the readers of the table; forgets a prefix that nobody needs.
+    fn select(&mut self, core: &Core, dest: DestId) {
+        if self.first(dest).is_none() {
+            self.touch(dest);
+            self.free_if_unused(dest);
+            return;
+        }
+        if let Some(best) = self.elect(core, dest) {
+            self.make_first(dest, best);
+        }
+        self.touch(dest);
+    }
+
+    /// The best path. The chain's first, unless its session has ended since it was chosen.
+    pub(super) fn best(&self, core: &Core, dest: DestId) -> Option<PathId> {
+        let first = self.first(dest)?;
+        if core.is_usable(self, first) { Some(first) } else { self.elect(core, dest) }
+    }
+
+    fn elect(&self, core: &Core, dest: DestId) -> Option<PathId> {
+        let candidates = self.candidates(core, dest);
+        if let [only] = candidates.as_slice() {
+            return Some(only.path);
+        }
+        let outcome = decision::decide(&candidates);
+        candidates.iter().zip(outcome).find(|(_, lost)| lost.is_none()).map(|(best, _)| best.path)
+    }
+
+    /// The usable paths of a prefix. The first of the chain counts as the incumbent.
+    pub(super) fn candidates(&self, core: &Core, dest: DestId) -> SmallVec<[Candidate; 8]> {
+        let first = self.first(dest);
+        let usable = self.chain(dest).filter(|(id, _)| core.is_usable(self, *id));
+        usable
+            .map(|(id, path)| {
+                let incumbent = core.config.keep_incumbent && first == Some(id);
+                core.candidate(id, path, incumbent)
+            })
+            .collect()
+    }
+
+    /// The nexthops that the FIB should hold; none for what is our own.
+    pub(super) fn gateways(&self, core: &Core, dest: DestId) -> SmallVec<[FibNexthop; 8]> {
+        let Some(best) = self.best(core, dest) else { return SmallVec::new() };
+        let alone = self.chain(dest).nth(1).is_none();
+        let chosen = if alone || core.config.max_paths <= 1 {
+            SmallVec::from_slice(&[best])
+        } else {
+            decision::multipath(&self.candidates(core, dest), core.config.max_paths)
+        };
+        let mut gateways: SmallVec<[FibNexthop; 8]> =
+            chosen.into_iter().filter_map(|id| core.gateway(self.path(id))).collect();
+        gateways.sort_unstable();
+        gateways.dedup();
+        gateways
+    }
+}
+
+impl Core {
+    /// Peer and, where present, nexthop of a path that is in use and accepted.
+    fn is_usable<P: Prefix>(&self, table: &Table<P>, id: PathId) -> bool {
+        let path = table.path(id);
+        path.rejection.is_none() && self.peers.age(path.peer, Table::<P>::FAMILY, path.epoch) != Age::Dead
+    }
+
+    fn prefix_rejection<P: Prefix>(&self, peer: Slot, prefix: P) -> Option<Rejection> {
+        self.peers.get(peer)?.config.import.rejection(prefix.into())
+    }
+
+    fn rejection<P: Prefix>(&self, path: &Path, prefix: P) -> Option<Rejection> {
+        let peer = &self.peers.get(path.peer)?.config;
+        let attributes = &self.shared.attributes.get(path.attributes).values;
+        loop_rejection(&self.config, peer, attributes, *self.shared.nexthops.get(path.nexthop))
+            .or_else(|| peer.import.rejection(prefix.into()))
+    }
+
+    fn candidate(&self, id: PathId, path: &Path, incumbent: bool) -> Candidate {
+        let set = self.shared.attributes.get(path.attributes);
+        let peer = self.peers.get(path.peer);
+        let router_id = peer.map_or(self.config.router_id, |peer| peer.config.router_id);
+        Candidate {
+            path: id,
+            local: path.peer == LOCAL,
+            local_pref: set.values.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
+            as_path_length: set.as_path_length,
+            origin: set.values.origin,
+            neighbor: set.neighbor,
+            med: set.values.med.unwrap_or(0),
+            kind: peer.map_or(PeerKind::Internal, |peer| peer.config.kind),
+            igp_cost: 0,
+            incumbent,
+            router_id: set.values.originator_id.unwrap_or(router_id),
+            cluster_list_length: set.values.cluster_list.len(),
+            peer: peer.map_or(UNSPECIFIED_PEER, |peer| (peer.config.address, peer.config.interface, peer.id)),
+        }
+    }
+
+    /// The address to send packets to: the link-local one where the peer is on a known link (RFC 2545 §3).
+    fn gateway(&self, path: &Path) -> Option<FibNexthop> {
+        if path.nexthop.is_none() {
+            return None;
+        }
+        let interface = self.peers.get(path.peer).and_then(|peer| peer.config.interface);
+        let address: IpAddr = match *self.shared.nexthops.get(path.nexthop) {
+            Nexthop::V4(address) => address.into(),
+            Nexthop::V6 { link_local: Some(link_local), .. } if interface.is_some() => link_local.into(),
+            Nexthop::V6 { global, .. } => global.into(),
+        };
+        match address {
+            // Without an interface it leads nowhere.
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                interface.map(|index| FibNexthop { address, interface: Some(index) })
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => Some(FibNexthop { address, interface: None }),
+        }
+    }
+}
+
+/// Stands for ourselves; never compared, as [`Step::Local`](decision::Step::Local) comes first.
+const UNSPECIFIED_PEER: (IpAddr, Option<u32>, PeerId) =
+    (IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), None, PeerId(0));

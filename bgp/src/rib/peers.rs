@@ -1,0 +1,281 @@
+//! The peers of the RIB: who they are, which of their paths count, and how many those are.
+//!
+//! A path carries the small slot of its peer and the session (epoch) that it was learned in. So a lost session changes
+//! one number here, and a million paths are stale (RFC 4724 §4.2) or dead at once; [`super::Rib::sweep`] takes the dead
+//! ones out later, in slices.
+
+use std::collections::BTreeMap;
+
+use super::adj_out::Membership;
+use super::policy::Rejection;
+use super::{RibPeer, view::Counts};
+use crate::types::{AfiSafi, PeerId};
+
+/// Index of a peer; used again when nothing refers to the peer any more.
+pub(super) type Slot = u16;
+
+/// The slot of what we originate ourselves.
+pub(super) const LOCAL: Slot = 0;
+
+/// Sessions that may come and go before the dead paths of the first are taken out; the number of epochs bounds it.
+const MAX_UNSWEPT_EPOCHS: u8 = 200;
+
+/// How a path stands with its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    Fresh,
+    /// From an earlier session, kept by graceful restart.
+    Stale,
+    /// Not in use any more, only not yet taken out.
+    Dead,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) id: PeerId,
+    /// As of the last session.
+    pub(super) config: RibPeer,
+    /// Set while the session is up.
+    pub(super) out: Option<Membership>,
+    families: [Marks; AfiSafi::ALL.len()],
+}
+
+/// The state of one peer and family.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    epoch: u8,
+    /// The oldest epoch whose paths are still in use.
+    kept: u8,
+    /// Epochs ended since the last time that nothing was dead.
+    unswept: u8,
+    fresh: Tally,
+    stale: Tally,
+    dead: Tally,
+    end_of_rib: bool,
+    /// The import policy has changed and the walk that applies it is not over.
+    reimport: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    accepted: u32,
+    rejected: u32,
+}
+
+impl Tally {
+    fn of(&mut self, rejection: Option<Rejection>) -> &mut u32 {
+        if rejection.is_some() { &mut self.rejected } else { &mut self.accepted }
+    }
+
+    fn total(self) -> u32 {
+        self.accepted + self.rejected
+    }
+
+    fn absorb(&mut self, other: &mut Self) {
+        self.accepted += other.accepted;
+        self.rejected += other.rejected;
+        *other = Self::default();
+    }
+}
+
+impl Marks {
+    fn age(self, epoch: u8) -> Age {
+        let age = self.epoch.wrapping_sub(epoch);
+        match age {
+            0 => Age::Fresh,
+            age if age <= self.epoch.wrapping_sub(self.kept) => Age::Stale,
+            _ => Age::Dead,
+        }
+    }
+
+    fn tally(&mut self, age: Age) -> &mut Tally {
+        match age {
+            Age::Fresh => &mut self.fresh,
+            Age::Stale => &mut self.stale,
+            Age::Dead => &mut self.dead,
+        }
+    }
+
+    fn end_epoch(&mut self, keep_stale: bool) {
+        self.drop_stale();
+        self.unswept += 1;
+        self.epoch = self.epoch.wrapping_add(1);
+        if keep_stale {
+            self.kept = self.epoch.wrapping_sub(1);
+            self.stale = std::mem::take(&mut self.fresh);
+        } else {
+            self.kept = self.epoch;
+            self.dead.absorb(&mut self.fresh);
+        }
+        self.end_of_rib = false;
+    }
+
+    fn drop_stale(&mut self) {
+        self.kept = self.epoch;
+        self.dead.absorb(&mut self.stale);
+    }
+
+    fn is_empty(self) -> bool {
+        self.fresh.total() + self.stale.total() + self.dead.total() == 0
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    /// `None`: free. The first belongs to [`LOCAL`] and stays so.
+    slots: Vec<Option<Peer>>,
+    by_id: BTreeMap<PeerId, Slot>,
+}
+
+impl Peers {
+    pub(super) fn new() -> Self {
+        Self { slots: vec![None], by_id: BTreeMap::new() }
+    }
+
+    pub(super) fn slot(&self, id: PeerId) -> Option<Slot> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Peer> {
+        self.slots.get(usize::from(slot))?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Peer> {
+        self.slots.get_mut(usize::from(slot))?.as_mut()
+    }
+
+    /// The peer, when its session is up.
+    pub(super) fn established(&self, id: PeerId) -> Option<(Slot, &Peer)> {
+        let slot = self.slot(id)?;
+        self.get(slot).filter(|peer| peer.out.is_some()).map(|peer| (slot, peer))
+    }
+
+    /// A session begins. `None` when all slots are taken.
+    pub(super) fn up(&mut self, id: PeerId, config: RibPeer) -> Option<Slot> {
+        if let Some(slot) = self.slot(id) {
+            self.get_mut(slot)?.config = config;
+            return Some(slot);
+        }
+        let free = self.slots.iter().skip(1).position(Option::is_none).map_or(self.slots.len(), |at| at + 1);
+        // The last number stands for nobody in lists of what was sent.
+        let slot = Slot::try_from(free).ok().filter(|&slot| slot < Slot::MAX)?;
+        if free == self.slots.len() {
+            self.slots.push(None);
+        }
+        self.slots[free] = Some(Peer { id, config, out: None, families: Default::default() });
+        self.by_id.insert(id, slot);
+        Some(slot)
+    }
+
+    /// A session ends. True when so many have ended since the last sweep that it cannot wait.
+    pub(super) fn down(&mut self, slot: Slot, keep_stale: bool) -> bool {
+        let Some(peer) = self.get_mut(slot) else { return false };
+        peer.families.iter_mut().for_each(|marks| marks.end_epoch(keep_stale));
+        let urgent = peer.families.iter().any(|marks| marks.unswept >= MAX_UNSWEPT_EPOCHS);
+        self.settle(slot);
+        urgent
+    }
+
+    pub(super) fn drop_stale(&mut self, slot: Slot, family: AfiSafi) {
+        if let Some(marks) = self.marks_mut(slot, family) {
+            marks.drop_stale();
+        }
+        self.settle(slot);
+    }
+
+    pub(super) fn age(&self, slot: Slot, family: AfiSafi, epoch: u8) -> Age {
+        match self.get(slot) {
+            Some(peer) => peer.families[family.index()].age(epoch),
+            None => Age::Fresh,
+        }
+    }
+
+    pub(super) fn epoch(&self, slot: Slot, family: AfiSafi) -> u8 {
+        self.get(slot).map_or(0, |peer| peer.families[family.index()].epoch)
+    }
+
+    /// Prefixes that the peer has sent in this session.
+    pub(super) fn learned(&self, slot: Slot, family: AfiSafi) -> u32 {
+        self.get(slot).map_or(0, |peer| peer.families[family.index()].fresh.total())
+    }
+
+    pub(super) fn add(&mut self, slot: Slot, family: AfiSafi, rejection: Option<Rejection>) {
+        if let Some(marks) = self.marks_mut(slot, family) {
+            *marks.fresh.of(rejection) += 1;
+        }
+    }
+
+    pub(super) fn subtract(&mut self, slot: Slot, family: AfiSafi, epoch: u8, rejection: Option<Rejection>) {
+        if let Some(marks) = self.marks_mut(slot, family) {
+            *marks.tally(marks.age(epoch)).of(rejection) -= 1;
+        }
+    }
+
+    /// A path keeps its age and changes its verdict.
+    pub(super) fn rejudge(
+        &mut self,
+        (slot, family): (Slot, AfiSafi),
+        epoch: u8,
+        (old, new): (Option<Rejection>, Option<Rejection>),
+    ) {
+        if let Some(marks) = self.marks_mut(slot, family) {
+            let tally = marks.tally(marks.age(epoch));
+            *tally.of(old) -= 1;
+            *tally.of(new) += 1;
+        }
+    }
+
+    pub(super) fn set_end_of_rib(&mut self, slot: Slot, family: AfiSafi) {
+        if let Some(marks) = self.marks_mut(slot, family) {
+            marks.end_of_rib = true;
+        }
+    }
+
+    pub(super) fn request_reimport(&mut self, slot: Slot, family: AfiSafi) {
+        if let Some(marks) = self.marks_mut(slot, family) {
+            marks.reimport = true;
+        }
+    }
+
+    pub(super) fn wants_reimport(&self, slot: Slot, family: AfiSafi) -> bool {
+        self.get(slot).is_some_and(|peer| peer.families[family.index()].reimport)
+    }
+
+    /// A walk over the whole table of `family` is over: no dead path is left, and every verdict is current.
+    pub(super) fn swept(&mut self, family: AfiSafi) {
+        for slot in 1..self.slots.len() {
+            let Ok(slot) = Slot::try_from(slot) else { return };
+            if let Some(marks) = self.marks_mut(slot, family) {
+                marks.unswept = 0;
+                marks.reimport = false;
+            }
+            self.settle(slot);
+        }
+    }
+
+    pub(super) fn counts(&self, slot: Slot, family: AfiSafi) -> Counts {
+        let Some(peer) = self.get(slot) else { return Counts::default() };
+        let Marks { fresh, stale, end_of_rib, .. } = peer.families[family.index()];
+        Counts {
+            accepted: fresh.accepted + stale.accepted,
+            rejected: fresh.rejected + stale.rejected,
+            stale: stale.total(),
+            advertised: 0,
+            end_of_rib,
+        }
+    }
+
+    /// Frees the slot of a peer that is down and has no paths left.
+    fn settle(&mut self, slot: Slot) {
+        let Some(peer) = self.get(slot) else { return };
+        if peer.out.is_none() && peer.families.iter().all(|marks| marks.is_empty()) {
+            let id = peer.id;
+            self.by_id.remove(&id);
+            self.slots[usize::from(slot)] = None;
+        }
+    }
+
+    fn marks_mut(&mut self, slot: Slot, family: AfiSafi) -> Option<&mut Marks> {
+        self.get_mut(slot).map(|peer| &mut peer.families[family.index()])
+    }
+}
