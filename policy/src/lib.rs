@@ -8,6 +8,7 @@ pub mod eval;
 #[cfg(test)]
 mod interpret;
 pub mod model;
+pub mod nft;
 pub mod render;
 pub mod ruleset;
 pub mod selector;

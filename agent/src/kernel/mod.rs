@@ -1,7 +1,10 @@
 //! The kernel's interfaces, each as thin as it can be: netlink, nftables, sysctl. The only place with `unsafe`.
 
+pub mod conntrack;
 pub mod descriptors;
 pub mod link;
+mod netfilter;
+pub mod nft;
 pub mod readiness;
 pub mod rtnl;
 pub mod worker;
