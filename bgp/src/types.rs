@@ -119,7 +119,7 @@ pub struct PeerId(pub u32);
 /// Who starts a connection names it: the speaker those that it asks for, the shell those that it accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConnId {
-    Dialed(u64),
+    Dialed { peer: PeerId, attempt: u32 },
     Accepted(u64),
 }
 

@@ -3,8 +3,13 @@
 //!
 //! In: desired peers and prefixes. Out: the FIB's changes, as a [`FibStream`], and status values.
 
+mod connection;
+mod listener;
+mod shell;
+mod sockopt;
+
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,8 +18,14 @@ use crate::speaker::{
 };
 use crate::types::Change;
 
+use listener::Listeners;
+use shell::Shell;
+
 /// Requests that wait for the speaker's task; senders wait beyond.
 const COMMAND_QUEUE: usize = 64;
+/// Things that happened on connections and wait for the speaker's task; readers and writers wait beyond, each for
+/// itself.
+const EVENT_QUEUE: usize = 256;
 /// Batches of FIB changes that wait for the agent. Beyond, changes gather in the RIB, one per prefix.
 const FIB_QUEUE: usize = 4;
 
@@ -72,6 +83,8 @@ enum Command {
     Routes(RouteFilter, oneshot::Sender<Vec<RouteStatus>>),
     Advertised(PeerKey, oneshot::Sender<Option<Vec<RouteStatus>>>),
     Unreachable(PeerKey, oneshot::Sender<()>),
+    Refused(oneshot::Sender<u64>),
+    Listening(oneshot::Sender<Vec<SocketAddr>>),
     Shutdown(Shutdown, oneshot::Sender<()>),
 }
 
@@ -101,6 +114,16 @@ impl Handle {
         self.ask(|reply| Command::Advertised(peer, reply)).await
     }
 
+    /// Connections refused since the start: from strangers, or not as a peer's configuration wants them.
+    pub async fn refused(&self) -> Result<u64, Ended> {
+        self.ask(Command::Refused).await
+    }
+
+    /// Where the speaker listens.
+    pub async fn listening(&self) -> Result<Vec<SocketAddr>, Ended> {
+        self.ask(Command::Listening).await
+    }
+
     /// The link to this peer is gone: close its session at once rather than when the hold timer expires.
     pub async fn unreachable(&self, peer: PeerKey) -> Result<(), Ended> {
         self.ask(|reply| Command::Unreachable(peer, reply)).await
@@ -121,8 +144,11 @@ impl Handle {
 /// Starts a speaker in the current network namespace and tokio runtime.
 ///
 /// Fails when a listening socket cannot be bound. Peers are set by [`Handle::set_peers`].
-pub fn spawn(_config: SpeakerConfig, _listen: Listen) -> io::Result<(Handle, FibStream)> {
-    let (commands, _inbox) = mpsc::channel(COMMAND_QUEUE);
-    let (_fib, events) = mpsc::channel(FIB_QUEUE);
-    Ok((Handle { commands }, FibStream { events }))
+pub fn spawn(config: SpeakerConfig, listen: &Listen) -> io::Result<(Handle, FibStream)> {
+    let (commands, requests) = mpsc::channel(COMMAND_QUEUE);
+    let (events, inbox) = mpsc::channel(EVENT_QUEUE);
+    let (fib, changes) = mpsc::channel(FIB_QUEUE);
+    let listeners = Listeners::bind(listen, &events)?;
+    tokio::spawn(Shell::new(config, listeners, events, fib).run(requests, inbox));
+    Ok((Handle { commands }, FibStream { events: changes }))
 }

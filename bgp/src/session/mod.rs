@@ -1,8 +1,55 @@
-//! The session FSM (RFC 4271 §8).
+//! The session with one peer: the FSM of RFC 4271 §8, over as many connections as the peer and we happen to open.
+//!
+//! In: connections that come and go, received bytes, time. Out: [`Effect`]s, in order. Pure.
+//!
+//! RFC 4271 gives every connection its own FSM; here a peer has one [`Dialing`] side (Idle, Connect, Active) and the
+//! states of its connections (OpenSent, OpenConfirm, Established). The session's state is the most advanced of them.
+//!
+//! Invariant: at most one connection is Established, at most one was dialed, and at most one that was accepted is
+//! still waiting for an OPEN; so there are never more than four.
+
+mod active;
+mod collision;
+mod connect;
+mod connection;
+mod effect;
+mod established;
+mod idle;
+mod negotiate;
+mod open_confirm;
+mod open_delayed;
+mod open_sent;
+mod state;
+mod timers;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use connection::Counters;
+pub use effect::DownReason;
+pub(crate) use effect::Effect;
+pub(crate) use negotiate::{Negotiated, Offer};
+pub(crate) use timers::Jitter;
+
+use active::Active;
+use collision::{End, Keep, keep};
+use connect::Connect;
+use connection::Connection;
+use idle::Idle;
+use open_delayed::OpenDelayed;
+use open_sent::OpenSent;
+use state::{Event, State};
+use timers::{Flaps, OPEN_WAIT};
+
+use crate::types::{ConnId, Instant, PeerId};
+use crate::wire::{CeaseReason, Message, Notification, Open};
 
 /// RFC 4271 §8.2.2, in order of progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,4 +66,403 @@ impl fmt::Display for StateKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
+}
+
+/// A session that ends is tried again this soon: mostly the peer restarts, and keeps forwarding meanwhile.
+const AFTER_SESSION: Duration = Duration::from_secs(1);
+
+/// How a session gets its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DialRules {
+    pub(crate) passive: bool,
+    pub(crate) connect_retry: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Session {
+    peer: PeerId,
+    rules: DialRules,
+    dialing: Dialing,
+    attempts: u32,
+    connections: Vec<Connection>,
+    flaps: Flaps,
+    jitter: Jitter,
+    counters: Counters,
+    last_down: Option<String>,
+}
+
+#[derive(Debug)]
+enum Dialing {
+    Idle(Idle),
+    Connect(Connect),
+    Active(Active),
+}
+
+/// Time and the way out, for one step of a session.
+pub(crate) struct Step<'a> {
+    pub(crate) now: Instant,
+    pub(crate) effects: &'a mut Vec<Effect>,
+}
+
+impl Session {
+    /// Dials at the first [`Session::tick`].
+    pub(crate) fn new(peer: PeerId, rules: DialRules, jitter: Jitter, now: Instant) -> Self {
+        let retry_at = (!rules.passive).then_some(now);
+        Self {
+            peer,
+            rules,
+            dialing: Dialing::Active(Active { retry_at }),
+            attempts: 0,
+            connections: Vec::new(),
+            flaps: Flaps::default(),
+            jitter,
+            counters: Counters::default(),
+            last_down: None,
+        }
+    }
+
+    /// A dialed or accepted connection is there; `local` is our end of it.
+    pub(crate) fn connected(&mut self, conn: ConnId, local: IpAddr, offer: Offer, step: &mut Step<'_>) {
+        match (conn, &self.dialing) {
+            (ConnId::Dialed { .. }, Dialing::Connect(connect)) if connect.conn == conn => {
+                self.dialing = Dialing::Active(Active { retry_at: None });
+            }
+            (ConnId::Accepted(_), Dialing::Connect(_) | Dialing::Active(_)) => self.drop_unanswered(step),
+            // A dial that was given up, or a peer that is left alone.
+            (ConnId::Dialed { .. }, _) | (ConnId::Accepted(_), Dialing::Idle(_)) => {
+                step.effects.push(Effect::Abort(conn));
+                return;
+            }
+        }
+        let established = self.established().is_some();
+        let (now, jitter) = (step.now, self.jitter.fork());
+        let start = |out: &mut state::Outbox<'_>| {
+            if established {
+                State::OpenDelayed(OpenDelayed { offer, wait_until: now + OPEN_WAIT, jitter })
+            } else {
+                State::OpenSent(OpenSent::start(offer, now, jitter, out))
+            }
+        };
+        let connection = Connection::new(conn, local, start, now, &mut self.counters, step.effects);
+        self.connections.push(connection);
+    }
+
+    pub(crate) fn dial_failed(&mut self, conn: ConnId, error: String, now: Instant) {
+        if matches!(&self.dialing, Dialing::Connect(connect) if connect.conn == conn) {
+            self.last_down = Some(error);
+            self.retry_later(false, now);
+        }
+    }
+
+    pub(crate) fn received(&mut self, conn: ConnId, bytes: &[u8], step: &mut Step<'_>) {
+        if let Some(connection) = self.connection_mut(conn) {
+            connection.push(bytes);
+        }
+        // The connection is looked up for each message: any of them may have closed it.
+        while let Some(event) = self.connection_mut(conn).and_then(Connection::next_event) {
+            self.counters.messages_in += 1;
+            self.deliver(conn, event, step);
+        }
+    }
+
+    /// TCP has taken so many bytes.
+    pub(crate) fn sent(&mut self, conn: ConnId, len: usize, now: Instant) {
+        if let Some(connection) = self.connection_mut(conn) {
+            connection.sent(len, now);
+        }
+    }
+
+    /// TCP has ended.
+    pub(crate) fn closed(&mut self, conn: ConnId, step: &mut Step<'_>) {
+        self.step_connection(conn, Event::Drop(DownReason::ConnectionLost), step);
+    }
+
+    pub(crate) fn tick(&mut self, step: &mut Step<'_>) {
+        for id in self.ids() {
+            self.with_connection(id, step, |connection, counters, step| {
+                connection.tick(step.now, counters, step.effects);
+            });
+        }
+        self.tick_dialing(step);
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let dialing = match &self.dialing {
+            Dialing::Idle(idle) => idle.until,
+            Dialing::Connect(connect) => Some(connect.give_up_at),
+            Dialing::Active(active) => active.retry_at,
+        };
+        self.connections.iter().filter_map(Connection::next_deadline).chain(dialing).min()
+    }
+
+    /// Closes every connection with a last word. Graceful restart ends too when `hard` (RFC 8538 §3).
+    pub(crate) fn stop(&mut self, notification: &Notification, hard: bool, step: &mut Step<'_>) {
+        for id in self.ids() {
+            let last_word = match self.terms_of(id) {
+                Some(terms) if hard && terms.graceful_notification => Notification::hard_reset(notification),
+                Some(_) | None => notification.clone(),
+            };
+            self.step_connection(id, Event::Stop(last_word), step);
+        }
+        self.rest(step);
+    }
+
+    /// Closes every connection without a word.
+    pub(crate) fn abandon(&mut self, reason: &DownReason, step: &mut Step<'_>) {
+        for id in self.ids() {
+            self.step_connection(id, Event::Drop(reason.clone()), step);
+        }
+        self.rest(step);
+    }
+
+    /// After [`Session::stop`]: tries again after the connect-retry time, or at once.
+    pub(crate) fn start(&mut self, rules: DialRules, delay: Option<Duration>, now: Instant) {
+        self.rules = rules;
+        let wait = delay.map_or(Duration::ZERO, |delay| self.jitter.shorten(delay));
+        self.dialing = Dialing::Idle(Idle { until: Some(now + wait) });
+    }
+
+    /// The rules for the next attempt; a session that is up stays so.
+    pub(crate) fn set_rules(&mut self, rules: DialRules) {
+        self.rules = rules;
+    }
+
+    /// Queues whole messages on the Established connection.
+    pub(crate) fn send(&mut self, messages: Bytes, step: &mut Step<'_>) {
+        let Some(established) = self.established() else {
+            return;
+        };
+        if let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == established)
+        {
+            connection.send(messages, step.now, &mut self.counters, step.effects);
+        }
+    }
+
+    /// Bytes that wait on the Established connection; `None` when there is none.
+    pub(crate) fn unsent(&self) -> Option<usize> {
+        let established = self.established()?;
+        self.connections.iter().find(|connection| connection.id == established).map(Connection::unsent)
+    }
+
+    pub(crate) fn kind(&self) -> StateKind {
+        let dialing = match &self.dialing {
+            Dialing::Idle(_) => StateKind::Idle,
+            Dialing::Connect(_) => StateKind::Connect,
+            Dialing::Active(_) => StateKind::Active,
+        };
+        let connections = self.connections.iter().map(|connection| connection.state.kind());
+        connections.chain([dialing]).max().unwrap_or(dialing)
+    }
+
+    /// The terms of the Established connection, or of one that is about to be.
+    pub(crate) fn terms(&self) -> Option<&Negotiated> {
+        self.connections
+            .iter()
+            .filter(|connection| connection.state.terms().is_some())
+            .max_by_key(|connection| connection.state.kind())
+            .and_then(|connection| connection.state.terms())
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Why it went down last, in words.
+    pub(crate) fn last_down(&self) -> Option<&str> {
+        self.last_down.as_deref()
+    }
+
+    fn ids(&self) -> Vec<ConnId> {
+        self.connections.iter().map(|connection| connection.id).collect()
+    }
+
+    fn established(&self) -> Option<ConnId> {
+        let established = |connection: &&Connection| connection.state.kind() == StateKind::Established;
+        self.connections.iter().find(established).map(|connection| connection.id)
+    }
+
+    fn connection_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.id == id)
+    }
+
+    fn terms_of(&self, id: ConnId) -> Option<&Negotiated> {
+        self.connections.iter().find(|connection| connection.id == id)?.state.terms()
+    }
+
+    /// A peer that opens another connection has given up the one on which it has not said a word.
+    fn drop_unanswered(&mut self, step: &mut Step<'_>) {
+        let unanswered = |connection: &&Connection| {
+            matches!(connection.id, ConnId::Accepted(_)) && connection.state.offer().is_some()
+        };
+        if let Some(id) = self.connections.iter().find(unanswered).map(|connection| connection.id) {
+            self.step_connection(id, Event::Drop(DownReason::Replaced), step);
+        }
+    }
+
+    /// An OPEN is first judged (§6.8), everything else goes straight to the connection's state.
+    fn deliver(&mut self, conn: ConnId, event: Event, step: &mut Step<'_>) {
+        let event = match event {
+            Event::Message(Message::Open(open)) => match self.judge(conn, &open, step) {
+                Verdict::Proceed => Event::Message(Message::Open(open)),
+                Verdict::Lost => Event::Stop(collision_cease()),
+            },
+            other => other,
+        };
+        self.step_connection(conn, event, step);
+    }
+
+    /// RFC 4271 §6.8: makes room for `conn`, or says that it must go.
+    fn judge(&mut self, conn: ConnId, open: &Open, step: &mut Step<'_>) -> Verdict {
+        let Some(offer) =
+            self.connections.iter().find(|other| other.id == conn).and_then(|it| it.state.offer())
+        else {
+            return Verdict::Proceed; // Out of turn: its state will say so.
+        };
+        if negotiate::negotiate(offer, open).is_err() {
+            return Verdict::Proceed; // Refused for what it says, not for what else there is.
+        }
+        let remote = End { router_id: open.router_id, asn: open.asn };
+        let keep = keep(offer.end(), remote);
+        for other in self.ids().into_iter().filter(|other| *other != conn) {
+            match self.contest(conn, other, open, keep, step.now) {
+                Contest::None => {}
+                Contest::Lost => return Verdict::Lost,
+                Contest::Won => self.step_connection(other, Event::Stop(collision_cease()), step),
+                Contest::Restarted => self.step_connection(other, Event::Drop(DownReason::Replaced), step),
+            }
+        }
+        Verdict::Proceed
+    }
+
+    fn contest(&self, conn: ConnId, other: ConnId, open: &Open, keep: Keep, now: Instant) -> Contest {
+        let Some(rival) = self.connections.iter().find(|connection| connection.id == other) else {
+            return Contest::None;
+        };
+        match &rival.state {
+            State::Established(session) if session.yields_to(open, now) => Contest::Restarted,
+            State::Established(_) => Contest::Lost,
+            State::OpenConfirm(_) => match (conn, other, keep) {
+                (ConnId::Dialed { .. }, ConnId::Accepted(_), Keep::Accepted)
+                | (ConnId::Accepted(_), ConnId::Dialed { .. }, Keep::Dialed) => Contest::Lost,
+                // Ours to keep, or the same side dialed both: then it wants the newer.
+                (ConnId::Dialed { .. } | ConnId::Accepted(_), _, _) => Contest::Won,
+            },
+            State::OpenDelayed(_) | State::OpenSent(_) | State::Closed(_) => Contest::None,
+        }
+    }
+
+    fn step_connection(&mut self, conn: ConnId, event: Event, step: &mut Step<'_>) {
+        self.with_connection(conn, step, |connection, counters, step| {
+            connection.handle(event, step.now, counters, step.effects);
+        });
+    }
+
+    /// Lets a connection act, then draws the session's conclusions.
+    fn with_connection(
+        &mut self,
+        conn: ConnId,
+        step: &mut Step<'_>,
+        act: impl FnOnce(&mut Connection, &mut Counters, &mut Step<'_>),
+    ) {
+        let Some(index) = self.connections.iter().position(|connection| connection.id == conn) else {
+            return; // A late event of a connection that is gone.
+        };
+        let connection = &mut self.connections[index];
+        let before = connection.state.kind();
+        act(connection, &mut self.counters, step);
+        if let State::Closed(reason) = &connection.state {
+            let reason = reason.clone();
+            self.connections.remove(index);
+            self.ended(before, &reason, step.now);
+        } else if before != StateKind::Established && connection.state.kind() == StateKind::Established {
+            self.came_up(step);
+        }
+    }
+
+    fn came_up(&mut self, step: &mut Step<'_>) {
+        self.flaps.up(step.now);
+        self.stop_dialing(Dialing::Active(Active { retry_at: None }), step);
+    }
+
+    fn ended(&mut self, before: StateKind, reason: &DownReason, now: Instant) {
+        let was_up = before == StateKind::Established;
+        if !reason.is_collision() {
+            self.last_down = Some(reason.to_string());
+            if was_up || matches!(reason, DownReason::Sent(_) | DownReason::Received(_)) {
+                self.flaps.down(now);
+            }
+        }
+        if self.connections.is_empty() && matches!(&self.dialing, Dialing::Active(Active { retry_at: None }))
+        {
+            self.retry_later(was_up, now);
+        }
+    }
+
+    fn retry_later(&mut self, was_up: bool, now: Instant) {
+        let retry = self.rules.connect_retry;
+        self.dialing = if let Some(wait) = self.flaps.hold_down(retry) {
+            Dialing::Idle(Idle { until: Some(now + self.jitter.shorten(wait)) })
+        } else {
+            let wait = if was_up { retry.min(AFTER_SESSION) } else { retry };
+            let retry_at = (!self.rules.passive).then(|| now + self.jitter.shorten(wait));
+            Dialing::Active(Active { retry_at })
+        };
+    }
+
+    fn tick_dialing(&mut self, step: &mut Step<'_>) {
+        match &self.dialing {
+            Dialing::Idle(idle) if idle.is_over(step.now) => self.dial(step),
+            Dialing::Active(active) if active.is_due(step.now) => self.dial(step),
+            Dialing::Connect(connect) if connect.give_up_at <= step.now => {
+                step.effects.push(Effect::Abort(connect.conn));
+                self.last_down = Some("connection attempt timed out".to_owned());
+                self.retry_later(false, step.now);
+            }
+            Dialing::Idle(_) | Dialing::Active(_) | Dialing::Connect(_) => {}
+        }
+    }
+
+    /// Dials, unless the peer is to, or has.
+    fn dial(&mut self, step: &mut Step<'_>) {
+        if self.rules.passive || !self.connections.is_empty() {
+            self.dialing = Dialing::Active(Active { retry_at: None });
+            return;
+        }
+        self.attempts += 1;
+        let conn = ConnId::Dialed { peer: self.peer, attempt: self.attempts };
+        self.dialing = Dialing::Connect(Connect::new(conn, step.now));
+        step.effects.push(Effect::Dial(conn));
+    }
+
+    /// Until [`Session::start`].
+    fn rest(&mut self, step: &mut Step<'_>) {
+        self.stop_dialing(Dialing::Idle(Idle { until: None }), step);
+    }
+
+    fn stop_dialing(&mut self, instead: Dialing, step: &mut Step<'_>) {
+        if let Dialing::Connect(connect) = &self.dialing {
+            step.effects.push(Effect::Abort(connect.conn));
+        }
+        self.dialing = instead;
+    }
+}
+
+/// Whether a connection may go on after its peer's OPEN.
+enum Verdict {
+    Proceed,
+    Lost,
+}
+
+/// A connection against one other.
+enum Contest {
+    None,
+    Won,
+    Lost,
+    /// The other is what is left of a session that the peer has forgotten.
+    Restarted,
+}
+
+fn collision_cease() -> Notification {
+    Notification::cease(CeaseReason::ConnectionCollision, None)
 }

@@ -1,0 +1,179 @@
+//! One TCP connection: how it is made, and the two tasks that read and write it.
+//!
+//! Reader and writer share nothing but the socket, so a peer that does not read does not stop us from hearing it, and
+//! neither ever makes the speaker's task wait.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::sockopt;
+use crate::speaker::{Input, PeerKey, Transport};
+use crate::types::{ConnId, PeerKind};
+
+/// Messages that wait to be written. The speaker bounds their bytes; this bounds their number, and a peer that gets
+/// beyond it is closed.
+const WRITE_QUEUE: usize = 8192;
+/// Taken from the socket at once. Allocated only when there is something to read, so that an idle session holds none.
+const READ_CHUNK: usize = 64 * 1024;
+/// Messages handed to the kernel in one call.
+const WRITE_BATCH: usize = 64;
+/// A closing connection gets this long, in all.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(4);
+/// Of which so much for the peer to close its side: closing with unread data would reset the connection and lose our last word.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What connections and listeners tell the speaker's task.
+#[derive(Debug)]
+pub(super) enum Event {
+    Dialed { conn: ConnId, result: io::Result<TcpStream> },
+    Accepted { stream: TcpStream, remote: SocketAddr },
+    Input(Input),
+}
+
+/// The speaker's end of a connection. Dropped: what is queued is written, then it closes.
+#[derive(Debug)]
+pub(super) struct Connection {
+    queue: mpsc::Sender<Bytes>,
+    reader: AbortHandle,
+    writer: JoinHandle<()>,
+}
+
+impl Connection {
+    pub(super) fn start(conn: ConnId, stream: TcpStream, events: mpsc::Sender<Event>) -> Self {
+        let (queue, messages) = mpsc::channel(WRITE_QUEUE);
+        let (from_peer, to_peer) = stream.into_split();
+        let mut reading = tokio::spawn(read(conn, from_peer, events.clone()));
+        let reader = reading.abort_handle();
+        let writer = tokio::spawn(async move {
+            write(conn, to_peer, messages, events).await;
+            if tokio::time::timeout(LINGER, &mut reading).await.is_err() {
+                reading.abort();
+            }
+        });
+        Self { queue, reader, writer }
+    }
+
+    /// False when the queue is full.
+    pub(super) fn send(&self, bytes: Bytes) -> bool {
+        self.queue.try_send(bytes).is_ok()
+    }
+
+    /// Writes what is queued and closes; done when the task is.
+    pub(super) fn close(self) -> JoinHandle<()> {
+        let Self { queue, reader, mut writer } = self;
+        drop(queue);
+        tokio::spawn(async move {
+            if tokio::time::timeout(FLUSH_TIMEOUT, &mut writer).await.is_err() {
+                writer.abort();
+                reader.abort();
+            }
+        })
+    }
+
+    pub(super) fn abort(self) {
+        self.reader.abort();
+        self.writer.abort();
+    }
+}
+
+/// Connects with everything that the peer's configuration asks for, or not at all.
+pub(super) async fn dial(key: PeerKey, transport: Transport, kind: PeerKind) -> io::Result<TcpStream> {
+    let remote = match key.address {
+        IpAddr::V4(address) => SocketAddr::from((address, transport.port)),
+        IpAddr::V6(address) => {
+            SocketAddrV6::new(address, transport.port, 0, key.interface.unwrap_or(0)).into()
+        }
+    };
+    let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(local) = transport.local_address {
+        socket
+            .bind(SocketAddr::new(local, 0))
+            .map_err(|error| explain(&format!("source {local}"), &error))?;
+    }
+    if let Some(password) = &transport.password {
+        sockopt::set_md5(socket.as_fd(), key.address, Some(password))
+            .map_err(|error| explain("TCP MD5", &error))?;
+    }
+    sockopt::set_hops(socket.as_fd(), key.address, transport.hops, kind)
+        .map_err(|error| explain("TTL", &error))?;
+    socket.set_nodelay(true)?;
+    socket.connect(remote).await
+}
+
+/// Puts what we tried before what the kernel said.
+pub(super) fn explain(tried: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{tried}: {error}"))
+}
+
+async fn read(conn: ConnId, socket: OwnedReadHalf, events: mpsc::Sender<Event>) {
+    while let Ok(()) = socket.readable().await {
+        let mut buffer = BytesMut::with_capacity(READ_CHUNK);
+        match socket.try_read_buf(&mut buffer) {
+            Ok(0) => break,
+            Ok(_) => {
+                let received = Input::Received { conn, bytes: buffer.freeze() };
+                if events.send(Event::Input(received)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+    }
+    // The speaker may have ended: then nobody wants to know.
+    let _ = events.send(Event::Input(Input::Closed { conn })).await;
+}
+
+/// Until the speaker closes the connection or the peer does. A peer that does not read is the send hold timer's business.
+async fn write(
+    conn: ConnId,
+    mut socket: OwnedWriteHalf,
+    mut messages: mpsc::Receiver<Bytes>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut waiting = VecDeque::new();
+    let mut batch = Vec::new();
+    while messages.recv_many(&mut batch, WRITE_BATCH).await > 0 {
+        waiting.extend(batch.drain(..));
+        while !waiting.is_empty() {
+            let Ok(len) = write_some(&mut socket, &mut waiting).await else {
+                return; // The reader sees the end as well, and reports it.
+            };
+            if events.send(Event::Input(Input::Sent { conn, len })).await.is_err() {
+                return;
+            }
+        }
+    }
+    // The peer may be gone already; then there is nothing left to tell it.
+    let _ = socket.shutdown().await;
+}
+
+async fn write_some(socket: &mut OwnedWriteHalf, waiting: &mut VecDeque<Bytes>) -> io::Result<usize> {
+    let slices: Vec<IoSlice<'_>> =
+        waiting.iter().take(WRITE_BATCH).map(|bytes| IoSlice::new(bytes)).collect();
+    let written = socket.write_vectored(&slices).await?;
+    if written == 0 {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    let mut left = written;
+    while let Some(first) = waiting.front_mut() {
+        let taken = left.min(first.len());
+        first.advance(taken);
+        left -= taken;
+        if !first.is_empty() {
+            break;
+        }
+        waiting.pop_front();
+    }
+    Ok(written)
+}

@@ -1,0 +1,102 @@
+//! Established: routes flow (RFC 4271 §8.2.2).
+
+use std::time::Duration;
+
+use crate::types::Instant;
+use crate::wire::{Message, Notification, Open, UnexpectedIn};
+
+use super::effect::{DownReason, Effect};
+use super::negotiate::Negotiated;
+use super::state::{Event, Outbox, State, out_of_turn};
+use super::timers::{Due, Liveness};
+
+/// For so long after a session came up, a second connection may be the tail of a race of two dials. Later the peer
+/// would not open one, had it not lost the first.
+const RACE_TAIL: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+pub(super) struct Established {
+    pub(super) terms: Negotiated,
+    pub(super) liveness: Liveness,
+    since: Instant,
+}
+
+impl Established {
+    pub(super) fn new(terms: Negotiated, liveness: Liveness, since: Instant) -> Self {
+        Self { terms, liveness, since }
+    }
+
+    /// RFC 4724 §5: a peer with graceful restart that opens a second connection has restarted; this session is over.
+    pub(super) fn yields_to(&self, open: &Open, now: Instant) -> bool {
+        let restart = open.capabilities.graceful_restart.as_ref();
+        restart.is_some_and(|restart| {
+            !self.terms.restart_families().is_empty()
+                && (restart.restarting || now.since(self.since) > RACE_TAIL)
+        })
+    }
+
+    pub(super) fn handle(mut self: Box<Self>, event: Event, now: Instant, out: &mut Outbox<'_>) -> State {
+        match event {
+            Event::Message(Message::Update(update)) => {
+                self.liveness.heard(now);
+                out.effects.push(Effect::Update(update));
+                State::Established(self)
+            }
+            Event::Message(Message::Keepalive | Message::RouteRefreshIgnored) => {
+                self.liveness.heard(now);
+                State::Established(self)
+            }
+            Event::Message(Message::RouteRefresh(family)) => {
+                self.liveness.heard(now);
+                // RFC 2918 §4: a family that was not negotiated is ignored.
+                if self.terms.families.contains(&family) {
+                    out.effects.push(Effect::Refresh(family));
+                }
+                State::Established(self)
+            }
+            Event::Tick => self.tick(now, out),
+            Event::Message(Message::Notification(notification)) => {
+                self.down(DownReason::Received(notification), out)
+            }
+            Event::Stop(notification) | Event::Malformed(notification) => self.notify(notification, out),
+            Event::Drop(reason) => self.down(reason, out),
+            Event::Message(Message::Open(_)) | Event::Unexpected => {
+                let closed = out_of_turn(UnexpectedIn::Established, out);
+                self.ended(closed, out)
+            }
+        }
+    }
+
+    fn tick(mut self: Box<Self>, now: Instant, out: &mut Outbox<'_>) -> State {
+        match self.liveness.due(now) {
+            Some(Due::HoldExpired) => {
+                let expired = Notification::hold_timer_expired();
+                let hard = self.terms.graceful_notification;
+                self.notify(if hard { Notification::hard_reset(&expired) } else { expired }, out)
+            }
+            Some(Due::Keepalive) => {
+                out.keepalive();
+                self.liveness.keepalive_sent(now);
+                State::Established(self)
+            }
+            None => State::Established(self),
+        }
+    }
+
+    fn notify(&self, notification: Notification, out: &mut Outbox<'_>) -> State {
+        let closed = out.notify(notification);
+        self.ended(closed, out)
+    }
+
+    fn down(&self, reason: DownReason, out: &mut Outbox<'_>) -> State {
+        let closed = out.abandon(reason);
+        self.ended(closed, out)
+    }
+
+    fn ended(&self, closed: State, out: &mut Outbox<'_>) -> State {
+        if let State::Closed(reason) = &closed {
+            out.effects.push(Effect::Down { graceful: reason.is_graceful(&self.terms) });
+        }
+        closed
+    }
+}

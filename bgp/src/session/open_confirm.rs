@@ -1,0 +1,54 @@
+//! OpenConfirm: both OPENs are fine, the peer's KEEPALIVE is awaited (RFC 4271 §8.2.2).
+
+use crate::types::Instant;
+use crate::wire::{Message, Notification, UnexpectedIn};
+
+use super::effect::DownReason;
+use super::established::Established;
+use super::negotiate::Negotiated;
+use super::state::{Event, Outbox, State, out_of_turn};
+use super::timers::{Due, Liveness};
+
+#[derive(Debug)]
+pub(super) struct OpenConfirm {
+    pub(super) terms: Negotiated,
+    pub(super) liveness: Liveness,
+}
+
+impl OpenConfirm {
+    pub(super) fn handle(mut self, event: Event, now: Instant, out: &mut Outbox<'_>) -> State {
+        match event {
+            Event::Message(Message::Keepalive) => {
+                out.up(&self.terms);
+                self.liveness.heard(now);
+                State::Established(Box::new(Established::new(self.terms, self.liveness, now)))
+            }
+            Event::Tick => self.tick(now, out),
+            Event::Message(Message::Notification(notification)) => {
+                out.abandon(DownReason::Received(notification))
+            }
+            Event::Stop(notification) | Event::Malformed(notification) => out.notify(notification),
+            Event::Drop(reason) => out.abandon(reason),
+            // §6.6: a second OPEN, or routes before the session is confirmed.
+            Event::Message(
+                Message::Open(_)
+                | Message::Update(_)
+                | Message::RouteRefresh(_)
+                | Message::RouteRefreshIgnored,
+            )
+            | Event::Unexpected => out_of_turn(UnexpectedIn::OpenConfirm, out),
+        }
+    }
+
+    fn tick(mut self, now: Instant, out: &mut Outbox<'_>) -> State {
+        match self.liveness.due(now) {
+            Some(Due::HoldExpired) => return out.notify(Notification::hold_timer_expired()),
+            Some(Due::Keepalive) => {
+                out.keepalive();
+                self.liveness.keepalive_sent(now);
+            }
+            None => {}
+        }
+        State::OpenConfirm(self)
+    }
+}

@@ -1,0 +1,48 @@
+//! Accepted beside a live session: the peer speaks first.
+//!
+//! RFC 4271 §8.2.2, Active with a running DelayOpenTimer. A second connection is either the tail of a race of two dials,
+//! then it must go, or the peer has restarted without our noticing, then it is the session (RFC 4724 §5). Only the
+//! peer's OPEN tells; until then ours would invite it to judge the collision from its side, and perhaps otherwise.
+
+use crate::types::Instant;
+use crate::wire::{Message, Notification, UnexpectedIn};
+
+use super::effect::DownReason;
+use super::negotiate::Offer;
+use super::open_sent::OpenSent;
+use super::state::{Event, Outbox, State};
+use super::timers::Jitter;
+
+#[derive(Debug)]
+pub(super) struct OpenDelayed {
+    pub(super) offer: Offer,
+    pub(super) wait_until: Instant,
+    pub(super) jitter: Jitter,
+}
+
+impl OpenDelayed {
+    pub(super) fn handle(self, event: Event, now: Instant, out: &mut Outbox<'_>) -> State {
+        match event {
+            // The arbiter has let it pass.
+            Event::Message(Message::Open(open)) => OpenSent::start(self.offer, now, self.jitter, out).handle(
+                Event::Message(Message::Open(open)),
+                now,
+                out,
+            ),
+            Event::Tick if now < self.wait_until => State::OpenDelayed(self),
+            Event::Tick => out.abandon(DownReason::ConnectionLost),
+            Event::Message(Message::Notification(notification)) => {
+                out.abandon(DownReason::Received(notification))
+            }
+            Event::Stop(notification) | Event::Malformed(notification) => out.notify(notification),
+            Event::Drop(reason) => out.abandon(reason),
+            Event::Message(
+                Message::Update(_)
+                | Message::Keepalive
+                | Message::RouteRefresh(_)
+                | Message::RouteRefreshIgnored,
+            )
+            | Event::Unexpected => out.notify(Notification::fsm_error(UnexpectedIn::OpenSent)),
+        }
+    }
+}

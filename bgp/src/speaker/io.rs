@@ -1,0 +1,84 @@
+//! What goes into a speaker and what comes out. Both can be written down: a recorded session replays byte for byte.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::config::{OriginConfig, PeerConfig, PeerKey, Shutdown, Transport};
+use crate::session::StateKind;
+use crate::types::ConnId;
+use crate::wire::AttributeError;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// These are the peers, and no others. Of two with the same key the first counts.
+    SetPeers(Vec<PeerConfig>),
+    /// These are our own prefixes, and no others.
+    SetOrigin(OriginConfig),
+    /// TCP is established: one of our dials, or a connection accepted from `remote`. `local` is our end of it.
+    Connected {
+        conn: ConnId,
+        local: IpAddr,
+        remote: PeerKey,
+    },
+    DialFailed {
+        conn: ConnId,
+        error: String,
+    },
+    Received {
+        conn: ConnId,
+        bytes: Bytes,
+    },
+    /// TCP has taken so many bytes of what was to be sent.
+    Sent {
+        conn: ConnId,
+        len: usize,
+    },
+    /// TCP has ended. Not given for connections that the speaker closes itself.
+    Closed {
+        conn: ConnId,
+    },
+    /// A deadline has passed.
+    Tick,
+    /// The link to this peer is gone.
+    Unreachable(PeerKey),
+    /// The last input.
+    Shutdown(Shutdown),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Effect {
+    /// Answer with [`Input::Connected`] or [`Input::DialFailed`], unless [`Effect::Abort`] comes first.
+    Dial {
+        conn: ConnId,
+        key: PeerKey,
+        transport: Transport,
+    },
+    Send {
+        conn: ConnId,
+        bytes: Bytes,
+    },
+    /// Send what is queued, then close. Nothing more is wanted of this connection.
+    Close {
+        conn: ConnId,
+    },
+    /// Close at once, or stop dialing. Nothing more is wanted of this connection.
+    Abort {
+        conn: ConnId,
+    },
+    PeerStateChanged {
+        key: PeerKey,
+        name: String,
+        from: StateKind,
+        to: StateKind,
+        reason: Option<String>,
+    },
+    /// An UPDATE was wrong in a way that the session survives (RFC 7606).
+    AttributeErrors {
+        key: PeerKey,
+        errors: Vec<AttributeError>,
+    },
+    /// Once: every peer has sent its End-of-RIB or had its time.
+    Converged,
+}

@@ -1,0 +1,184 @@
+//! One configured peer: its session, and what graceful restart keeps of it between sessions.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::config::{PeerConfig, RemoteAsn, SpeakerConfig};
+use super::status::{FamilyStatus, PeerStatus};
+use crate::rib::{Accept, ExportPolicy, ImportPolicy, Rib, RibPeer};
+use crate::session::{DialRules, Negotiated, Offer, Session, StateKind};
+use crate::types::{AfiSafi, Instant, PeerId};
+use crate::wire::{Capabilities, GracefulRestart, Open};
+
+/// A peer that is back gets this long for its End-of-RIB before what is still stale goes (RFC 4724 §4.2).
+const STALE_AFTER_RETURN: Duration = Duration::from_secs(120);
+/// No peer's routes outlive its session by more than this, whatever restart time it asked for.
+const MAX_RESTART: Duration = Duration::from_secs(300);
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) id: PeerId,
+    pub(super) config: PeerConfig,
+    pub(super) session: Session,
+    /// State at the last look, and since when.
+    pub(super) state: StateKind,
+    pub(super) since: Instant,
+    /// When routes kept from before a restart go. `None`: there are none.
+    pub(super) stale_until: Option<Instant>,
+    pub(super) established_count: u64,
+    /// The terms of the session that is up, and our end of it.
+    pub(super) up: Option<(Box<Negotiated>, IpAddr)>,
+    /// Under which it stands in the speaker's queue of deadlines.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Peer {
+    pub(super) fn rules(config: &PeerConfig) -> DialRules {
+        DialRules { passive: config.passive, connect_retry: config.connect_retry }
+    }
+
+    /// Whether a session under `self.config` would differ from one under `other`.
+    pub(super) fn must_reset(&self, other: &PeerConfig) -> bool {
+        let terms = |config: &PeerConfig| {
+            (config.asn, config.passive, config.hold_time, config.extended_nexthop, config.families.clone())
+        };
+        terms(&self.config) != terms(other) || self.config.transport != other.transport
+    }
+
+    /// Our OPEN. `starting`: the first round of routes is not complete yet.
+    pub(super) fn offer(&self, speaker: &SpeakerConfig, starting: bool) -> Offer {
+        let config = &self.config;
+        let kept = |family: &AfiSafi| match &speaker.restarting {
+            _ if !starting => true, // The FIB is ours and current.
+            Some(preserved) => preserved.contains(family),
+            None => false,
+        };
+        let graceful_restart = speaker.restart_time.map(|restart_time| GracefulRestart {
+            restarting: starting && speaker.restarting.is_some(),
+            notification: true,
+            restart_time,
+            families: config.families.iter().map(|family| (*family, kept(family))).collect(),
+        });
+        let extended_nexthop = config.extended_nexthop && config.families.contains(&AfiSafi::Ipv4Unicast);
+        let open = Open {
+            asn: speaker.asn,
+            hold_time: config.hold_time,
+            router_id: speaker.router_id,
+            capabilities: Capabilities {
+                families: config.families.clone(),
+                route_refresh: true,
+                extended_nexthop: extended_nexthop.then_some(AfiSafi::Ipv4Unicast).into_iter().collect(),
+                graceful_restart,
+                four_octet_asn: true,
+                unknown: Vec::new(),
+            },
+        };
+        Offer { open, remote: config.asn }
+    }
+
+    /// What the RIB must know of the session that has come up.
+    pub(super) fn rib_peer(&self, terms: &Negotiated, local: IpAddr) -> RibPeer {
+        RibPeer {
+            kind: terms.kind,
+            asn: terms.asn,
+            router_id: terms.router_id,
+            address: self.config.key.address,
+            interface: self.config.key.interface,
+            families: terms.families.clone(),
+            sends_end_of_rib: sends_end_of_rib(terms),
+            import: import_policy(&self.config),
+            export: export_policy(&self.config, terms, local),
+            max_prefixes: self.config.max_prefixes,
+            encode: terms.encode_context(),
+        }
+    }
+
+    /// The session went down and the peer is expected back.
+    pub(super) fn restart_began(&mut self, now: Instant) {
+        let restart = self.up.as_ref().and_then(|(terms, _)| terms.graceful_restart.as_ref());
+        let restart_time = restart.map_or(0, |restart| restart.restart_time);
+        self.stale_until = Some(now + Duration::from_secs(u64::from(restart_time)).min(MAX_RESTART));
+    }
+
+    /// It is back.
+    pub(super) fn restart_ended(&mut self, now: Instant) {
+        if self.stale_until.is_some() {
+            self.stale_until = Some(now + STALE_AFTER_RETURN);
+        }
+    }
+
+    /// It has sent everything it had.
+    pub(super) fn is_converged(&self, rib: &Rib) -> bool {
+        self.up.as_ref().is_some_and(|(terms, _)| {
+            sends_end_of_rib(terms)
+                && terms.families.iter().all(|family| rib.counts(self.id, *family).end_of_rib)
+        })
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.session.next_deadline().into_iter().chain(self.stale_until).min()
+    }
+
+    pub(super) fn status(&self, speaker: &SpeakerConfig, rib: &Rib, now: Instant) -> PeerStatus {
+        let terms = self.session.terms();
+        let counters = self.session.counters();
+        let configured = match self.config.asn {
+            RemoteAsn::Number(asn) => Some(asn),
+            RemoteAsn::Internal => Some(speaker.asn),
+            RemoteAsn::External => None,
+        };
+        PeerStatus {
+            id: self.id,
+            name: self.config.name.clone(),
+            key: self.config.key,
+            port: self.config.transport.port,
+            asn: configured.or(terms.map(|terms| terms.asn)),
+            local_asn: speaker.asn,
+            state: self.state,
+            state_age: now.since(self.since),
+            router_id: terms.map(|terms| terms.router_id),
+            hold_time: terms.map(|terms| terms.hold_time),
+            families: self.config.families.iter().map(|family| self.family_status(*family, rib)).collect(),
+            last_error: self.session.last_down().map(str::to_owned),
+            messages_in: counters.messages_in,
+            messages_out: counters.messages_out,
+            established_count: self.established_count,
+            capabilities: terms.map(Negotiated::capabilities).unwrap_or_default(),
+        }
+    }
+
+    fn family_status(&self, family: AfiSafi, rib: &Rib) -> FamilyStatus {
+        let counts = rib.counts(self.id, family);
+        FamilyStatus {
+            family,
+            accepted: counts.accepted.into(),
+            rejected: counts.rejected.into(),
+            advertised: counts.advertised.into(),
+            end_of_rib: counts.end_of_rib,
+            stale: counts.stale.into(),
+        }
+    }
+}
+
+/// RFC 4724 §4.1: two restarting speakers do not wait for one another.
+fn sends_end_of_rib(terms: &Negotiated) -> bool {
+    terms.graceful_restart.as_ref().is_some_and(|restart| !restart.restarting)
+}
+
+pub(super) fn import_policy(config: &PeerConfig) -> ImportPolicy {
+    ImportPolicy { accept: Accept::Within(config.accept.clone()), default_route: config.accept_default_route }
+}
+
+/// Our own routes, with ourselves as nexthop: in the session's family the address that the peer talks to, in the other
+/// the configured one. IPv4 routes over an IPv6 session get the IPv6 nexthop where the peer can (RFC 8950): it need
+/// not share an IPv4 subnet with us.
+pub(super) fn export_policy(config: &PeerConfig, terms: &Negotiated, local: IpAddr) -> ExportPolicy {
+    let configured = config.nexthop;
+    let unless_extended = configured.v4.filter(|_| !terms.extended_nexthop);
+    let (nexthop_v4, nexthop_v6, link_local) = match local {
+        IpAddr::V4(local) => (Some(local), configured.v6, None),
+        IpAddr::V6(local) if local.is_unicast_link_local() => (unless_extended, configured.v6, Some(local)),
+        IpAddr::V6(local) => (unless_extended, Some(local), None),
+    };
+    ExportPolicy { nexthop_v4, nexthop_v6, link_local, ..ExportPolicy::default() }
+}
