@@ -48,15 +48,8 @@ impl Pki {
             text(&authority),
         ])?;
         let service_account = pki.service_account_key();
-        openssl(&[
-            "genpkey",
-            "-algorithm",
-            "EC",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-out",
-            text(&service_account),
-        ])?;
+        // SEC1, not PKCS #8: the API server reads a public key from nothing else.
+        openssl(&["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", text(&service_account)])?;
         Ok(pki)
     }
 
