@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use crate::rib::ExportRoutes;
 use crate::types::{AfiSafi, Asn, PeerKind, RouterId};
 use crate::wire::{Community, LargeCommunity};
 
@@ -87,6 +88,8 @@ pub struct PeerConfig {
     pub accept_default_route: bool,
     /// Per family, counting what the peer sends before the import policy; Cease/1 beyond.
     pub max_prefixes: u32,
+    /// Which routes this peer is told.
+    pub export: ExportRoutes,
     /// Our nexthop in the family that the session does not run over; in the other it is the session's own local
     /// address.
     pub nexthop: LocalNexthop,
@@ -94,7 +97,7 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
-    /// Both families, active, hold time 90 s, accepts nothing, 10000 prefixes, one hop.
+    /// Both families, active, hold time 90 s, accepts nothing, is told our own routes, 10000 prefixes, one hop.
     pub fn new(name: impl Into<String>, address: IpAddr, asn: RemoteAsn) -> Self {
         Self {
             name: name.into(),
@@ -108,6 +111,7 @@ impl PeerConfig {
             accept: Vec::new(),
             accept_default_route: false,
             max_prefixes: 10_000,
+            export: ExportRoutes::Own,
             nexthop: LocalNexthop::default(),
             transport: Transport::default(),
         }
