@@ -9,6 +9,8 @@ pub mod eval;
 mod interpret;
 pub mod model;
 pub mod nft;
+#[cfg(test)]
+mod properties;
 pub mod render;
 pub mod ruleset;
 pub mod selector;

@@ -3,6 +3,9 @@
 //! `nft -f` takes the text of [`ruleset`]; it is never used to program the kernel. Equal rules give equal text and
 //! different rules different text.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::{self, Display, Formatter, Write};
 
 use crate::ruleset::{
@@ -10,13 +13,12 @@ use crate::ruleset::{
     Set, Side, Statement, Verdict, VerdictMap,
 };
 
-/// The whole of table `inet NAME`, chains after the sets and each chain after those that it leads to.
+/// The whole of table `inet NAME`.
 pub fn ruleset(table: &str, ruleset: &Ruleset) -> String {
     let mut out = format!("table inet {table} {{\n");
     for (name, set) in &ruleset.sets {
         let _ = writeln!(out, "  set {name} {{ {set} }}");
     }
-    // nft wants no order among a table's chains and maps: it collects names first.
     for (name, map) in &ruleset.maps {
         let _ = writeln!(out, "  map {name} {{ {map} }}");
     }

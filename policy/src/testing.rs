@@ -10,12 +10,13 @@ use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::compile::{Options, compile};
-use crate::eval::{Flow, Judgement, evaluate};
+use crate::eval::{Flow, Half, Judgement, evaluate};
 use crate::interpret::{Packet, forwards};
 use crate::model::{LocalPod, NamedPort, Pod, PodKey, PodUid, Policy, Protocol, World};
 use crate::ruleset::Ruleset;
 use crate::translate;
 
+#[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) world: World,
     pub(crate) local: Vec<LocalPod>,
@@ -90,7 +91,7 @@ impl Cluster {
                 judgement.ingress.reason
             );
             let here = [&judgement.egress, &judgement.ingress].into_iter().filter(|half| half.enforced_here);
-            let allowed_here = here.into_iter().all(|half| half.allowed());
+            let allowed_here = here.into_iter().all(Half::allowed);
             assert_eq!(
                 forwards(&ruleset, &self.packet(&flow)),
                 allowed_here,

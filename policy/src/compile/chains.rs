@@ -90,7 +90,7 @@ impl<'a> Chains<'_, 'a> {
         match blocks::arrange(peers.blocks.iter().copied()) {
             Blocks::Inline(blocks) => rules.extend(blocks.iter().map(|block| self.block_rule(block))),
             Blocks::Masked(sets) => {
-                rules.extend(sets.iter().map(|(len, prefixes)| self.masked(*len, prefixes)))
+                rules.extend(sets.iter().map(|(len, prefixes)| self.masked(*len, prefixes)));
             }
         }
         rules
