@@ -14,7 +14,6 @@ use crate::ruleset::{Chain, End, Match, Ruleset, Verdict};
 use crate::testing::{Cluster, policy};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn the_ruleset_forwards_what_the_evaluator_allows(cluster in random::cluster()) {
