@@ -13,4 +13,4 @@ mod tests;
 
 pub use cidr::parse_cidr;
 pub use object::{namespace, pod};
-pub use policy::policy;
+pub use policy::{policy, selector};

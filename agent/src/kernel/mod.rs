@@ -3,8 +3,10 @@
 pub mod conntrack;
 pub mod descriptors;
 pub mod link;
+pub mod monitor;
 mod netfilter;
 pub mod nft;
 pub mod readiness;
+pub mod route;
 pub mod rtnl;
 pub mod worker;

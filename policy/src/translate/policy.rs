@@ -180,7 +180,8 @@ fn block(given: &IPBlock) -> Read<Block> {
     })
 }
 
-fn selector(given: &LabelSelector) -> Result<Selector, String> {
+/// The error says what is wrong, not where.
+pub fn selector(given: &LabelSelector) -> Result<Selector, String> {
     let labels = given.match_labels.iter().flatten().map(|(key, value)| {
         Ok(Requirement { key: key.clone(), operator: Operator::In([value.clone()].into()) })
     });

@@ -1,0 +1,20 @@
+//! Which pods of this node are to be policed, and as whom.
+//!
+//! In: what the CNI wired. Out: the local pods that [`weft_policy::compile`] asks for.
+
+use weft_cni::attachment::Attachment;
+use weft_policy::model::{LocalPod, PodKey, PodUid};
+
+/// An attachment without a pod's name (made by hand, without a cluster) is in no namespace: no policy selects it.
+pub fn local_pod(attachment: &Attachment) -> LocalPod {
+    let key = match &attachment.pod {
+        Some(pod) => PodKey { namespace: pod.namespace.clone(), name: pod.name.clone() },
+        None => PodKey { namespace: String::new(), name: attachment.id.to_string() },
+    };
+    LocalPod {
+        key,
+        uid: attachment.pod.as_ref().and_then(|pod| pod.uid.clone()).map(PodUid),
+        link: attachment.link.clone(),
+        ips: attachment.addresses.iter().collect(),
+    }
+}

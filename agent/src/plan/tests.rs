@@ -1,0 +1,246 @@
+use std::collections::BTreeMap;
+
+use weft_api::crd::{BGPPeerSpec, NodeMesh};
+use weft_bgp::speaker::{Hops, RemoteAsn};
+use weft_bgp::types::AfiSafi;
+
+use super::*;
+use crate::watch::object;
+
+fn node(labels: &str, asn: Option<u32>, ips: &[&str], cidrs: &[&str]) -> NodeInfo {
+    NodeInfo {
+        labels: labels
+            .split_terminator(',')
+            .map(|pair| {
+                let (key, value) = pair.split_once('=').unwrap();
+                (key.to_owned(), value.to_owned())
+            })
+            .collect(),
+        asn,
+        internal_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+        pod_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
+    }
+}
+
+/// Three nodes, dual stack but for n3.
+fn cluster() -> Snapshot {
+    let nodes = [
+        ("n1", node("rack=a", None, &["192.0.2.1", "2001:db8::1"], &["10.1.0.0/24", "fd00:1::/64"])),
+        ("n2", node("rack=b", None, &["192.0.2.2", "2001:db8::2"], &["10.2.0.0/24", "fd00:2::/64"])),
+        ("n3", node("rack=b", None, &["2001:db8::3"], &["fd00:3::/64"])),
+    ];
+    Snapshot { nodes: nodes.map(|(name, node)| (name.to_owned(), node)).into(), ..Snapshot::default() }
+}
+
+fn peer_spec(yaml: &str) -> BGPPeerSpec {
+    serde_saphyr::from_str(yaml).unwrap()
+}
+
+fn with_peer(mut snapshot: Snapshot, name: &str, yaml: &str) -> Snapshot {
+    snapshot.bgp_peers.insert(name.to_owned(), peer_spec(yaml));
+    snapshot
+}
+
+fn plan(snapshot: &Snapshot, node: &str) -> Desired {
+    desired(snapshot, node).unwrap()
+}
+
+fn peer<'a>(desired: &'a Desired, name: &str) -> &'a PeerConfig {
+    desired
+        .peers
+        .iter()
+        .find(|peer| peer.name == name)
+        .unwrap_or_else(|| panic!("no {name} in {:?}", desired.peers))
+}
+
+fn names(desired: &Desired) -> Vec<&str> {
+    desired.peers.iter().map(|peer| peer.name.as_str()).collect()
+}
+
+fn reasons(desired: &Desired) -> BTreeMap<&str, &str> {
+    desired.problems.iter().map(|problem| (problem.object.as_str(), problem.reason.as_str())).collect()
+}
+
+#[test]
+fn without_its_own_node_there_is_no_plan() {
+    assert_eq!(desired(&cluster(), "n9"), Err(NotYet::NoNode("n9".to_owned())));
+}
+
+#[test]
+fn the_mesh_has_one_session_per_node_over_a_family_that_both_have() {
+    let desired = plan(&cluster(), "n1");
+    assert_eq!(names(&desired), ["mesh/n2", "mesh/n3"]);
+    let (n2, n3) = (peer(&desired, "mesh/n2"), peer(&desired, "mesh/n3"));
+    assert_eq!(
+        (n2.key.address, n2.transport.local_address),
+        ("192.0.2.2".parse().unwrap(), "192.0.2.1".parse().ok())
+    );
+    assert_eq!(
+        (n3.key.address, n3.transport.local_address),
+        ("2001:db8::3".parse().unwrap(), "2001:db8::1".parse().ok())
+    );
+    assert_eq!((n2.asn, n2.families.as_slice()), (RemoteAsn::Internal, AfiSafi::ALL.as_slice()));
+    assert!(desired.problems.is_empty(), "{:?}", desired.problems);
+}
+
+#[test]
+fn both_ends_of_the_mesh_agree_on_the_addresses() {
+    let snapshot = cluster();
+    for (a, b) in [("n1", "n2"), ("n1", "n3"), ("n2", "n3")] {
+        let (left, right) = (plan(&snapshot, a), plan(&snapshot, b));
+        let (left, right) = (peer(&left, &format!("mesh/{b}")), peer(&right, &format!("mesh/{a}")));
+        assert_eq!(Some(left.key.address), right.transport.local_address);
+        assert_eq!(Some(right.key.address), left.transport.local_address);
+    }
+}
+
+#[test]
+fn the_mesh_joins_nodes_of_one_as_only_and_can_be_turned_off() {
+    let mut snapshot = cluster();
+    snapshot.nodes.get_mut("n2").unwrap().asn = Some(65001);
+    assert_eq!(names(&plan(&snapshot, "n1")), ["mesh/n3"]);
+    assert!(names(&plan(&snapshot, "n2")).is_empty());
+    assert_eq!(plan(&snapshot, "n2").speaker.asn, Asn(65001));
+    snapshot.bgp.node_mesh = NodeMesh::None;
+    assert!(names(&plan(&snapshot, "n1")).is_empty());
+}
+
+#[test]
+fn nodes_without_a_common_family_are_named() {
+    let mut snapshot = cluster();
+    snapshot.nodes.get_mut("n1").unwrap().internal_ips.truncate(1);
+    let desired = plan(&snapshot, "n1");
+    assert_eq!(names(&desired), ["mesh/n2"]);
+    assert!(reasons(&desired)["Node n3"].contains("no InternalIP"));
+}
+
+#[test]
+fn what_is_accepted_is_the_cluster_without_our_own_pods() {
+    let mut snapshot = cluster();
+    snapshot.bgp.cluster_cidrs = vec!["10.0.0.0/8".to_owned()];
+    let desired = plan(&snapshot, "n1");
+    let accept: Vec<_> = desired.peers[0].accept.iter().map(ToString::to_string).collect();
+    assert_eq!(accept, ["10.0.0.0/8", "10.2.0.0/24", "fd00:2::/64", "fd00:3::/64"]);
+    assert!(!desired.peers[0].accept_default_route);
+}
+
+#[test]
+fn a_peer_is_for_the_nodes_that_its_selector_names() {
+    let spec = "{address: 192.0.2.254, asn: external, nodeSelector: {matchLabels: {rack: a}}}";
+    let snapshot = with_peer(cluster(), "tor", spec);
+    assert!(names(&plan(&snapshot, "n1")).contains(&"tor"));
+    assert!(!names(&plan(&snapshot, "n2")).contains(&"tor"));
+    let snapshot = with_peer(
+        cluster(),
+        "tor",
+        "{address: 192.0.2.254, asn: external, nodeSelector: {matchExpressions: [{key: rack, operator: NotIn, values: [a]}]}}",
+    );
+    assert!(!names(&plan(&snapshot, "n1")).contains(&"tor"));
+    assert!(names(&plan(&snapshot, "n2")).contains(&"tor"));
+}
+
+#[test]
+fn a_peers_fields_reach_its_session() {
+    let spec = "{address: 192.0.2.254, port: 1179, asn: 65000, families: [ipv6], passive: true, acceptDefaultRoute: true,
+        acceptCidrs: [172.16.0.0/12], maxPrefixes: 7, holdTimeSeconds: 9, ttlSecurity: 1, extendedNexthop: false}";
+    let desired = plan(&with_peer(cluster(), "tor", spec), "n1");
+    let tor = peer(&desired, "tor");
+    assert_eq!(
+        (tor.asn, tor.transport.port, tor.transport.hops),
+        (RemoteAsn::Number(Asn(65000)), 1179, Hops::Security(1))
+    );
+    assert_eq!(
+        (tor.families.as_slice(), tor.passive, tor.accept_default_route),
+        ([AfiSafi::Ipv6Unicast].as_slice(), true, true)
+    );
+    assert_eq!((tor.max_prefixes, tor.hold_time, tor.extended_nexthop), (7, 9, false));
+    assert!(tor.accept.contains(&"172.16.0.0/12".parse().unwrap()));
+    assert_eq!(tor.transport.local_address, None, "on the link the kernel chooses");
+    assert_eq!(tor.nexthop.v6, "2001:db8::1".parse().ok());
+}
+
+#[test]
+fn a_far_router_sees_the_nodes_own_address() {
+    let far = with_peer(cluster(), "far", "{address: 203.0.113.1, asn: external, multihop: 3}");
+    let desired = plan(&far, "n1");
+    let peer = peer(&desired, "far");
+    assert_eq!(
+        (peer.transport.local_address, peer.transport.hops),
+        ("192.0.2.1".parse().ok(), Hops::Multihop(3))
+    );
+}
+
+#[test]
+fn a_peer_that_names_a_node_replaces_the_mesh_session() {
+    let desired = plan(&with_peer(cluster(), "special", "{address: 192.0.2.2, asn: internal}"), "n1");
+    assert_eq!(names(&desired), ["special", "mesh/n3"]);
+}
+
+#[test]
+fn of_two_peers_with_one_address_the_first_name_counts() {
+    let snapshot = with_peer(cluster(), "a", "{address: 192.0.2.254, asn: external}");
+    let desired = plan(&with_peer(snapshot, "b", "{address: 192.0.2.254, asn: 65000}"), "n1");
+    assert!(names(&desired).contains(&"a") && !names(&desired).contains(&"b"));
+    assert_eq!(reasons(&desired)["BGPPeer b"], "spec.address: BGPPeer a has the same");
+}
+
+#[test]
+fn without_its_password_a_peer_is_not_spoken_to() {
+    let spec = "{address: 192.0.2.254, asn: external, passwordSecret: {namespace: kube-system, name: bgp}}";
+    let mut snapshot = with_peer(cluster(), "tor", spec);
+    let desired = plan(&snapshot, "n1");
+    assert!(!names(&desired).contains(&"tor"), "fail closed");
+    assert!(reasons(&desired)["BGPPeer tor"].contains("Secret kube-system/bgp is missing"));
+
+    let secret = [("password".to_owned(), b"hunter2".to_vec())];
+    snapshot.secrets.insert(("kube-system".to_owned(), "bgp".to_owned()), secret.into());
+    let desired = plan(&snapshot, "n1");
+    assert_eq!(
+        peer(&desired, "tor").transport.password.as_ref().map(|p| p.as_bytes()),
+        Some(b"hunter2".as_slice())
+    );
+}
+
+#[test]
+fn addresses_that_no_router_has_are_refused() {
+    for address in ["192.0.2.1", "fe80::1", "224.0.0.1", "127.0.0.1", "::"] {
+        let desired =
+            plan(&with_peer(cluster(), "odd", &format!("{{address: '{address}', asn: external}}")), "n1");
+        assert!(reasons(&desired)["BGPPeer odd"].starts_with("spec.address: "), "{address}");
+    }
+}
+
+#[test]
+fn own_prefixes_are_announced_with_the_configured_communities() {
+    let mut snapshot = cluster();
+    snapshot.bgp.communities =
+        vec!["65000:100".to_owned(), "4200000000:1:2".to_owned(), "65536:1".to_owned()];
+    let desired = plan(&snapshot, "n1");
+    assert_eq!(desired.origin.prefixes, desired.pod_cidrs);
+    assert_eq!(desired.origin.communities, [Community(65000 << 16 | 100)]);
+    assert_eq!(
+        desired.origin.large_communities,
+        [LargeCommunity { global: 4_200_000_000, local1: 1, local2: 2 }]
+    );
+    assert!(reasons(&desired)["BGPConfiguration default"].contains("65536:1"));
+}
+
+#[test]
+fn the_router_id_is_the_ipv4_address_or_a_lasting_number() {
+    let snapshot = cluster();
+    assert_eq!(plan(&snapshot, "n1").speaker.router_id, RouterId("192.0.2.1".parse().unwrap()));
+    let numbers: BTreeSet<_> =
+        ["n3", "n4", "worker-17"].map(|name| router_id(name, &snapshot.nodes["n3"])).into();
+    assert_eq!(numbers.len(), 3);
+    assert_eq!(router_id("n3", &snapshot.nodes["n3"]), plan(&snapshot, "n3").speaker.router_id);
+}
+
+#[test]
+fn an_object_from_yaml_and_the_plan_fit_together() {
+    let yaml = "{apiVersion: weft.dev/v1alpha1, kind: BGPPeer, metadata: {name: tor}, spec: {address: '2001:db8::ffff', asn: internal}}";
+    let (_, parsed) = object::parse(&serde_saphyr::from_str(yaml).unwrap()).unwrap();
+    let object::Object::BgpPeer(spec) = parsed else { panic!("{parsed:?}") };
+    let mut snapshot = cluster();
+    snapshot.bgp_peers.insert("tor".to_owned(), spec);
+    assert_eq!(peer(&plan(&snapshot, "n1"), "tor").asn, RemoteAsn::Internal);
+}
