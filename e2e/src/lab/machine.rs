@@ -106,9 +106,18 @@ impl Machine {
 
     /// Starts a daemon whose output goes to `LOG.log` in [`Machine::dir`].
     pub fn daemon(&self, log: &str, command: &mut Command) -> Result<Process> {
+        self.daemon_in(None, log, command)
+    }
+
+    /// Starts a daemon in a pod's network.
+    pub fn daemon_in(&self, pod: Option<&Namespace>, log: &str, command: &mut Command) -> Result<Process> {
         let output = File::options().append(true).create(true).open(self.dir.join(format!("{log}.log")))?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
-        Process::find(i32::try_from(self.spawn(command)?.id())?)
+        let mut child = self.spawn_in(pod, command)?;
+        let process = Process::find(i32::try_from(child.id())?)?;
+        // Somebody must take its exit status: a pid 1 does not end while the kernel keeps a zombie of its machine.
+        thread::spawn(move || child.wait());
+        Ok(process)
     }
 
     /// Runs a command to its end: standard output, or an error with standard error.

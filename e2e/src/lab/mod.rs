@@ -185,6 +185,12 @@ impl Lab {
         self.machine(machine)?.run(command.split_whitespace())
     }
 
+    /// Runs a shell's line on a machine, with our programs in its path.
+    pub fn shell(&self, machine: &str, line: &str) -> Result<String> {
+        let path = format!("PATH={}:$PATH; {line}", self.programs.dir.display());
+        self.machine(machine)?.run(["sh", "-c", &path])
+    }
+
     /// Asks the spine or a top-of-rack router in the words of its own command line.
     pub fn ask(&self, router: &str, question: &str) -> Result<String> {
         let kind = self.tor(router).map_or(RouterKind::Bird, |tor| tor.kind);

@@ -148,6 +148,13 @@ impl Lab {
         self.save()
     }
 
+    /// An echo server in a pod, as a process that stays with the lab.
+    pub fn serve(&self, pod: &Pod, port: u16) -> Result<()> {
+        let mut server = Command::new(&self.programs().weft_e2e);
+        server.args(["net", "serve", &port.to_string()]);
+        self.machine(pod.node())?.daemon_in(Some(pod.namespace()), "pods", &mut server).map(drop)
+    }
+
     /// The CNI verb STATUS on a node: an error says why no pod can be added.
     pub fn cni_status(&self, node: &str) -> Result<()> {
         let environment = vec![("CNI_COMMAND".to_owned(), "STATUS".to_owned())];

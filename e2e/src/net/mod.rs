@@ -11,5 +11,5 @@ mod sniff;
 pub use echo::{EchoServer, serve};
 pub use flow::{Flow, FlowReport};
 pub use namespace::Namespace;
-pub use probe::{Proto, Verdict, probe, probe_here};
+pub use probe::{Proto, Verdict, probe, probe_here, until_closed, until_open, until_verdict};
 pub use sniff::{Packet, Sniffer};

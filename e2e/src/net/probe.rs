@@ -6,10 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use super::Namespace;
+use crate::wait;
 
+/// Within a lab an answer takes a millisecond, or some hundred when the machine is busy.
+const ATTEMPT: Duration = Duration::from_millis(400);
 const PAYLOAD: &[u8; 16] = b"weft-e2e probe\r\n";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +71,35 @@ impl fmt::Display for Verdict {
 /// From inside `namespace`. An error means that the attempt itself could not be made.
 pub fn probe(namespace: &Namespace, proto: Proto, to: SocketAddr, limit: Duration) -> Result<Verdict> {
     namespace.enter(|| Ok(probe_here(proto, to, limit)))
+}
+
+/// Waits until an echo server answers by TCP and by UDP.
+pub fn until_open(from: &Namespace, to: SocketAddr, limit: Duration) -> Result<()> {
+    Proto::ALL.into_iter().try_for_each(|proto| until_verdict(from, proto, to, true, limit))
+}
+
+/// Waits until neither TCP nor UDP gets through, which takes two attempts each: one alone may be bad luck.
+pub fn until_closed(from: &Namespace, to: SocketAddr, limit: Duration) -> Result<()> {
+    for proto in Proto::ALL.into_iter().chain(Proto::ALL) {
+        until_verdict(from, proto, to, false, limit)?;
+    }
+    Ok(())
+}
+
+/// Waits until one attempt ends as `open` says.
+pub fn until_verdict(
+    from: &Namespace,
+    proto: Proto,
+    to: SocketAddr,
+    open: bool,
+    limit: Duration,
+) -> Result<()> {
+    let wanted = if open { "an answer" } else { "silence" };
+    wait::until(&format!("{wanted} on {proto} {to} from {}", from.label()), limit, || {
+        let verdict = probe(from, proto, to, ATTEMPT)?;
+        ensure!(verdict.is_allowed() == open, "{verdict}");
+        Ok(Some(()))
+    })
 }
 
 /// From the calling thread's namespace.

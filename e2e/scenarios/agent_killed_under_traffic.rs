@@ -1,0 +1,105 @@
+//! An agent is killed with SIGKILL under traffic. Nothing is lost, and the next one adopts what it finds: no route, no
+//! neighbour and no rule is touched, on the node or on the routers.
+
+use std::process::Command;
+use std::time::Duration;
+
+use weft_e2e::lab::{Lab, LabSpec, OUTSIDE, Process};
+use weft_e2e::net::{Flow, Proto};
+
+use crate::story::{at, cluster, cut_off, reaches, server, until_more_echoes, until_sessions_are_up};
+
+const RATE: u32 = 500;
+/// No packet is lost when none of 500 a second is late by more than this, on a machine that compiles beside it.
+const HICCUP: Duration = Duration::from_millis(500);
+
+const DENY: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { namespace: default, name: deny }
+spec:
+  podSelector: { matchLabels: { app: closed } }
+  policyTypes: [Ingress]
+";
+
+#[test]
+fn no_packet_is_lost_and_nothing_is_touched() {
+    let lab = cluster("agent-killed", &LabSpec::racks(["bird:1", "frr:1"]));
+    let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
+    let closed = server(&lab, "default/closed", "node1", &[("app", "closed")]);
+    let outside = lab.namespace(OUTSIDE).unwrap();
+    lab.store().apply(DENY).unwrap();
+    reaches(a.namespace(), &b);
+    reaches(&outside, &a);
+    reaches(&outside, &b);
+    cut_off(&outside, &closed);
+
+    // On a node behind BIRD and on one behind FRR.
+    for node in ["node1", "node2"] {
+        let (rules, monitors) = (ruleset(&lab, node), watch_routes(&lab));
+        let mut flows = Vec::new();
+        for proto in Proto::ALL {
+            flows.extend(
+                b.addresses().iter().map(|ip| Flow::start(a.namespace(), proto, at(*ip), RATE).unwrap()),
+            );
+            flows.extend(a.addresses().iter().map(|ip| Flow::start(&outside, proto, at(*ip), RATE).unwrap()));
+        }
+
+        lab.kill_agent(node).unwrap();
+        until_more_echoes(&flows, RATE);
+        cut_off(&outside, &closed);
+        lab.start_agent(node).unwrap();
+        for tor in ["tor1", "tor2"] {
+            until_sessions_are_up(&lab, tor);
+        }
+        until_more_echoes(&flows, RATE);
+
+        for flow in flows {
+            let report = flow.stop().unwrap();
+            assert!(report.lost() == 0 && report.broken.is_none(), "{node}: {report}");
+            assert!(report.longest_gap < HICCUP, "{node}: {report}");
+        }
+        assert_eq!(changes(&lab, monitors), "", "after {node}");
+        assert_eq!(ruleset(&lab, node), rules, "after {node}");
+        cut_off(&outside, &closed);
+    }
+
+    // The agent that adopted works on: pods of before can go, new ones can come.
+    lab.delete_pod(&a).unwrap();
+    let new = server(&lab, "default/new", "node1", &[]);
+    reaches(new.namespace(), &b);
+    reaches(&outside, &new);
+}
+
+/// With the kernel's handles, which tell a rule that stayed from an equal one in its place; without counters.
+fn ruleset(lab: &Lab, node: &str) -> String {
+    lab.run(node, "nft --stateless --handle list ruleset").unwrap()
+}
+
+const MONITORED: [&str; 4] = ["node1", "node2", "tor1", "tor2"];
+
+/// Every change of a route, neighbour entry of ours, or link, from now on.
+fn watch_routes(lab: &Lab) -> Vec<Process> {
+    let start = |machine: &str| {
+        let machine = lab.machine(machine).unwrap();
+        std::fs::write(machine.dir.join("routes.log"), "").unwrap();
+        let mut monitor = Command::new("ip");
+        machine.daemon("routes", monitor.args(["monitor", "route", "link"])).unwrap()
+    };
+    MONITORED.map(start).into()
+}
+
+/// What the monitors saw, without what the kernel does by itself (`proto kernel`: addresses, multicast).
+fn changes(lab: &Lab, monitors: Vec<Process>) -> String {
+    for monitor in monitors {
+        monitor.kill().unwrap();
+    }
+    let mut all = String::new();
+    for machine in MONITORED {
+        let log = std::fs::read_to_string(lab.machine(machine).unwrap().dir.join("routes.log")).unwrap();
+        for line in log.lines().filter(|line| !line.contains("proto kernel")) {
+            all += &format!("{machine}: {line}\n");
+        }
+    }
+    all
+}
