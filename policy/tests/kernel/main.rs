@@ -1,0 +1,9 @@
+//! The real kernel judges the encoder: what `nft` prints, what a dump reads back, and which packets pass.
+//!
+//! Each test has network namespaces of its own, which end with its thread. Needs root, `nft` and `ip`.
+
+mod listing;
+mod netns;
+mod table;
+mod truth;
+mod worlds;
