@@ -50,8 +50,8 @@ fn nothing_passes_between_the_first_link_up_and_the_policy() {
         (sniff(sandbox.namespace()), sniff(&outside), sniff(other.namespace()));
     let targets = [Plan::outside().both(), [other.ip(false), other.ip(true)]].concat();
     let from_inside = Sender::start(sandbox.namespace(), targets).unwrap();
-    let from_outside = Sender::start(&outside, future_addresses(&before.addresses())).unwrap();
-    let from_the_node = Sender::start(other.namespace(), future_addresses(&before.addresses())).unwrap();
+    let from_outside = Sender::start(&outside, future_addresses(before.addresses())).unwrap();
+    let from_the_node = Sender::start(other.namespace(), future_addresses(before.addresses())).unwrap();
     for sender in [&from_inside, &from_outside, &from_the_node] {
         sender.until_more();
     }

@@ -20,3 +20,4 @@ mod real_stop;
 mod routers_alone;
 mod story;
 mod tor_lost;
+mod traffic_tools;

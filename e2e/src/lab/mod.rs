@@ -185,6 +185,10 @@ impl Lab {
         self.machine(machine)?.run(command.split_whitespace())
     }
 
+    pub fn run_with_input(&self, machine: &str, command: &str, input: &str) -> Result<String> {
+        self.machine(machine)?.run_with_input(command.split_whitespace(), input)
+    }
+
     /// Runs a shell's line on a machine, with our programs in its path.
     pub fn shell(&self, machine: &str, line: &str) -> Result<String> {
         let path = format!("PATH={}:$PATH; {line}", self.programs.dir.display());

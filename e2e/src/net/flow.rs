@@ -80,6 +80,11 @@ impl Flow {
         Ok(Self { sent, echoed, stop, sender, receiver })
     }
 
+    /// Records sent so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// Records that came back so far.
     pub fn echoed(&self) -> u64 {
         self.echoed.load(Ordering::Relaxed)
