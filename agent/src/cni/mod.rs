@@ -4,14 +4,31 @@
 //! [`PolicyGate::admit`] per pod before its first packet can pass. The host side of a pod's link is the lease of its
 //! addresses: an address is free again only after its link is gone. Implements the CNI specification 1.1.0.
 
+mod events;
+mod journal;
+mod recovery;
+mod server;
+mod service;
+mod state;
+
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::future::Future;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use weft_cni::attachment::{Attachment, AttachmentId};
+
+use self::journal::Journal;
+use self::service::Service;
+use self::state::Shared;
+use crate::kernel::link::netns_id;
+use crate::kernel::rtnl::RtnlError;
+use crate::kernel::worker::Worker;
 
 /// Who must agree before a pod can speak: the owner of the node's network policy.
 pub trait PolicyGate: Send + Sync + 'static {
@@ -19,7 +36,8 @@ pub trait PolicyGate: Send + Sync + 'static {
 
     /// Returns after the kernel has acknowledged the policy of this pod. Its host side is still down.
     fn admit(&self, attachment: &Attachment) -> impl Future<Output = Result<(), Self::Error>> + Send;
-    /// The link is gone; so may be what was admitted for it. Also called for what was admitted and then failed.
+    /// The link is gone; so may be what was admitted for it. Also called for an id that was never admitted, because its
+    /// ADD failed or another agent had it.
     fn release(&self, id: &AttachmentId) -> impl Future<Output = ()> + Send;
     /// Once, at start, before any other call: pods that a former agent wired and that live on.
     fn recovered(&self, attachments: Vec<Attachment>) -> impl Future<Output = ()> + Send;
@@ -39,18 +57,20 @@ pub struct CniConfig {
 /// All attachments that are in use, by id.
 pub type Attachments = Arc<BTreeMap<AttachmentId, Attachment>>;
 
-/// Talks to the running server. Clones talk to the same one.
+/// Talks to the running server, which stops with the last handle. Clones talk to the same one.
 #[derive(Clone, Debug)]
 pub struct CniHandle {
-    pools: watch::Sender<Vec<IpNetwork>>,
+    shared: Arc<Shared>,
     ready: watch::Sender<Result<(), String>>,
-    attachments: watch::Receiver<Attachments>,
+    mtu: watch::Sender<u32>,
+    audit: Arc<Notify>,
+    _stop: Arc<AbortOnDrop>,
 }
 
 impl CniHandle {
     /// The node's pod CIDRs. Without one ADD fails. Pods keep their addresses when a pool goes.
-    pub fn set_pools(&self, pools: Vec<IpNetwork>) {
-        self.pools.send_replace(pools);
+    pub fn set_pools(&self, pools: &[IpNetwork]) {
+        self.shared.set_pools(pools);
     }
 
     /// Whether pods can be wired, or why not yet: the answer to STATUS, and of an ADD that has waited for it.
@@ -58,22 +78,36 @@ impl CniHandle {
         drop(self.ready.send_replace(ready));
     }
 
+    /// Of links still to be made.
+    pub fn set_mtu(&self, mtu: u32) {
+        self.mtu.send_replace(mtu);
+    }
+
     /// What is attached, and wakes when that changes.
     pub fn attachments(&self) -> watch::Receiver<Attachments> {
-        self.attachments.clone()
+        self.shared.attachments()
     }
 
     /// Pools and allocations, for `GET /v1/ipam`.
     pub fn ipam(&self) -> weft_api::control::Ipam {
-        weft_api::control::Ipam { pools: Vec::new(), allocations: Vec::new() }
+        self.shared.ipam()
+    }
+
+    /// Has all pod links looked at soon, and repaired: for who sees a route or neighbour of a pod disappear.
+    pub fn audit(&self) {
+        self.audit.notify_one();
     }
 }
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot use {path}")]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error("cannot {action} in {run_dir}")]
+    RunDir { action: &'static str, run_dir: PathBuf, source: std::io::Error },
+    #[error("cannot talk to the kernel about links")]
+    Netlink(#[from] RtnlError),
+    #[error("cannot receive link events")]
+    Events(#[source] std::io::Error),
 }
 
 /// The server itself.
@@ -81,15 +115,50 @@ pub enum StartError {
 pub struct CniService;
 
 impl CniService {
-    /// Recovers what a former agent left, tells the gate, then serves until the last handle is dropped.
+    /// Recovers what a former agent left, tells the gate, then serves until the last handle is dropped. Must be called
+    /// in the node's network namespace.
     pub async fn spawn<G: PolicyGate>(config: CniConfig, gate: G) -> Result<CniHandle, StartError> {
-        std::fs::create_dir_all(&config.run_dir)
-            .map_err(|source| StartError::Io { path: config.run_dir.clone(), source })?;
-        gate.recovered(Vec::new()).await;
-        Ok(CniHandle {
-            pools: watch::Sender::new(Vec::new()),
-            ready: watch::Sender::new(Err("starting".to_owned())),
-            attachments: watch::channel(Attachments::default()).1,
-        })
+        let CniConfig { run_dir, node, mtu } = config;
+        let in_run_dir = |action| {
+            let run_dir = run_dir.clone();
+            move |source| StartError::RunDir { action, run_dir, source }
+        };
+        let (journal, replay) = Journal::open(&run_dir).map_err(in_run_dir("open the journal"))?;
+        if replay.damaged {
+            tracing::error!(run_dir = %run_dir.display(), "journal damaged; believing links");
+        }
+        let shared = Arc::new(Shared::new(replay.ledger, journal));
+        let ready = watch::Sender::new(Err("starting".to_owned()));
+        let mtu = watch::Sender::new(mtu);
+        let audit = Arc::new(Notify::new());
+        let events = events::subscribe().map_err(StartError::Events)?;
+        let own_netns = File::open("/proc/thread-self/ns/net").map_err(StartError::Events)?;
+        let service = Arc::new(Service {
+            shared: Arc::clone(&shared),
+            gate,
+            ready: ready.subscribe(),
+            mtu: mtu.subscribe(),
+            node,
+            own_netns: netns_id(own_netns.as_fd()).map_err(RtnlError::from)?,
+            worker: Worker::spawn("weft-links")?,
+            reaper: Worker::spawn("weft-reaper")?,
+            reap: Notify::new(),
+            audit: Arc::clone(&audit),
+            freed: Notify::new(),
+        });
+        let recovered = recovery::recover(&service, &run_dir, replay.damaged).await?;
+        service.gate.recovered(recovered).await;
+        let listener = server::bind(&run_dir).map_err(in_run_dir("listen on the socket"))?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(events::listen(Arc::clone(&service), events));
+        tasks.spawn(recovery::audit_forever(Arc::clone(&service), run_dir));
+        tasks.spawn(server::serve(Arc::clone(&service), listener));
+        tasks.spawn(async move { service.reap_forever().await });
+        audit.notify_one();
+        Ok(CniHandle { shared, ready, mtu, audit, _stop: Arc::new(AbortOnDrop(tasks)) })
     }
 }
+
+/// Dropping a set of tasks ends them; calls that were accepted end by themselves.
+#[derive(Debug)]
+struct AbortOnDrop(#[expect(dead_code, reason = "held for its drop")] JoinSet<()>);

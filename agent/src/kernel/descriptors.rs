@@ -31,18 +31,26 @@ fn own(descriptor: std::os::fd::RawFd) -> OwnedFd {
 }
 
 /// Sets an option of level SOL_NETLINK.
-#[expect(unsafe_code, reason = "nix does not know these options")]
 pub fn set_netlink_option(socket: &OwnedFd, option: libc::c_int, value: libc::c_int) -> nix::Result<()> {
+    set_option(socket, libc::SOL_NETLINK, option, value)
+}
+
+/// A receive buffer beyond net.core.rmem_max: the right to it comes with CAP_NET_ADMIN.
+pub fn force_receive_buffer(socket: &OwnedFd, bytes: libc::c_int) -> nix::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
+}
+
+#[expect(unsafe_code, reason = "nix does not know these options")]
+fn set_option(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> nix::Result<()> {
     let length = libc::socklen_t::try_from(size_of_val(&value)).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the pointer and the length describe `value`, which outlives the call.
     let outcome = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_NETLINK,
-            option,
-            std::ptr::from_ref(&value).cast(),
-            length,
-        )
+        libc::setsockopt(socket.as_raw_fd(), level, option, std::ptr::from_ref(&value).cast(), length)
     };
     Errno::result(outcome).map(drop)
 }

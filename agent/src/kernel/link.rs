@@ -211,6 +211,19 @@ fn neighbour(ifindex: u32, address: IpAddr, mac: Mac) -> NeighbourMessage {
     message
 }
 
+/// Refuses router advertisements from a pod, and IPv4 packets with a source that is not the pod's. Best effort, as /proc
+/// may be read-only: a node that forwards ignores advertisements anyway, and the policy checks sources too.
+pub fn harden(link: &str) {
+    for (file, value) in [
+        (format!("/proc/sys/net/ipv6/conf/{link}/accept_ra"), "0"),
+        (format!("/proc/sys/net/ipv4/conf/{link}/rp_filter"), "1"),
+    ] {
+        if let Err(error) = std::fs::write(&file, value) {
+            tracing::debug!(%error, file, "sysctl not set");
+        }
+    }
+}
+
 /// Deletes every link of the dying group, at once.
 pub fn reap(rtnl: &mut Rtnl) -> Result<(), RtnlError> {
     let message = link_with(0, LinkAttribute::Group(DYING_GROUP));
@@ -289,9 +302,12 @@ pub fn has_host_route(rtnl: &mut Rtnl, ifindex: u32, address: IpAddr) -> Result<
     }))
 }
 
-/// Every permanent neighbour of this namespace, with its link.
-pub fn permanent_neighbours(rtnl: &mut Rtnl) -> Result<BTreeSet<(u32, IpAddr)>, RtnlError> {
-    let neighbours = rtnl.dump(&RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()))?;
+/// The permanent neighbours on a link.
+pub fn permanent_neighbours(rtnl: &mut Rtnl, ifindex: u32) -> Result<BTreeSet<IpAddr>, RtnlError> {
+    // The kernel filters by this attribute.
+    let mut message = NeighbourMessage::default();
+    message.attributes.push(NeighbourAttribute::IfIndex(ifindex));
+    let neighbours = rtnl.dump(&RouteNetlinkMessage::GetNeighbour(message))?;
     let permanent = neighbours.iter().filter_map(|message| match message {
         RouteNetlinkMessage::NewNeighbour(neighbour)
             if neighbour.header.state == NeighbourState::Permanent =>
@@ -301,13 +317,11 @@ pub fn permanent_neighbours(rtnl: &mut Rtnl) -> Result<BTreeSet<(u32, IpAddr)>, 
         _ => None,
     });
     Ok(permanent
-        .filter_map(|neighbour| {
-            let address = neighbour.attributes.iter().find_map(|attribute| match attribute {
-                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
-                NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
-                _ => None,
-            })?;
-            Some((neighbour.header.ifindex, address))
+        .flat_map(|neighbour| &neighbour.attributes)
+        .filter_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+            _ => None,
         })
         .collect())
 }

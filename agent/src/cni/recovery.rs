@@ -1,0 +1,191 @@
+//! Making ledger and kernel agree: once at start, and again whenever something may have been missed.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use weft_api::DELETED_DIR;
+use weft_cni::attachment::{Attachment, AttachmentId};
+use weft_cni::journal::Record;
+use weft_cni::ledger::Phase;
+use weft_cni::plan::{self, Step};
+use weft_cni::recover::{Action, ObservedLink, decide};
+
+use super::PolicyGate;
+use super::service::Service;
+use super::state::since_boot;
+use crate::kernel::link::{self, Observed};
+use crate::kernel::rtnl::{Rtnl, RtnlError};
+
+/// Events say what changes; the audit finds what they have missed.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
+/// Changes come in flocks.
+const AUDIT_DELAY: Duration = Duration::from_millis(100);
+
+/// Takes over what a former agent left. Returns the pods that live on.
+pub(super) async fn recover<G: PolicyGate>(
+    service: &Service<G>,
+    run_dir: &Path,
+    damaged: bool,
+) -> Result<Vec<Attachment>, RtnlError> {
+    let links = service.worker.run(link::observe).await?;
+    let links: Vec<ObservedLink> = links.into_iter().map(|observed| observed.link).collect();
+    let notes = notes(run_dir);
+    let deleted: BTreeSet<AttachmentId> = notes.iter().map(|(id, _)| id.clone()).collect();
+    let actions = service.shared.read(|ledger| decide(ledger, damaged, &links, &deleted));
+    for action in actions {
+        carry_out(service, action).await;
+    }
+    notes.iter().for_each(forget);
+    Ok(service.shared.attachments().borrow().values().cloned().collect())
+}
+
+async fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
+    let shared = &service.shared;
+    match action {
+        Action::Keep(attachment) => {
+            let id = attachment.id.clone();
+            if shared.entry(&id).is_some_and(|entry| entry.phase == Phase::Wiring) {
+                shared.record_fact(&Record::Commit { id, ifindex: attachment.ifindex });
+            }
+        }
+        Action::Adopt(attachment) => {
+            tracing::warn!(
+                container_id = attachment.id.container_id,
+                link = attachment.link,
+                "pod adopted by its link"
+            );
+            let commit = Record::Commit { id: attachment.id.clone(), ifindex: attachment.ifindex };
+            shared.record_fact(&Record::Alloc { attachment });
+            shared.record_fact(&commit);
+        }
+        Action::Delete { ifindex, id } => {
+            if let Some(id) = id {
+                shared.record_fact(&Record::Release { id });
+            }
+            delete(service, ifindex).await;
+        }
+        Action::Free(id) => shared.record_fact(&Record::Free { id, at: since_boot() }),
+    }
+}
+
+/// Marks a link as dying. The ledger learns of its end as of any other's.
+async fn delete<G: PolicyGate>(service: &Service<G>, ifindex: u32) {
+    let steps = [Step::Group(plan::DYING_GROUP)];
+    match service.worker.run(move |rtnl| Ok(link::apply(rtnl, ifindex, &steps))).await {
+        Ok(Ok(())) => service.reap.notify_one(),
+        Ok(Err((_, error))) | Err(error) => tracing::warn!(%error, ifindex, "link not deleted"),
+    }
+}
+
+/// Deletions that clients noted for us.
+fn notes(run_dir: &Path) -> Vec<(AttachmentId, PathBuf)> {
+    let Ok(dir) = std::fs::read_dir(run_dir.join(DELETED_DIR)) else { return Vec::new() };
+    let note = |entry: io::Result<std::fs::DirEntry>| {
+        let path = entry.ok()?.path();
+        let (container_id, ifname) = path.file_name()?.to_str()?.split_once('@')?;
+        Some((AttachmentId { container_id: container_id.to_owned(), ifname: ifname.to_owned() }, path))
+    };
+    dir.filter_map(note).collect()
+}
+
+fn forget((id, path): &(AttachmentId, PathBuf)) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(%error, container_id = id.container_id, "note of a deletion not removed");
+    }
+}
+
+/// Audits now and then, and soon after somebody asks.
+pub(super) async fn audit_forever<G: PolicyGate>(service: Arc<Service<G>>, run_dir: PathBuf) {
+    loop {
+        if timeout(AUDIT_INTERVAL, service.audit.notified()).await.is_ok() {
+            sleep(AUDIT_DELAY).await;
+        }
+        if let Err(error) = audit(&service, &run_dir).await {
+            tracing::warn!(%error, "audit of pod links failed");
+        }
+    }
+}
+
+async fn audit<G: PolicyGate>(service: &Service<G>, run_dir: &Path) -> Result<(), RtnlError> {
+    for note in notes(run_dir) {
+        let _lock = service.shared.lock(&note.0).await;
+        match service.detach(&note.0).await {
+            Ok(()) => forget(&note),
+            Err(error) => tracing::warn!(%error, container_id = note.0.container_id, "noted deletion failed"),
+        }
+    }
+    // First the ledger, then the kernel, then the ledger: an attachment is judged by what is there all the time.
+    let before: Vec<_> = service.shared.read(|ledger| ledger.entries().cloned().collect());
+    let links = service.worker.run(link::observe).await?;
+    for entry in before {
+        let attachment = entry.attachment;
+        match (find(&links, &attachment), entry.phase) {
+            (_, Phase::Wiring) => {}
+            (None, _) => service.link_gone(&attachment.link).await,
+            (Some(_), Phase::Attached) => repair(service, &attachment.id).await?,
+            (Some(_), Phase::Dying { .. }) => service.reap.notify_one(),
+        }
+    }
+    for observed in links {
+        let name = &observed.link.name;
+        if !service.shared.read(|ledger| ledger.entries().any(|entry| entry.attachment.link == *name)) {
+            delete(service, observed.link.ifindex).await;
+        }
+    }
+    Ok(())
+}
+
+fn find<'a>(links: &'a [Observed], attachment: &Attachment) -> Option<&'a Observed> {
+    links.iter().find(|observed| observed.link.name == attachment.link)
+}
+
+/// Puts back what the host side of a live pod has lost.
+async fn repair<G: PolicyGate>(service: &Service<G>, id: &AttachmentId) -> Result<(), RtnlError> {
+    let _lock = service.shared.lock(id).await;
+    let Some(entry) = service.shared.entry(id).filter(|entry| entry.phase == Phase::Attached) else {
+        return Ok(());
+    };
+    let link = entry.attachment.link.clone();
+    let repaired = service.worker.run(move |rtnl| {
+        let steps = missing(rtnl, &entry.attachment)?;
+        link::apply(rtnl, entry.attachment.ifindex, &steps).map_err(|(_, error)| error)?;
+        Ok(steps)
+    });
+    match repaired.await {
+        Ok(steps) if steps.is_empty() => {}
+        Ok(steps) => tracing::warn!(link, ?steps, "pod link repaired"),
+        // Its end is an event of its own.
+        Err(error) => tracing::warn!(%error, link, "pod link not repaired"),
+    }
+    Ok(())
+}
+
+fn missing(rtnl: &mut Rtnl, attachment: &Attachment) -> Result<Vec<Step>, RtnlError> {
+    let up = link::by_name(rtnl, &attachment.link)?.is_some_and(|observed| observed.up);
+    let neighbours = link::permanent_neighbours(rtnl, attachment.ifindex)?;
+    let mut missing = Vec::new();
+    for step in plan::repair(attachment) {
+        let there = match &step {
+            Step::Up => up,
+            Step::Neighbour { address, .. } => up && neighbours.contains(address),
+            Step::HostRoute { address, .. } => {
+                up && link::has_host_route(rtnl, attachment.ifindex, *address)?
+            }
+            Step::LoopbackUp
+            | Step::NoLinkLocal
+            | Step::Alias(_)
+            | Step::Group(_)
+            | Step::Address(_)
+            | Step::DefaultRoute { .. }
+            | Step::RemoveHostRoute { .. } => true,
+        };
+        if !there {
+            missing.push(step);
+        }
+    }
+    Ok(missing)
+}

@@ -1,0 +1,159 @@
+//! `cni.sock`: accepts root's calls, reads them within bounds and deadlines, and writes each answer.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use weft_api::CNI_SOCKET;
+use weft_api::cni::{MAX_REQUEST, PROTOCOL, Reply, Request};
+use weft_cni::call::{Call, answer_version};
+use weft_cni::error::CniError;
+use weft_cni::result;
+
+use super::PolicyGate;
+use super::service::Service;
+use crate::kernel::descriptors;
+
+/// A client writes its request in one go.
+const READ_DEADLINE: Duration = Duration::from_secs(2);
+const WRITE_DEADLINE: Duration = Duration::from_secs(2);
+/// Calls at once; more wait in the accept queue. A node starts a few hundred pods.
+const MAX_CALLS: usize = 1024;
+
+/// A call that has arrived, and how to see whether its client still waits.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) started: u64,
+    stream: UnixStream,
+}
+
+/// What ADD and CHECK bring along.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    pub(super) netns: OwnedFd,
+    pub(super) socket: OwnedFd,
+}
+
+impl Arrival {
+    /// A client that was killed, say by a runtime that has lost patience.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match self.stream.try_read(&mut [0; 1]) {
+            Ok(0) => true,
+            Ok(_) => false,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Replaces the socket of an agent that is gone: the caller holds the run directory's lock.
+pub(super) fn bind(run_dir: &Path) -> io::Result<UnixListener> {
+    let path = run_dir.join(CNI_SOCKET);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+pub(super) async fn serve<G: PolicyGate>(service: Arc<Service<G>>, listener: UnixListener) {
+    let room = Arc::new(Semaphore::new(MAX_CALLS));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let service = Arc::clone(&service);
+                tokio::spawn(async move {
+                    if let Err(error) = answer(&service, stream).await {
+                        tracing::debug!(%error, "call not answered");
+                    }
+                    drop(permit);
+                });
+            }
+            // Out of descriptors, say: others must end first.
+            Err(error) => {
+                tracing::warn!(%error, "call not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn answer<G: PolicyGate>(service: &Arc<Service<G>>, mut stream: UnixStream) -> io::Result<()> {
+    if stream.peer_cred()?.uid() != 0 {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the caller is not root"));
+    }
+    let (request, descriptors) = timeout(READ_DEADLINE, read(&mut stream)).await??;
+    let version = answer_version(&request.stdin);
+    let mut arrival = Arrival { started: request.started, stream };
+    let outcome = call(service, &request, descriptors, &arrival).await;
+    let (exit_code, stdout) = match outcome {
+        Ok(stdout) => (0, stdout),
+        Err(error) => {
+            tracing::info!(code = error.code(), %error, command = request.env.get("CNI_COMMAND"), "call failed");
+            (1, error.document(version))
+        }
+    };
+    let reply = serde_json::to_vec(&Reply { protocol: PROTOCOL, exit_code, stdout })?;
+    let length = u32::try_from(reply.len()).map_err(io::Error::other)?.to_be_bytes();
+    let write = async {
+        arrival.stream.write_all(&length).await?;
+        arrival.stream.write_all(&reply).await
+    };
+    timeout(WRITE_DEADLINE, write).await?
+}
+
+async fn read(stream: &mut UnixStream) -> io::Result<(Request, Vec<OwnedFd>)> {
+    let mut length = [0; 4];
+    let (received, descriptors) = stream
+        .async_io(Interest::READABLE, || descriptors::receive(stream, &mut length).map_err(io::Error::from))
+        .await?;
+    stream.read_exact(&mut length[received..]).await?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_REQUEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the request is too long"));
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok((serde_json::from_slice(&body)?, descriptors))
+}
+
+/// The text for standard output.
+async fn call<G: PolicyGate>(
+    service: &Arc<Service<G>>,
+    request: &Request,
+    descriptors: Vec<OwnedFd>,
+    arrival: &Arrival,
+) -> Result<String, CniError> {
+    if request.protocol != PROTOCOL {
+        let reason = format!("weft-cni speaks protocol {}, the agent {PROTOCOL}", request.protocol);
+        return Err(CniError::TryAgain(reason));
+    }
+    let version = answer_version(&request.stdin);
+    match Call::parse(&request.env, &request.stdin)? {
+        Call::Add(pod) => {
+            let attachment = service.add(&pod, sandbox(descriptors)?, arrival).await?;
+            Ok(result::add(version, &attachment, &pod.netns))
+        }
+        Call::Check(pod) => service.check(&pod, sandbox(descriptors)?).await.map(|()| String::new()),
+        Call::Del(id) => service.del(&id, arrival.started).await.map(|()| String::new()),
+        Call::Gc(valid) => service.gc(valid).await.map(|()| String::new()),
+        Call::Status => service.status().map(|()| String::new()),
+        Call::Version => Ok(result::version(version)),
+    }
+}
+
+fn sandbox(descriptors: Vec<OwnedFd>) -> Result<Sandbox, CniError> {
+    let [netns, socket] = <[OwnedFd; 2]>::try_from(descriptors)
+        .map_err(|_| CniError::Internal("weft-cni did not hand over the network namespace".into()))?;
+    Ok(Sandbox { netns, socket })
+}

@@ -1,0 +1,421 @@
+//! The verbs: what ADD, DEL, CHECK, GC and STATUS do, in which order, and what undoes them.
+//!
+//! ADD: allocate, journal, link, pod side, policy, host side, journal, answer. Whatever fails, the link goes first and
+//! the addresses after it. DEL answers when the pod is unreachable; its link is reaped soon after, with others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+use weft_cni::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId};
+use weft_cni::call::Sandboxed;
+use weft_cni::error::CniError;
+use weft_cni::journal::Record;
+use weft_cni::ledger::{LedgerError, Phase};
+use weft_cni::link::{MAX_SALT, name};
+use weft_cni::plan::{self, Step};
+
+use super::PolicyGate;
+use super::server::{Arrival, Sandbox};
+use super::state::{RecordError, Shared, since_boot};
+use crate::kernel::link::{self, PodSide};
+use crate::kernel::rtnl::{Rtnl, RtnlError};
+use crate::kernel::worker::Worker;
+
+/// An agent that has just started is ready within this; else the runtime tries again.
+const READY_DEADLINE: Duration = Duration::from_secs(5);
+/// One policy commit takes milliseconds, a full one of a large cluster a second.
+const POLICY_DEADLINE: Duration = Duration::from_secs(30);
+/// For the link of a former attachment with the same id to go.
+const GONE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long dying links wait for company: deleting one takes as long as deleting fifty.
+const REAP_DELAY: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+pub(super) struct Service<G> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) gate: G,
+    pub(super) ready: watch::Receiver<Result<(), String>>,
+    pub(super) mtu: watch::Receiver<u32>,
+    pub(super) node: String,
+    /// The namespace of the node, which is nobody's sandbox.
+    pub(super) own_netns: NetnsId,
+    pub(super) worker: Worker,
+    /// Apart, because a deletion holds RTNL for tens of milliseconds.
+    pub(super) reaper: Worker,
+    pub(super) reap: Notify,
+    pub(super) audit: Arc<Notify>,
+    /// Something was freed.
+    pub(super) freed: Notify,
+}
+
+impl<G: PolicyGate> Service<G> {
+    pub(super) async fn add(
+        &self,
+        call: &Sandboxed,
+        sandbox: Sandbox,
+        arrival: &Arrival,
+    ) -> Result<Attachment, CniError> {
+        self.wait_ready().await?;
+        let netns = self.netns(call, &sandbox)?;
+        let _lock = loop {
+            let lock = self.shared.lock(&call.id).await;
+            let Some(entry) = self.shared.entry(&call.id) else { break lock };
+            match entry.phase {
+                // The runtime has lost our answer.
+                Phase::Attached if entry.attachment.netns == netns => return Ok(entry.attachment),
+                Phase::Attached => {
+                    let reason = format!("{} is attached already, in another namespace", call.id);
+                    return Err(CniError::Environment { variable: "CNI_CONTAINERID", reason });
+                }
+                Phase::Wiring | Phase::Dying { .. } => {
+                    drop(lock);
+                    self.wait_gone(&call.id).await?;
+                }
+            }
+        };
+        if arrival.is_abandoned() || self.shared.is_buried(&call.id, arrival.started) {
+            return Err(CniError::TryAgain("the runtime has given this attachment up".into()));
+        }
+        let start = Instant::now();
+        let link = self.link_name(&call.id).await?;
+        let attachment = self.shared.allocate(Attachment {
+            id: call.id.clone(),
+            link,
+            ifindex: 0,
+            pod: call.pod.clone(),
+            addresses: Addresses::default(),
+            mac: Mac::HOST,
+            netns,
+            mtu: *self.mtu.borrow(),
+        });
+        let mut attachment = attachment.map_err(|error| self.not_recorded(error))?;
+        match self.wire(&mut attachment, sandbox, arrival).await {
+            Ok(()) => {
+                tracing::info!(
+                    container_id = call.id.container_id,
+                    pod = attachment.pod.as_ref().map(tracing::field::display),
+                    link = attachment.link,
+                    addresses = ?attachment.addresses.iter().collect::<Vec<_>>(),
+                    microseconds = start.elapsed().as_micros(),
+                    "pod attached"
+                );
+                Ok(attachment)
+            }
+            Err(error) => {
+                self.undo(&attachment).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// From the link to the commit.
+    async fn wire(
+        &self,
+        attachment: &mut Attachment,
+        sandbox: Sandbox,
+        arrival: &Arrival,
+    ) -> Result<(), CniError> {
+        attachment.ifindex = self.wire_pod_side(attachment.clone(), sandbox).await?;
+        match timeout(POLICY_DEADLINE, self.gate.admit(attachment)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(CniError::TryAgain(format!("no policy for the pod: {error}"))),
+            Err(_) => return Err(CniError::TryAgain("the pod's policy takes too long".into())),
+        }
+        if arrival.is_abandoned() {
+            return Err(CniError::TryAgain("the runtime has given this attachment up".into()));
+        }
+        let (link, ifindex, steps) =
+            (attachment.link.clone(), attachment.ifindex, plan::host_side(attachment));
+        let host = self.worker.run(move |rtnl| {
+            link::harden(&link);
+            Ok(link::apply(rtnl, ifindex, &steps))
+        });
+        host.await.map_err(kernel("wire the node's side"))?.map_err(refused)?;
+        let commit = Record::Commit { id: attachment.id.clone(), ifindex };
+        self.shared.record(&commit).map_err(|error| self.not_recorded(error))
+    }
+
+    /// The pair and all inside the pod, in one turn of the worker. Closes the descriptors: they keep the namespace alive.
+    async fn wire_pod_side(&self, attachment: Attachment, sandbox: Sandbox) -> Result<u32, CniError> {
+        let action = format!("make {} and {} of {}", attachment.link, attachment.id.ifname, attachment.id);
+        let taken = CniError::Environment {
+            variable: "CNI_IFNAME",
+            reason: format!("{} exists already in the namespace", attachment.id.ifname),
+        };
+        let wired = self.worker.run(move |rtnl| {
+            use std::os::fd::AsFd;
+            let pair = link::create(rtnl, &plan::create(&attachment), sandbox.netns.as_fd())?;
+            let pod_side = Rtnl::from_socket(sandbox.socket)
+                .map_err(|error| (Step::LoopbackUp, error))
+                .and_then(|mut pod| link::apply(&mut pod, pair.pod, &plan::pod_side(&attachment)));
+            Ok((pair.host, pod_side))
+        });
+        match wired.await {
+            Ok((ifindex, pod_side)) => pod_side.map(|()| ifindex).map_err(refused),
+            Err(error) if error.errno() == Some(nix::errno::Errno::EEXIST) => Err(taken),
+            Err(error) => Err(CniError::Kernel { action, reason: error.to_string() }),
+        }
+    }
+
+    /// Releases what an ADD has made that did not finish. Its caller holds the lock.
+    async fn undo(&self, attachment: &Attachment) {
+        let id = &attachment.id;
+        self.shared.record_fact(&Record::Release { id: id.clone() });
+        let name = attachment.link.clone();
+        let gone = self.worker.run(move |rtnl| {
+            let found = link::by_name(rtnl, &name)?.filter(link::Observed::is_ours);
+            let Some(found) = found else { return Ok(true) };
+            let outcome = link::apply(rtnl, found.link.ifindex, &[Step::Group(plan::DYING_GROUP)]);
+            outcome.map(|()| false).map_err(|(_, error)| error)
+        });
+        match gone.await {
+            Ok(true) => self.free(id).await,
+            Ok(false) => self.reap.notify_one(),
+            Err(error) => {
+                tracing::warn!(%error, link = attachment.link, "failed link stays until the next audit");
+            }
+        }
+    }
+
+    pub(super) async fn del(&self, id: &AttachmentId, started: u64) -> Result<(), CniError> {
+        self.shared.bury(id, started);
+        let _lock = self.shared.lock(id).await;
+        self.detach(id).await
+    }
+
+    /// Makes the pod unreachable and its link dying. Its caller holds the lock.
+    pub(super) async fn detach(&self, id: &AttachmentId) -> Result<(), CniError> {
+        let Some(entry) = self.shared.entry(id) else { return Ok(()) };
+        let attachment = entry.attachment;
+        if entry.phase != Phase::Attached {
+            self.undo(&attachment).await;
+            return Ok(());
+        }
+        self.shared.record_fact(&Record::Release { id: id.clone() });
+        let (ifindex, steps) = (attachment.ifindex, plan::detach(&attachment));
+        let detached = self.worker.run(move |rtnl| Ok(link::apply(rtnl, ifindex, &steps)));
+        detached.await.map_err(kernel("remove the pod's link"))?.map_err(refused)?;
+        self.reap.notify_one();
+        tracing::info!(
+            container_id = id.container_id,
+            pod = attachment.pod.as_ref().map(tracing::field::display),
+            link = attachment.link,
+            "pod detached"
+        );
+        Ok(())
+    }
+
+    pub(super) async fn gc(&self, valid: Option<BTreeSet<AttachmentId>>) -> Result<(), CniError> {
+        // No list is not an empty list.
+        let Some(valid) = valid else { return Ok(()) };
+        let attached = self.shared.read(|ledger| {
+            let attached = ledger.entries().filter(|entry| entry.phase == Phase::Attached);
+            attached.map(|entry| entry.attachment.id.clone()).collect::<Vec<_>>()
+        });
+        let mut failed = None;
+        for id in attached.into_iter().filter(|id| !valid.contains(id)) {
+            let _lock = self.shared.lock(&id).await;
+            if let Err(error) = self.detach(&id).await {
+                failed = Some(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    pub(super) async fn check(&self, call: &Sandboxed, sandbox: Sandbox) -> Result<(), CniError> {
+        let netns = self.netns(call, &sandbox)?;
+        let _lock = self.shared.lock(&call.id).await;
+        let entry = self.shared.entry(&call.id).filter(|entry| entry.phase == Phase::Attached);
+        let attachment = entry.ok_or_else(|| CniError::UnknownContainer(call.id.to_string()))?.attachment;
+        if attachment.netns != netns {
+            return Err(CniError::Damaged("it was made in another namespace".into()));
+        }
+        if let Some(missing) = attachment.addresses.iter().find(|address| !call.previous.contains(address)) {
+            return Err(CniError::Damaged(format!("prevResult lacks {missing}")));
+        }
+        let looked = self.worker.run(move |rtnl| {
+            let mut found = damage_of_host_side(rtnl, &attachment)?;
+            if found.is_none() {
+                let mut pod = Rtnl::from_socket(sandbox.socket)?;
+                let pod_side = link::observe_pod(&mut pod, &attachment.id.ifname)?;
+                found = damage_of_pod_side(pod_side.as_ref(), &attachment);
+            }
+            Ok(found)
+        });
+        match looked.await.map_err(kernel("show the pod's link"))? {
+            Some(damage) => Err(CniError::Damaged(damage)),
+            None => Ok(()),
+        }
+    }
+
+    /// A full pool is no reason: a runtime that reports the node as not ready has running pods evicted.
+    pub(super) fn status(&self) -> Result<(), CniError> {
+        if let Err(reason) = &*self.ready.borrow() {
+            return Err(CniError::NotReady(reason.clone()));
+        }
+        if self.shared.read(|ledger| ledger.ipam().pools().next().is_none()) {
+            return Err(CniError::NotReady(format!("node {} has no podCIDR", self.node)));
+        }
+        Ok(())
+    }
+
+    async fn wait_ready(&self) -> Result<(), CniError> {
+        let mut ready = self.ready.clone();
+        match timeout(READY_DEADLINE, ready.wait_for(Result::is_ok)).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let reason = self.ready.borrow().clone().err().unwrap_or_default();
+                Err(CniError::TryAgain(format!("the agent is not ready: {reason}")))
+            }
+        }
+    }
+
+    async fn wait_gone(&self, id: &AttachmentId) -> Result<(), CniError> {
+        let gone = async {
+            loop {
+                let freed = self.freed.notified();
+                if self.shared.entry(id).is_none() {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        let late = |_| CniError::TryAgain(format!("the former link of {id} is still there"));
+        timeout(GONE_DEADLINE, gone).await.map_err(late)
+    }
+
+    fn netns(&self, call: &Sandboxed, sandbox: &Sandbox) -> Result<NetnsId, CniError> {
+        use std::os::fd::AsFd;
+        let refuse = |reason: String| CniError::Netns { path: call.netns.clone(), reason };
+        let netns = link::netns_id(sandbox.netns.as_fd()).map_err(|error| refuse(error.to_string()))?;
+        if netns == self.own_netns && !call.netns_override {
+            return Err(refuse("it is the node's own".into()));
+        }
+        Ok(netns)
+    }
+
+    /// A name that no link has.
+    async fn link_name(&self, id: &AttachmentId) -> Result<String, CniError> {
+        for salt in 0..MAX_SALT {
+            let name = name(id, salt);
+            if self.shared.read(|ledger| ledger.entries().any(|entry| entry.attachment.link == name)) {
+                continue;
+            }
+            let look = name.clone();
+            let is_free = self.worker.run(move |rtnl| Ok(link::by_name(rtnl, &look)?.is_none()));
+            if is_free.await.map_err(kernel("look for a link"))? {
+                return Ok(name);
+            }
+        }
+        Err(CniError::Internal(format!("no name is left for the link of {id}")))
+    }
+
+    fn not_recorded(&self, error: RecordError) -> CniError {
+        match error {
+            RecordError::Ledger(LedgerError::Ipam(weft_cni::ipam::IpamError::NoPools)) => {
+                CniError::TryAgain(format!("node {} has no podCIDR", self.node))
+            }
+            RecordError::Ledger(LedgerError::Ipam(error)) => CniError::TryAgain(error.to_string()),
+            RecordError::Ledger(error) => CniError::Internal(error.to_string()),
+            RecordError::Journal(error) => {
+                CniError::Io { action: "write the journal".into(), reason: error.to_string() }
+            }
+        }
+    }
+
+    /// The link of `id` is gone: so is its claim to the addresses. Its caller holds the lock.
+    pub(super) async fn free(&self, id: &AttachmentId) {
+        self.gate.release(id).await;
+        self.shared.record_fact(&Record::Free { id: id.clone(), at: since_boot() });
+        self.freed.notify_waiters();
+    }
+
+    /// A link has gone, or is said to have. Of a pod that nobody deleted, too: its namespace was destroyed.
+    pub(super) async fn link_gone(&self, name: &str) {
+        let Some(id) = self.id_of_link(name) else { return };
+        let _lock = self.shared.lock(&id).await;
+        let Some(entry) = self.shared.entry(&id).filter(|entry| entry.attachment.link == name) else {
+            return;
+        };
+        let look = name.to_owned();
+        match self.worker.run(move |rtnl| Ok(link::by_name(rtnl, &look)?.is_none())).await {
+            Ok(true) => {
+                if entry.phase == Phase::Attached {
+                    tracing::info!(container_id = id.container_id, link = name, "pod gone without DEL");
+                }
+                self.free(&id).await;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, link = name, "link not looked up"),
+        }
+    }
+
+    fn id_of_link(&self, name: &str) -> Option<AttachmentId> {
+        self.shared.read(|ledger| {
+            let entry = ledger.entries().find(|entry| entry.attachment.link == name)?;
+            Some(entry.attachment.id.clone())
+        })
+    }
+
+    pub(super) fn phase_of_link(&self, name: &str) -> Option<Phase> {
+        self.shared.read(|ledger| Some(ledger.entries().find(|entry| entry.attachment.link == name)?.phase))
+    }
+
+    /// Deletes dying links, in groups, for ever. What a deletion leaves undone is done by the next.
+    pub(super) async fn reap_forever(&self) {
+        loop {
+            self.reap.notified().await;
+            sleep(REAP_DELAY).await;
+            if let Err(error) = self.reaper.run(link::reap).await {
+                tracing::warn!(%error, "dying links not deleted");
+                self.reap.notify_one();
+            }
+        }
+    }
+}
+
+fn damage_of_host_side(rtnl: &mut Rtnl, attachment: &Attachment) -> Result<Option<String>, RtnlError> {
+    let link = &attachment.link;
+    match link::by_name(rtnl, link)? {
+        Some(found) if found.link.ifindex != attachment.ifindex => {
+            return Ok(Some(format!("{link} is another link")));
+        }
+        Some(found) if !found.up => return Ok(Some(format!("{link} is down"))),
+        Some(_) => {}
+        None => return Ok(Some(format!("{link} is gone"))),
+    }
+    for address in attachment.addresses.iter() {
+        if !link::has_host_route(rtnl, attachment.ifindex, address)? {
+            return Ok(Some(format!("the node has no route to {address} by {link}")));
+        }
+    }
+    Ok(None)
+}
+
+fn damage_of_pod_side(pod: Option<&PodSide>, attachment: &Attachment) -> Option<String> {
+    let ifname = &attachment.id.ifname;
+    let Some(pod) = pod else { return Some(format!("{ifname} is gone")) };
+    if !pod.up {
+        return Some(format!("{ifname} is down"));
+    }
+    for address in attachment.addresses.iter() {
+        if !pod.addresses.contains(&address) {
+            return Some(format!("{ifname} lacks {address}"));
+        }
+        if !pod.gateways.contains(&plan::gateway(address)) {
+            return Some(format!("{ifname} has no default route by {}", plan::gateway(address)));
+        }
+    }
+    None
+}
+
+fn kernel(action: &'static str) -> impl FnOnce(RtnlError) -> CniError {
+    move |error| CniError::Kernel { action: action.into(), reason: error.to_string() }
+}
+
+fn refused((step, error): (Step, RtnlError)) -> CniError {
+    CniError::Kernel { action: format!("do {step:?}"), reason: error.to_string() }
+}

@@ -1,0 +1,227 @@
+//! What the server's tasks share: the ledger with its journal, one lock per attachment, and who was deleted when.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
+use weft_api::control::{Allocation, Ipam, Pool};
+use weft_cni::attachment::{Attachment, AttachmentId};
+use weft_cni::journal::Record;
+use weft_cni::ledger::{Entry, Ledger, LedgerError, Phase};
+
+use super::Attachments;
+use super::journal::Journal;
+
+/// Deletions that are remembered, to refuse ADDs that they have overtaken: such an ADD waits in the accept queue, which
+/// is shorter.
+const MAX_TOMBSTONES: usize = 8192;
+
+/// Why an event could not be recorded; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    #[error("cannot write the journal: {0}")]
+    Journal(#[from] io::Error),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+#[derive(Debug)]
+struct State {
+    ledger: Ledger,
+    journal: Journal,
+}
+
+/// The ledger, and those who watch it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    attachments: watch::Sender<Attachments>,
+    locks: Mutex<BTreeMap<AttachmentId, Arc<tokio::sync::Mutex<()>>>>,
+    tombstones: Mutex<Tombstones>,
+}
+
+impl Shared {
+    pub(super) fn new(ledger: Ledger, journal: Journal) -> Self {
+        Self {
+            state: Mutex::new(State { ledger, journal }),
+            attachments: watch::Sender::new(Attachments::default()),
+            locks: Mutex::default(),
+            tombstones: Mutex::default(),
+        }
+    }
+
+    /// A panic elsewhere leaves the ledger whole: its changes are single calls.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
+        read(&self.state().ledger)
+    }
+
+    pub(super) fn entry(&self, id: &AttachmentId) -> Option<Entry> {
+        self.read(|ledger| ledger.entry(id).cloned())
+    }
+
+    pub(super) fn set_pools(&self, pools: &[IpNetwork]) {
+        self.state().ledger.ipam_mut().set_pools(pools, &[]);
+    }
+
+    /// Gives `attachment` its addresses, and writes it down.
+    pub(super) fn allocate(&self, mut attachment: Attachment) -> Result<Attachment, RecordError> {
+        let mut state = self.state();
+        attachment.addresses = state.ledger.pick(since_boot()).map_err(LedgerError::from)?;
+        attachment.mac = weft_cni::attachment::Mac::of_pod(&attachment.addresses);
+        state.record(&Record::Alloc { attachment: attachment.clone() })?;
+        Ok(attachment)
+    }
+
+    /// Writes an event down, then lets it happen.
+    pub(super) fn record(&self, record: &Record) -> Result<(), RecordError> {
+        let mut state = self.state();
+        state.record(record)?;
+        self.publish(&state.ledger);
+        Ok(())
+    }
+
+    /// For what has happened already: without its line, the next start finds it out from the missing link.
+    pub(super) fn record_fact(&self, record: &Record) {
+        let mut state = self.state();
+        let written = state.journal.append(record);
+        let applied = state.ledger.apply(record);
+        self.publish(&state.ledger);
+        drop(state);
+        if let Err(error) = written {
+            tracing::error!(%error, "journal not written");
+        }
+        if let Err(error) = applied {
+            tracing::error!(%error, ?record, "ledger refused a fact");
+        }
+    }
+
+    fn publish(&self, ledger: &Ledger) {
+        let attached = ledger.entries().filter(|entry| entry.phase == Phase::Attached);
+        let now: BTreeMap<_, _> =
+            attached.map(|entry| (entry.attachment.id.clone(), entry.attachment.clone())).collect();
+        self.attachments.send_if_modified(|was| {
+            let changed = **was != now;
+            if changed {
+                *was = Arc::new(now);
+            }
+            changed
+        });
+    }
+
+    pub(super) fn attachments(&self) -> watch::Receiver<Attachments> {
+        self.attachments.subscribe()
+    }
+
+    /// Waits until nobody else works on this attachment.
+    pub(super) async fn lock(&self, id: &AttachmentId) -> Lock<'_> {
+        let mutex = Arc::clone(self.locks().entry(id.clone()).or_default());
+        let held = Arc::clone(&mutex).lock_owned().await;
+        Lock { shared: self, id: id.clone(), mutex, held: Some(held) }
+    }
+
+    fn locks(&self) -> MutexGuard<'_, BTreeMap<AttachmentId, Arc<tokio::sync::Mutex<()>>>> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that `id` was deleted by a client that started at `started` (milliseconds since boot).
+    pub(super) fn bury(&self, id: &AttachmentId, started: u64) {
+        self.tombstones.lock().unwrap_or_else(PoisonError::into_inner).bury(id, started);
+    }
+
+    /// Whether an ADD that started at `started` has been deleted since.
+    pub(super) fn is_buried(&self, id: &AttachmentId, started: u64) -> bool {
+        let tombstones = self.tombstones.lock().unwrap_or_else(PoisonError::into_inner);
+        tombstones.deleted.get(id).is_some_and(|deleted| started < *deleted)
+    }
+
+    pub(super) fn ipam(&self) -> Ipam {
+        self.read(|ledger| Ipam {
+            pools: ledger.ipam().pools().map(|(cidr, counts)| pool(cidr, counts)).collect(),
+            allocations: ledger.entries().map(|entry| allocation(&entry.attachment)).collect(),
+        })
+    }
+}
+
+impl State {
+    fn record(&mut self, record: &Record) -> Result<(), RecordError> {
+        self.journal.append(record)?;
+        self.ledger.apply(record)?;
+        if let Err(error) = self.journal.tidy(&self.ledger) {
+            tracing::warn!(%error, "journal not compacted");
+        }
+        Ok(())
+    }
+}
+
+fn pool(cidr: IpNetwork, counts: weft_cni::ipam::Counts) -> Pool {
+    Pool {
+        cidr: cidr.to_string(),
+        size: counts.size.into(),
+        used: counts.used.into(),
+        free: counts.free.into(),
+        cooling: counts.cooling.into(),
+        reserved: counts.reserved.into(),
+    }
+}
+
+fn allocation(attachment: &Attachment) -> Allocation {
+    Allocation {
+        pod: attachment.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
+        container_id: attachment.id.container_id.clone(),
+        ifname: attachment.id.ifname.clone(),
+        link: attachment.link.clone(),
+        addresses: attachment.addresses.iter().collect(),
+    }
+}
+
+/// The clock of journal and cool-down: counts on in suspend.
+pub(super) fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// While it lives, nobody else works on the attachment.
+#[derive(Debug)]
+pub(super) struct Lock<'a> {
+    shared: &'a Shared,
+    id: AttachmentId,
+    mutex: Arc<tokio::sync::Mutex<()>>,
+    held: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        let mut locks = self.shared.locks();
+        drop(self.held.take());
+        // The map's and ours: nobody waits.
+        if Arc::strong_count(&self.mutex) == 2 {
+            locks.remove(&self.id);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tombstones {
+    deleted: BTreeMap<AttachmentId, u64>,
+    order: VecDeque<AttachmentId>,
+}
+
+impl Tombstones {
+    fn bury(&mut self, id: &AttachmentId, started: u64) {
+        if self.deleted.insert(id.clone(), started).is_none() {
+            self.order.push_back(id.clone());
+        }
+        if self.order.len() > MAX_TOMBSTONES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.deleted.remove(&oldest);
+        }
+    }
+}

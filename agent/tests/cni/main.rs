@@ -1,0 +1,14 @@
+//! The CNI server against the real kernel: an agent with three capabilities in a namespace that plays the node, and the
+//! built `weft-cni`, executed as a runtime does. Needs root.
+
+mod lab;
+mod recovery;
+mod verbs;
+mod wiring;
+
+/// Not a test: the agent's process. [`lab::Node`] executes this binary again to get one that it can kill.
+#[test]
+#[ignore = "the process that other tests start"]
+fn agent_process() {
+    lab::serve();
+}
