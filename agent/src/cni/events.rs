@@ -7,7 +7,9 @@ use std::sync::Arc;
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use weft_cni::ledger::Phase;
@@ -25,6 +27,8 @@ pub(super) fn subscribe() -> io::Result<AsyncFd<OwnedFd>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
     descriptors::force_receive_buffer(&fd, BUFFER)?;
+    // Unbound, its port is 0, the kernel's own, which its notifications leave out.
+    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     descriptors::set_netlink_option(&fd, libc::NETLINK_ADD_MEMBERSHIP, RTNLGRP_LINK)?;
     readiness::watch(fd)
 }

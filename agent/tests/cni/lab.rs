@@ -36,7 +36,8 @@ pub(crate) fn run(command: &str) -> String {
 pub(crate) fn try_run(command: &str) -> (bool, String) {
     let mut words = command.split_whitespace();
     let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), text)
 }
 
@@ -62,7 +63,8 @@ impl PolicyGate for FileGate {
     async fn release(&self, _: &AttachmentId) {}
 
     async fn recovered(&self, attachments: Vec<Attachment>) {
-        let ids: Vec<String> = attachments.iter().map(|attachment| attachment.id.container_id.clone()).collect();
+        let ids: Vec<String> =
+            attachments.iter().map(|attachment| attachment.id.container_id.clone()).collect();
         std::fs::write(self.0.join("recovered"), ids.join(" ")).unwrap();
     }
 }
@@ -72,6 +74,7 @@ pub(crate) fn serve() {
     let run_dir = PathBuf::from(std::env::var_os(RUN_DIR).expect("only a lab executes this"));
     let pools = std::env::var(POOLS).unwrap_or_default();
     let pools: Vec<_> = pools.split_whitespace().map(|pool| pool.parse().unwrap()).collect();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().unwrap();
     runtime.block_on(async {
         let config = CniConfig { run_dir: run_dir.clone(), node: "node".into(), mtu: 1400 };
@@ -91,7 +94,8 @@ pub(crate) fn serve() {
 fn weft_cni() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        let built = Command::new(env!("CARGO")).args(["build", "-q", "-p", "weft-cni", "--bin", "weft-cni"]).status();
+        let built =
+            Command::new(env!("CARGO")).args(["build", "-q", "-p", "weft-cni", "--bin", "weft-cni"]).status();
         assert!(built.unwrap().success());
         let exe = std::env::current_exe().unwrap();
         exe.parent().and_then(Path::parent).unwrap().join("weft-cni")
@@ -127,7 +131,17 @@ impl Node {
     pub(crate) fn start_agent(&mut self) {
         let exe = std::env::current_exe().unwrap();
         let agent = Command::new("ip")
-            .args(["netns", "exec", &self.netns, "setpriv", "--bounding-set", CAPABILITIES, "--inh-caps", "-all", "--"])
+            .args([
+                "netns",
+                "exec",
+                &self.netns,
+                "setpriv",
+                "--bounding-set",
+                CAPABILITIES,
+                "--inh-caps",
+                "-all",
+                "--",
+            ])
             .arg(exe)
             .args(["--exact", "agent_process", "--ignored", "--nocapture"])
             .env(RUN_DIR, &self.run_dir)
