@@ -49,6 +49,8 @@ pub struct Speaker {
     deadlines: BTreeSet<(Instant, PeerId)>,
     /// Peers that may have something to be told.
     untold: BTreeSet<PeerId>,
+    /// Routes have changed: every peer may.
+    all_untold: bool,
     origin: BTreeMap<IpNetwork, OriginAttributes>,
     convergence: Convergence,
     /// Routes of a lost peer are being taken out, a slice per [`Input::Tick`].
@@ -77,6 +79,7 @@ impl Speaker {
             accepted: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             untold: BTreeSet::new(),
+            all_untold: false,
             origin: BTreeMap::new(),
             convergence: Convergence::Unstarted,
             sweeping: false,
@@ -96,9 +99,7 @@ impl Speaker {
             self.rib.release_selection();
             self.effects.push_back(Effect::Converged);
         }
-        if deferred && !self.rib.selection_deferred() {
-            self.untold.extend(self.peers.keys());
-        }
+        self.all_untold |= deferred && !self.rib.selection_deferred();
         self.tell(now);
     }
 
@@ -274,7 +275,7 @@ impl Speaker {
             }
         }
         self.origin = wanted;
-        self.untold.extend(self.peers.keys());
+        self.all_untold = true;
     }
 
     fn connected(&mut self, conn: ConnId, local: IpAddr, remote: PeerKey, now: Instant) {
@@ -331,6 +332,7 @@ impl Speaker {
         }
         if self.sweeping {
             self.sweeping = self.rib.sweep();
+            self.all_untold = true;
         }
     }
 
@@ -439,6 +441,7 @@ impl Speaker {
             self.rib.end_of_rib(id, family);
             self.sweeping = true;
         }
+        self.all_untold = true;
         if let Err(exceeded) = self.rib.apply(id, update) {
             self.refuse_more(id, exceeded, now);
         }
@@ -479,6 +482,9 @@ impl Speaker {
 
     /// Gives peers what they have room for.
     fn tell(&mut self, now: Instant) {
+        if std::mem::take(&mut self.all_untold) {
+            self.untold.extend(self.peers.keys());
+        }
         for id in std::mem::take(&mut self.untold) {
             while self.has_room(id)
                 && let Some(messages) = self.rib.poll_advertise(id)

@@ -169,7 +169,7 @@ pub(super) fn import_policy(config: &PeerConfig) -> ImportPolicy {
     ImportPolicy { accept: Accept::Within(config.accept.clone()), default_route: config.accept_default_route }
 }
 
-/// Our own routes, with ourselves as nexthop: in the session's family the address that the peer talks to, in the other
+/// The configured routes, with ourselves as nexthop: in the session's family the address that the peer talks to, in the other
 /// the configured one. IPv4 routes over an IPv6 session get the IPv6 nexthop where the peer can (RFC 8950): it need
 /// not share an IPv4 subnet with us.
 pub(super) fn export_policy(config: &PeerConfig, terms: &Negotiated, local: IpAddr) -> ExportPolicy {
@@ -180,5 +180,5 @@ pub(super) fn export_policy(config: &PeerConfig, terms: &Negotiated, local: IpAd
         IpAddr::V6(local) if local.is_unicast_link_local() => (unless_extended, configured.v6, Some(local)),
         IpAddr::V6(local) => (unless_extended, Some(local), None),
     };
-    ExportPolicy { nexthop_v4, nexthop_v6, link_local, ..ExportPolicy::default() }
+    ExportPolicy { routes: config.export, nexthop_v4, nexthop_v6, link_local, ..ExportPolicy::default() }
 }
