@@ -128,7 +128,8 @@ impl<P: Prefix> Table<P> {
                 changed = true;
             } else if core.peers.wants_reimport(path.peer, Self::FAMILY) {
                 let rejection = core.rejection(&path, self.dest(dest).prefix);
-                changed |= rejection != path.rejection;
+                // Even with the same verdict: the peer's rules also say who is told of its paths (reflection clients).
+                changed = true;
                 let verdicts = (path.rejection, rejection);
                 core.peers.rejudge((path.peer, Self::FAMILY), path.epoch, verdicts);
                 self.path_mut(id).rejection = rejection;
@@ -207,7 +208,7 @@ impl<P: Prefix> Table<P> {
 }
 
 impl Core {
-    /// Peer and, where present, nexthop of a path that is in use and accepted.
+    /// In use and accepted.
     fn is_usable<P: Prefix>(&self, table: &Table<P>, id: PathId) -> bool {
         let path = table.path(id);
         path.rejection.is_none() && self.peers.age(path.peer, Table::<P>::FAMILY, path.epoch) != Age::Dead
@@ -237,6 +238,7 @@ impl Core {
             neighbor: set.neighbor,
             med: set.values.med.unwrap_or(0),
             kind: peer.map_or(PeerKind::Internal, |peer| peer.config.kind),
+            // Our nexthops are on the link or reached alike: there is no IGP to tell them apart.
             igp_cost: 0,
             incumbent,
             router_id: set.values.originator_id.unwrap_or(router_id),

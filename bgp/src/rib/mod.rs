@@ -80,8 +80,8 @@ pub struct RibPeer {
     pub encode: EncodeContext,
 }
 
-/// Destinations that one call of [`Rib::sweep`] looks at.
-const SWEEP_SLICE: u32 = 4096;
+/// Destinations that one call of [`Rib::sweep`] looks at. Few in tests, so that they see the walk half-way.
+const SWEEP_SLICE: u32 = if cfg!(test) { 4 } else { 4096 };
 /// Pages of 256 sent routes that one call of [`Rib::sweep`] gives back.
 const SWEEP_PAGES: usize = 16;
 
@@ -118,7 +118,20 @@ impl Rib {
         }
         self.deferral.session_up(id, &peer.families, peer.sends_end_of_rib);
         let key = self.group_key(&peer);
+        let before =
+            self.core.peers.slot(id).and_then(|slot| self.core.peers.get(slot)).map(|old| &old.config);
+        let (other_rules, other_router) = before.map_or((false, false), |before| {
+            let rules = (&before.import, &before.export) != (&peer.import, &peer.export);
+            (rules, (before.kind, before.router_id) != (peer.kind, peer.router_id))
+        });
+        if other_router {
+            // Not the one that restarted: what that one said does not hold any more.
+            self.sweep_stale(id, None);
+        }
         let Some(slot) = self.core.peers.up(id, peer) else { return };
+        if other_rules {
+            self.reimport(slot);
+        }
         self.out.join(&mut self.core, slot, key.clone());
         for family in AfiSafi::ALL.into_iter().filter(|family| !key.families.contains(family)) {
             self.drop_stale(slot, family);
@@ -209,10 +222,12 @@ impl Rib {
 
     /// Announces one of our own prefixes (host bits are cut off), in place of what was said of it before.
     pub fn originate(&mut self, prefix: IpNetwork, attributes: OriginAttributes) {
-        let OriginAttributes { communities, large_communities } = attributes;
+        let OriginAttributes { communities, mut large_communities } = attributes;
+        large_communities.sort_unstable();
+        large_communities.dedup();
         let values = PathAttributes {
             communities: communities.into(),
-            large_communities: large_communities.into(),
+            large_communities,
             ..PathAttributes::default()
         };
         let attributes = self.core.shared.intern(&values);

@@ -18,8 +18,9 @@ use super::sent::{Sent, SentMap};
 use crate::types::AfiSafi;
 use crate::wire::{encode_end_of_rib, encode_reach, encode_unreach};
 
-/// Changes that are encoded together, so that prefixes with equal attributes share a message.
-const BATCH: usize = 1024;
+/// Changes that are encoded together, so that prefixes with equal attributes share a message. Small in tests, so that
+/// they meet its edge.
+const BATCH: usize = if cfg!(test) { 8 } else { 1024 };
 /// Encoded octets in one piece of the log, about.
 const CHUNK_LEN: usize = 64 * 1024;
 
@@ -32,6 +33,7 @@ pub(super) struct Stream {
     pub(super) log: VecDeque<Chunk>,
     /// Position of the log's first chunk; counts from the beginning of the stream.
     pub(super) log_start: u64,
+    /// Octets that the log takes.
     pub(super) log_len: usize,
     /// Something has been encoded: too late to join at the beginning.
     pub(super) started: bool,
@@ -111,12 +113,12 @@ impl Stream {
     pub(super) fn trim(&mut self) {
         while let Some(chunk) = self.log.pop_front_if(|chunk| chunk.readers == 0) {
             self.log_start += 1;
-            self.log_len -= chunk.bytes.len();
+            self.log_len -= chunk.bytes.len() + size_of::<Chunk>();
         }
     }
 
     fn push(&mut self, bytes: Bytes, audience: Audience) {
-        self.log_len += bytes.len();
+        self.log_len += bytes.len() + size_of::<Chunk>();
         self.log.push_back(Chunk { bytes, audience, readers: self.members.len() });
     }
 
@@ -291,9 +293,11 @@ impl<'a> Writer<'a> {
     }
 
     fn flush(&mut self) {
-        let bytes = self.buffer.split().freeze();
-        if !bytes.is_empty() && self.stream.members.iter().any(|&member| self.audience.includes(member)) {
-            self.stream.push(bytes, self.audience);
+        let read = self.stream.members.iter().any(|&member| self.audience.includes(member));
+        if read && !self.buffer.is_empty() {
+            // A copy of its exact size: the log may keep it long, and should keep no more than it counts.
+            self.stream.push(Bytes::copy_from_slice(&self.buffer), self.audience);
         }
+        self.buffer.clear();
     }
 }

@@ -1,0 +1,259 @@
+//! What goes out: to whom, in which form, in how many messages.
+
+use super::*;
+use crate::wire::Community;
+
+const OWN: &str = "10.1.0.0/24";
+const LEARNED: &str = "10.9.0.0/24";
+const CLUSTER: RouterId = RouterId(Ipv4Addr::new(1, 1, 1, 1));
+
+fn reflect(client: bool) -> ExportRoutes {
+    ExportRoutes::Reflect { cluster_id: CLUSTER, client }
+}
+
+/// Peers with the given export rules; the first has announced one route, and we have one of our own.
+fn settled(peers: impl IntoIterator<Item = RibPeer>, attributes: PathAttributes) -> Network {
+    let mut network = Network::with(peers);
+    network.originate(OWN);
+    network.announce(1, LEARNED, attributes);
+    network.settle();
+    network
+}
+
+#[test]
+fn by_default_only_our_own_routes_go_out() {
+    let network = settled([external(1), external(2), internal(3)], path(&[65001]));
+    for n in 1..=3 {
+        assert_eq!(network.told(n), [OWN]);
+        assert_eq!(network.inboxes[&n].ends_of_rib, [V4, V6]);
+    }
+}
+
+#[test]
+fn our_routes_carry_what_each_kind_of_peer_needs() {
+    let mut tor = external(1);
+    tor.export.communities = vec![Community::GRACEFUL_SHUTDOWN];
+    tor.export.med = Some(7);
+    let network = settled([tor, internal(2)], path(&[65001]));
+
+    let (attributes, nexthop) = &network.inboxes[&1].routes[&net(OWN)];
+    assert_eq!(*nexthop, super::nexthop(250));
+    let expected = PathAttributes {
+        med: Some(7),
+        communities: [Community::GRACEFUL_SHUTDOWN].into_iter().collect(),
+        ..path(&[LOCAL_ASN.0])
+    };
+    assert_eq!(*attributes, expected);
+
+    let (attributes, _) = &network.inboxes[&2].routes[&net(OWN)];
+    assert_eq!(*attributes, PathAttributes { local_pref: Some(100), ..path(&[]) });
+}
+
+#[test]
+fn a_family_without_a_nexthop_of_ours_stays_home() {
+    let mut v4_only = external(1);
+    v4_only.export.nexthop_v6 = None;
+    let mut network = Network::with([v4_only]);
+    network.originate(OWN);
+    network.originate("2001:db8::/64");
+    network.settle();
+    assert_eq!(network.told(1), [OWN]);
+    assert_eq!(network.rib.counts(id(1), V6).advertised, 0);
+}
+
+#[test]
+fn ipv4_goes_out_with_an_ipv6_nexthop_where_the_session_allows() {
+    // RFC 8950.
+    let unnumbered = |n, extended_nexthop| {
+        let mut peer = external(n);
+        peer.export.nexthop_v4 = None;
+        peer.encode.extended_nexthop = extended_nexthop;
+        peer
+    };
+    let network = settled([unnumbered(1, true), unnumbered(2, false)], path(&[65001]));
+    assert!(matches!(network.inboxes[&1].routes[&net(OWN)].1, Nexthop::V6 { .. }));
+    assert!(network.told(2).is_empty());
+}
+
+#[test]
+fn transit_passes_the_best_path_on_but_not_back() {
+    let transit = |peer| exporting(peer, ExportRoutes::Transit);
+    let learned = PathAttributes { med: Some(3), ..path(&[65001]) };
+    let network = settled([transit(external(1)), transit(external(2)), transit(internal(3))], learned);
+
+    assert_eq!(network.told(1), [OWN], "split horizon");
+    let (attributes, nexthop) = &network.inboxes[&2].routes[&net(LEARNED)];
+    assert_eq!(
+        (attributes, *nexthop),
+        (&path(&[LOCAL_ASN.0, 65001]), super::nexthop(250)),
+        "MED stays behind"
+    );
+    let (attributes, _) = &network.inboxes[&3].routes[&net(LEARNED)];
+    assert_eq!((attributes.local_pref, attributes.med), (Some(100), Some(3)));
+}
+
+#[test]
+fn internal_routes_reach_internal_peers_only_by_reflection() {
+    // RFC 4271 §9.2, RFC 4456 §6 and §8. The source is peer 1.
+    let told = |source: ExportRoutes, target: ExportRoutes| {
+        let network =
+            settled([exporting(internal(1), source), exporting(internal(2), target)], path(&[65009]));
+        network.told(2).contains(&LEARNED.to_owned())
+    };
+    assert!(!told(ExportRoutes::Transit, ExportRoutes::Transit));
+    assert!(told(reflect(true), reflect(true)));
+    assert!(told(reflect(true), reflect(false)));
+    assert!(told(reflect(false), reflect(true)));
+    assert!(!told(reflect(false), reflect(false)));
+}
+
+#[test]
+fn the_routes_of_a_former_client_reach_clients_alone() {
+    let peers = [exporting(internal(1), reflect(true)), exporting(internal(2), reflect(false))];
+    let mut network = settled(peers, path(&[65009]));
+    assert_eq!(network.told(2), [OWN, LEARNED]);
+    network.rib.set_export(id(1), exporting(internal(1), reflect(false)).export);
+    network.settle();
+    assert_eq!(network.told(2), [OWN]);
+}
+
+#[test]
+fn a_reflected_route_keeps_its_nexthop_and_names_its_way() {
+    let learned = PathAttributes { local_pref: Some(300), ..path(&[65009]) };
+    let peers = [exporting(internal(1), reflect(true)), exporting(internal(2), reflect(true))];
+    let network = settled(peers, learned.clone());
+    let (attributes, nexthop) = &network.inboxes[&2].routes[&net(LEARNED)];
+    assert_eq!(*nexthop, super::nexthop(1));
+    let expected = PathAttributes {
+        originator_id: Some(internal(1).router_id),
+        cluster_list: [CLUSTER].into_iter().collect(),
+        ..learned
+    };
+    assert_eq!(*attributes, expected);
+}
+
+#[test]
+fn well_known_communities_hold_routes_back() {
+    // RFC 1997.
+    let told = |community| {
+        let transit = |peer| exporting(peer, ExportRoutes::Transit);
+        let learned = PathAttributes { communities: [community].into_iter().collect(), ..path(&[65001]) };
+        let network = settled([transit(external(1)), transit(external(2)), transit(internal(3))], learned);
+        [2, 3].map(|n| network.told(n).contains(&LEARNED.to_owned()))
+    };
+    assert_eq!(told(Community(1)), [true, true]);
+    assert_eq!(told(Community::NO_EXPORT), [false, true]);
+    assert_eq!(told(Community::NO_EXPORT_SUBCONFED), [false, true]);
+    assert_eq!(told(Community::NO_ADVERTISE), [false, false]);
+}
+
+#[test]
+fn when_the_best_path_becomes_a_peers_own_that_peer_loses_the_other() {
+    let transit = |n| exporting(external(n), ExportRoutes::Transit);
+    let mut network = settled([transit(1), transit(2), transit(3)], path(&[65001, 65009]));
+    assert_eq!(network.told(2), [OWN, LEARNED]);
+
+    network.announce(2, LEARNED, path(&[65002]));
+    network.settle();
+    assert_eq!([1, 2, 3].map(|n| network.told(n).len()), [2, 1, 2]);
+    assert_eq!(network.rib.counts(id(2), V4).advertised, 1);
+    assert_eq!(network.rib.counts(id(3), V4).advertised, 2);
+
+    network.withdraw(2, LEARNED);
+    network.settle();
+    assert_eq!([1, 2, 3].map(|n| network.told(n).len()), [1, 2, 2]);
+}
+
+#[test]
+fn equal_peers_share_every_message() {
+    let mut network = Network::with([external(1), external(2)]);
+    network.originate(OWN);
+    let chunks = [1, 2].map(|n| network.rib.poll_advertise(id(n)).unwrap());
+    assert_eq!(chunks[0].as_ptr(), chunks[1].as_ptr(), "the same buffer");
+
+    // A third comes later, with a stream of its own until it knows as much.
+    network.up(3, external(3));
+    assert_eq!(network.rib.out.census(), [2, 1]);
+    for n in [1, 2] {
+        while network.rib.poll_advertise(id(n)).is_some() {}
+    }
+    while network.deliver_one(3) {}
+    assert_eq!(network.told(3), [OWN]);
+    assert_eq!(network.rib.out.census(), [3]);
+}
+
+#[test]
+fn prefixes_with_equal_attributes_share_a_message() {
+    let mut network = Network::with([external(1)]);
+    for n in 0..8 {
+        network.originate(&format!("10.1.{n}.0/24"));
+    }
+    network.settle();
+    assert_eq!(network.told(1).len(), 8);
+    assert_eq!(network.inboxes[&1].updates, 1 + 2, "one UPDATE and two End-of-RIBs");
+}
+
+#[test]
+fn a_slow_peer_goes_its_own_way_with_bounded_memory_and_returns() {
+    let mut network = Network::with([external(1), external(2)]);
+    network.settle();
+    assert_eq!(network.rib.out.census(), [2]);
+    // Peer 2 does not read while one prefix flaps and others come and stay.
+    for n in 0..200u8 {
+        network.originate(&format!("10.2.{n}.0/24"));
+        while network.deliver_one(1) {}
+        network.originate(OWN);
+        while network.deliver_one(1) {}
+        network.rib.withdraw_origin(net(OWN));
+        while network.deliver_one(1) {}
+    }
+    assert_eq!(network.rib.out.census().len(), 2);
+
+    let mut chunks = 0;
+    while network.deliver_one(2) {
+        chunks += 1;
+    }
+    assert!(chunks < 100, "{chunks} chunks for what took the other 600");
+    network.settle();
+    assert_eq!(network.inboxes[&1].routes, network.inboxes[&2].routes);
+    assert_eq!(network.rib.out.census(), [2]);
+}
+
+#[test]
+fn a_route_refresh_tells_everything_once_more_to_the_one_who_asked() {
+    let mut network = settled([external(1), external(2)], path(&[65001]));
+    network.inboxes.values_mut().for_each(|inbox| inbox.updates = 0);
+    network.rib.refresh(id(1), V4);
+    network.settle();
+    assert_eq!([1, 2].map(|n| network.inboxes[&n].updates), [1, 0]);
+    assert_eq!(network.told(1), [OWN]);
+    assert_eq!(network.rib.out.census(), [2]);
+}
+
+#[test]
+fn a_new_export_policy_tells_the_difference() {
+    let mut network = settled([external(1), exporting(external(2), ExportRoutes::Transit)], path(&[65001]));
+    assert_eq!(network.told(2), [OWN, LEARNED]);
+
+    let drained = ExportPolicy { communities: vec![Community::GRACEFUL_SHUTDOWN], ..external(2).export };
+    network.rib.set_export(id(2), drained);
+    network.settle();
+    assert_eq!(network.told(2), [OWN]);
+    let (attributes, _) = &network.inboxes[&2].routes[&net(OWN)];
+    assert_eq!(attributes.communities.as_slice(), [Community::GRACEFUL_SHUTDOWN]);
+}
+
+#[test]
+fn what_is_shown_as_advertised_is_what_the_peer_was_told() {
+    let transit = |n| exporting(external(n), ExportRoutes::Transit);
+    let network = settled([transit(1), transit(2)], path(&[65001]));
+    for n in 1..=2 {
+        let shown: BTreeMap<_, _> = network
+            .rib
+            .advertised(id(n))
+            .into_iter()
+            .map(|route| (route.prefix, (route.attributes, route.nexthop)))
+            .collect();
+        assert_eq!(shown, network.inboxes[&n].routes);
+    }
+}

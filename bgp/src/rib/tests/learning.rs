@@ -1,0 +1,123 @@
+//! What comes in: policy, loops, limits.
+
+use super::*;
+
+fn verdict(peer: RibPeer, prefix: &str, attributes: PathAttributes) -> Standing {
+    let mut network = Network::with([peer]);
+    network.announce(1, prefix, attributes);
+    network.best(prefix).1
+}
+
+const USED: Standing = Standing::Best(None);
+
+#[test]
+fn by_default_nothing_is_accepted() {
+    let mut stranger = external(1);
+    stranger.import = ImportPolicy::default();
+    assert_eq!(
+        verdict(stranger.clone(), "10.1.0.0/24", path(&[65001])),
+        Standing::Rejected(Rejection::OutsideAccepted)
+    );
+    assert_eq!(verdict(stranger, "0.0.0.0/0", path(&[65001])), Standing::Rejected(Rejection::DefaultRoute));
+}
+
+#[test]
+fn what_lies_within_the_accepted_prefixes_is_used() {
+    let mut tor = external(1);
+    tor.import.accept = Accept::Within(vec![net("10.0.0.0/8"), net("2001:db8::/32")]);
+    tor.import.default_route = false;
+    let outside = Standing::Rejected(Rejection::OutsideAccepted);
+    for (prefix, expected) in [
+        ("10.0.0.0/8", USED),
+        ("10.9.8.0/24", USED),
+        ("10.9.8.7/32", USED),
+        ("2001:db8:5::/48", USED),
+        ("10.0.0.0/7", outside),
+        ("11.0.0.0/24", outside),
+        ("2001:db9::/48", outside),
+        ("0.0.0.0/0", Standing::Rejected(Rejection::DefaultRoute)),
+        ("::/0", Standing::Rejected(Rejection::DefaultRoute)),
+    ] {
+        assert_eq!(verdict(tor.clone(), prefix, path(&[65001])), expected, "{prefix}");
+    }
+}
+
+#[test]
+fn a_default_route_is_used_when_asked_for() {
+    let mut tor = external(1);
+    tor.import = ImportPolicy { accept: Accept::default(), default_route: true };
+    assert_eq!(verdict(tor, "0.0.0.0/0", path(&[65001])), USED);
+}
+
+#[test]
+fn paths_that_lead_back_to_us_are_refused() {
+    // RFC 4271 §9.1.2, RFC 4456 §8.
+    let prefix = "10.1.0.0/24";
+    let looped = path(&[65001, LOCAL_ASN.0]);
+    assert_eq!(verdict(external(1), prefix, looped), Standing::Rejected(Rejection::AsLoop));
+
+    let ours = PathAttributes { originator_id: Some(config().router_id), ..path(&[]) };
+    assert_eq!(verdict(internal(1), prefix, ours), Standing::Rejected(Rejection::OriginatorLoop));
+
+    let cluster_id = RouterId(Ipv4Addr::new(1, 1, 1, 1));
+    let reflector = exporting(internal(1), ExportRoutes::Reflect { cluster_id, client: false });
+    let seen = PathAttributes { cluster_list: [cluster_id].into_iter().collect(), ..path(&[]) };
+    assert_eq!(verdict(reflector, prefix, seen.clone()), Standing::Rejected(Rejection::ClusterLoop));
+    assert_eq!(verdict(internal(1), prefix, seen), USED);
+}
+
+#[test]
+fn our_own_address_is_no_nexthop() {
+    let mut network = Network::with([external(1)]);
+    let update = announce(net("10.1.0.0/24"), nexthop(250), path(&[65001]));
+    network.rib.apply(id(1), update).unwrap();
+    assert_eq!(network.best("10.1.0.0/24").1, Standing::Rejected(Rejection::OwnNexthop));
+}
+
+#[test]
+fn a_new_import_policy_judges_what_is_there() {
+    let mut network = Network::with([external(1)]);
+    network.announce(1, "10.1.0.0/24", path(&[65001]));
+    network.announce(1, "172.16.0.0/24", path(&[65001]));
+    network.settle();
+    assert_eq!(network.fib.len(), 2);
+
+    let import = ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")]), default_route: false };
+    network.rib.set_import(id(1), import, 1000);
+    network.settle();
+
+    assert_eq!(network.fib.keys().map(ToString::to_string).collect::<Vec<_>>(), ["10.1.0.0/24"]);
+    let Counts { accepted, rejected, .. } = network.rib.counts(id(1), V4);
+    assert_eq!((accepted, rejected), (1, 1));
+}
+
+#[test]
+fn the_limit_counts_refused_prefixes_too_but_each_once() {
+    let mut tor = external(1);
+    tor.import = ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")]), default_route: false };
+    tor.max_prefixes = 2;
+    let mut network = Network::with([tor]);
+    network.announce(1, "10.1.0.0/24", path(&[65001]));
+    network.announce(1, "172.16.0.0/24", path(&[65001]));
+    network.announce(1, "10.1.0.0/24", path(&[65001, 65002]));
+
+    let beyond = network.rib.apply(id(1), announce(net("10.2.0.0/24"), nexthop(1), path(&[65001])));
+    assert_eq!(beyond, Err(PrefixLimitExceeded { family: V4, limit: 2 }));
+    assert!(network.rib.explain(net("10.2.0.0/24")).is_none());
+
+    // The other family has its own count, and a withdrawal makes room.
+    network.announce(1, "2001:db8::/48", path(&[65001]));
+    network.withdraw(1, "172.16.0.0/24");
+    network.announce(1, "10.2.0.0/24", path(&[65001]));
+    let Counts { accepted, rejected, .. } = network.rib.counts(id(1), V4);
+    assert_eq!((accepted, rejected), (2, 0));
+}
+
+#[test]
+fn updates_of_peers_that_are_not_established_are_ignored() {
+    let mut network = Network::with([external(1)]);
+    network.down(1, false);
+    network.rib.apply(id(1), announce(net("10.1.0.0/24"), nexthop(1), path(&[65001]))).unwrap();
+    network.rib.apply(id(9), announce(net("10.1.0.0/24"), nexthop(9), path(&[65009]))).unwrap();
+    assert_eq!(network.rib.routes(), []);
+}
