@@ -6,6 +6,7 @@
 //! An object that cannot be understood is refused by name as a [`Problem`] while its last good version stays in force.
 
 pub mod dir;
+pub mod kubernetes;
 pub mod object;
 pub mod snapshot;
 

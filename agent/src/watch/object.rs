@@ -124,10 +124,27 @@ pub struct Refusal {
 /// One object of a kind that we read; see [`unknown_kind`] for the others.
 pub fn parse(value: &Value) -> Result<(ObjectKey, Object), Refusal> {
     let key = parse_key(value).map_err(|reason| Refusal { key: None, reason })?;
-    match parse_object(key.kind, value) {
+    match parse_object(key.kind, value, Source::Written) {
         Ok(object) => Ok((key, object)),
         Err(reason) => Err(Refusal { key: Some(key), reason }),
     }
+}
+
+/// One object of a known kind, from a server that has validated it: items of a list do not say what they are, and fields
+/// that are new to us are none of our business.
+pub(super) fn parse_served(kind: Kind, value: &Value) -> Result<(ObjectKey, Object), Refusal> {
+    let key = served_key(kind, value)
+        .ok_or_else(|| Refusal { key: None, reason: format!("metadata.name: a {kind} without") })?;
+    match parse_object(kind, value, Source::Served) {
+        Ok(object) => Ok((key, object)),
+        Err(reason) => Err(Refusal { key: Some(key), reason }),
+    }
+}
+
+pub(super) fn served_key(kind: Kind, value: &Value) -> Option<ObjectKey> {
+    let text = |name: &str| value.get("metadata")?.get(name)?.as_str().filter(|text| !text.is_empty());
+    let namespace = text("namespace").unwrap_or_default().to_owned();
+    Some(ObjectKey { kind, namespace, name: text("name")?.to_owned() })
 }
 
 /// The kind's name when the document is a well-formed object of a kind that we do not read.
@@ -173,19 +190,28 @@ fn parse_key(value: &Value) -> Result<ObjectKey, String> {
     Ok(ObjectKey { kind, namespace, name: raw.metadata.name })
 }
 
-fn parse_object(kind: Kind, value: &Value) -> Result<Object, String> {
+/// Who checked an object before us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Nobody.
+    Written,
+    /// An API server.
+    Served,
+}
+
+fn parse_object(kind: Kind, value: &Value, source: Source) -> Result<Object, String> {
     match kind {
         Kind::Node => typed::<RawNode>(value)?.try_into().map(Object::Node),
-        Kind::Namespace => translate::namespace(&strict::<Namespace>(value)?)
+        Kind::Namespace => translate::namespace(&checked::<Namespace>(value, source)?)
             .map(|(_, labels)| Object::Namespace(labels))
             .map_err(named),
         Kind::Pod => typed::<RawPod>(value)?.try_into().map(Object::Pod),
         Kind::NetworkPolicy => {
-            network_policy(&strict(value)?).map(|policy| Object::NetworkPolicy(Box::new(policy)))
+            network_policy(&checked(value, source)?).map(|policy| Object::NetworkPolicy(Box::new(policy)))
         }
-        Kind::Secret => Ok(Object::Secret(secret(strict(value)?))),
-        Kind::BgpConfiguration => check_configuration(strict::<BGPConfiguration>(value)?.spec),
-        Kind::BgpPeer => check_peer(strict::<BGPPeer>(value)?.spec),
+        Kind::Secret => Ok(Object::Secret(secret(checked(value, source)?))),
+        Kind::BgpConfiguration => check_configuration(checked::<BGPConfiguration>(value, source)?.spec),
+        Kind::BgpPeer => check_peer(checked::<BGPPeer>(value, source)?.spec),
     }
 }
 
@@ -196,6 +222,13 @@ fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
         let reason = error.into_inner();
         if path == "." { reason.to_string() } else { format!("{path}: {reason}") }
     })
+}
+
+fn checked<T: DeserializeOwned + Serialize>(value: &Value, source: Source) -> Result<T, String> {
+    match source {
+        Source::Written => strict(value),
+        Source::Served => typed(value),
+    }
 }
 
 /// As `T`, refusing fields that `T` does not have, as `kubectl apply` does.

@@ -1,0 +1,157 @@
+//! What the watches have said so far.
+//!
+//! In: watch events, in order per kind. Out: one [`Snapshot`]. An object that is refused keeps its last good version; a
+//! new list replaces a kind as a whole, and only when it is complete.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::runtime::watcher::Event;
+use serde_json::Value;
+use tracing::{info, warn};
+
+use super::raw::Raw;
+use crate::watch::object::{self, Refusal};
+use crate::watch::{Kind, Object, ObjectKey, Problem, Snapshot};
+
+#[derive(Debug)]
+pub(super) struct Objects {
+    good: BTreeMap<ObjectKey, Object>,
+    refused: BTreeMap<ObjectKey, String>,
+    /// Kinds that have not been listed once.
+    unlisted: BTreeSet<Kind>,
+    /// What the list in progress has named, by kind.
+    listing: BTreeMap<Kind, BTreeSet<ObjectKey>>,
+}
+
+impl Objects {
+    pub(super) fn new(kinds: &[Kind]) -> Self {
+        Self {
+            good: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            unlisted: kinds.iter().copied().collect(),
+            listing: BTreeMap::new(),
+        }
+    }
+
+    /// Every watch has listed once.
+    pub(super) fn listed(&self) -> bool {
+        self.unlisted.is_empty()
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let problems = self.refused.iter();
+        let problems =
+            problems.map(|(key, reason)| Problem { object: key.to_string(), reason: reason.clone() });
+        Snapshot::new(&self.good, problems.collect())
+    }
+
+    pub(super) fn handle(&mut self, kind: Kind, event: Event<Raw>) {
+        match event {
+            Event::Init => drop(self.listing.insert(kind, BTreeSet::new())),
+            Event::InitApply(raw) => {
+                if let Some(key) = self.apply(kind, &raw.value) {
+                    self.listing.entry(kind).or_default().insert(key);
+                }
+            }
+            Event::InitDone => self.finish_list(kind),
+            Event::Apply(raw) => drop(self.apply(kind, &raw.value)),
+            Event::Delete(raw) => {
+                if let Some(key) = object::served_key(kind, &raw.value) {
+                    self.good.remove(&key);
+                    self.refused.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// The object's key; `None` for one without a name, which no server sends.
+    fn apply(&mut self, kind: Kind, value: &Value) -> Option<ObjectKey> {
+        match object::parse_served(kind, value) {
+            Ok((key, object)) => {
+                self.refused.remove(&key);
+                self.good.insert(key.clone(), object);
+                Some(key)
+            }
+            Err(Refusal { key, reason }) => {
+                let key = key?;
+                if self.refused.get(&key) != Some(&reason) {
+                    warn!(object = %key, error = reason, "object refused");
+                }
+                self.refused.insert(key.clone(), reason);
+                Some(key)
+            }
+        }
+    }
+
+    /// What the list did not name is gone.
+    fn finish_list(&mut self, kind: Kind) {
+        let named = self.listing.remove(&kind).unwrap_or_default();
+        self.good.retain(|key, _| key.kind != kind || named.contains(key));
+        self.refused.retain(|key, _| key.kind != kind || named.contains(key));
+        if self.unlisted.remove(&kind) {
+            info!(%kind, objects = named.len(), "listed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn namespace(name: &str, labels: Value) -> Raw {
+        let object = json!({ "metadata": { "name": name, "labels": labels } });
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn listed(names: &[&str]) -> Objects {
+        let mut objects = Objects::new(&[Kind::Namespace]);
+        list(&mut objects, names);
+        objects
+    }
+
+    fn list(objects: &mut Objects, names: &[&str]) {
+        objects.handle(Kind::Namespace, Event::Init);
+        for name in names {
+            objects.handle(Kind::Namespace, Event::InitApply(namespace(name, json!({}))));
+        }
+        objects.handle(Kind::Namespace, Event::InitDone);
+    }
+
+    fn names(objects: &Objects) -> Vec<String> {
+        objects.snapshot().world.namespaces.keys().cloned().collect()
+    }
+
+    #[test]
+    fn nothing_counts_as_listed_before_every_kind_is() {
+        let mut objects = Objects::new(&[Kind::Namespace, Kind::Pod]);
+        list(&mut objects, &["a"]);
+        assert!(!objects.listed());
+        objects.handle(Kind::Pod, Event::Init);
+        objects.handle(Kind::Pod, Event::InitDone);
+        assert!(objects.listed());
+    }
+
+    #[test]
+    fn a_new_list_removes_what_it_does_not_name_but_not_before_it_is_complete() {
+        let mut objects = listed(&["a", "b"]);
+        objects.handle(Kind::Namespace, Event::Init);
+        objects.handle(Kind::Namespace, Event::InitApply(namespace("b", json!({}))));
+        assert_eq!(names(&objects), ["a", "b"]);
+        objects.handle(Kind::Namespace, Event::InitDone);
+        assert_eq!(names(&objects), ["b"]);
+    }
+
+    #[test]
+    fn a_refused_object_keeps_its_last_good_version_until_it_is_deleted() {
+        let mut objects = listed(&["a"]);
+        objects.handle(Kind::Namespace, Event::Apply(namespace("a", json!({ "x": 7 }))));
+        assert_eq!(names(&objects), ["a"]);
+        let problems = objects.snapshot().problems;
+        assert!(problems.iter().any(|problem| problem.object == "Namespace a"), "{problems:?}");
+
+        objects.handle(Kind::Namespace, Event::Delete(namespace("a", json!({}))));
+        assert!(names(&objects).is_empty() && objects.snapshot().problems.is_empty());
+    }
+}
