@@ -60,7 +60,7 @@ fn peer(host: u8) -> PeerConfig {
     let remote = IpAddr::from(address(host));
     PeerConfig {
         passive: true,
-        accept: vec!["0.0.0.0/0".parse().unwrap()],
+        accept: vec!["0.0.0.0/0".parse().expect("a prefix")],
         export: ExportRoutes::Transit,
         ..PeerConfig::new("peer", remote, RemoteAsn::Number(asn(host)))
     }
@@ -91,7 +91,7 @@ fn updates_to(host: u8, effects: &[Effect]) -> Vec<Update> {
             framer.push(bytes);
         }
     }
-    let messages = std::iter::from_fn(|| framer.next_frame().unwrap());
+    let messages = std::iter::from_fn(|| framer.next_frame().expect("the speaker sends whole messages"));
     messages
         .filter_map(|frame| match Message::decode(&frame, &context) {
             Ok(Message::Update(update)) => Some(*update),
@@ -104,7 +104,7 @@ const ENCODE: EncodeContext =
     EncodeContext { four_octet_asn: true, max_message_len: MAX_MESSAGE_LEN, extended_nexthop: false };
 
 fn prefix() -> Ipv4Network {
-    "192.0.2.0/24".parse().unwrap()
+    "192.0.2.0/24".parse().expect("a prefix")
 }
 
 fn announcement() -> Bytes {

@@ -2,6 +2,7 @@
 //!
 //! [`lab`] builds and removes clusters, [`net`] sends and watches packets inside them, [`demo`] tells a story with both.
 
+pub mod bench;
 pub mod cluster;
 pub mod demo;
 pub mod lab;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use weft_e2e::bench;
 use weft_e2e::lab::{self, Lab, LabSpec, Programs, RackSpec};
 use weft_e2e::net::{Flow, Namespace, Proto, probe_here, serve};
 
@@ -38,6 +39,9 @@ enum Verb {
     /// Send traffic from here: inside a machine or pod, by `lab exec`.
     #[command(subcommand)]
     Net(NetVerb),
+    /// Measure, beside what people run instead.
+    #[command(subcommand)]
+    Bench(BenchVerb),
     /// What a machine of a lab begins with.
     #[command(subcommand, hide = true)]
     Machine(MachineVerb),
@@ -97,6 +101,22 @@ enum NetVerb {
 }
 
 #[derive(Debug, Subcommand)]
+enum BenchVerb {
+    /// A full table from one peer through a speaker to another: ours and BIRD 2.
+    Bgp {
+        /// Sizes of the table.
+        #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
+        prefixes: Vec<u32>,
+        /// Medians of so many.
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
+    /// Our speaker, as `bench bgp` starts it.
+    #[command(hide = true)]
+    BgpSpeaker,
+}
+
+#[derive(Debug, Subcommand)]
 enum MachineVerb {
     Launch { lab: PathBuf, name: String },
     Init { lab: PathBuf, name: String },
@@ -117,6 +137,10 @@ fn run(verb: Verb) -> Result<ExitCode> {
             weft_e2e::demo::run(&name, remove, &programs()?).map(|()| ExitCode::SUCCESS)
         }
         Verb::Net(verb) => net(&verb),
+        Verb::Bench(BenchVerb::Bgp { prefixes, runs }) => {
+            bench::bgp::run(&prefixes, runs).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Bench(BenchVerb::BgpSpeaker) => bench::bgp::run_weft().map(|()| ExitCode::SUCCESS),
         Verb::Machine(MachineVerb::Launch { lab, name }) => {
             lab::launch(&lab, &name).map(|()| ExitCode::SUCCESS)
         }

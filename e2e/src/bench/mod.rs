@@ -1,0 +1,3 @@
+//! Benches: ours beside what people run instead, in one run on one machine. They print ratios and assert nothing.
+
+pub mod bgp;
