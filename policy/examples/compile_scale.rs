@@ -76,14 +76,15 @@ fn cluster() -> (World, Vec<LocalPod>) {
             world.policies.insert(policy.key.clone(), policy);
         }
     }
-    let every = usize::from(NAMESPACES) * usize::from(PODS) / LOCAL;
+    // One less than would divide them evenly: so all kinds of pods are among them.
+    let every = usize::from(NAMESPACES) * usize::from(PODS) / LOCAL - 1;
     let wire = |(i, (key, pod)): (usize, (&PodKey, &Pod))| LocalPod {
         key: key.clone(),
         uid: None,
         link: format!("weft{i}"),
         ips: pod.ips.clone(),
     };
-    let local = world.pods.iter().step_by(every).enumerate().map(wire).collect();
+    let local = world.pods.iter().step_by(every).take(LOCAL).enumerate().map(wire).collect();
     (world, local)
 }
 

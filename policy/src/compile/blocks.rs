@@ -28,15 +28,19 @@ pub(super) fn arrange<'a>(blocks: impl Iterator<Item = &'a Block>) -> Blocks {
     if prefixes <= MAX_INLINE {
         return Blocks::Inline(blocks);
     }
+    Blocks::Masked(flatten(&blocks))
+}
+
+fn flatten(blocks: &[(IpNetwork, Vec<IpNetwork>)]) -> BTreeMap<u8, BTreeSet<IpNetwork>> {
     let mut flat = BTreeSet::new();
-    for (prefix, except) in &blocks {
+    for (prefix, except) in blocks {
         subtract(*prefix, except, &mut flat);
     }
     let mut by_len: BTreeMap<u8, BTreeSet<IpNetwork>> = BTreeMap::new();
     for prefix in outermost(flat) {
         by_len.entry(prefix.prefix()).or_default().insert(prefix);
     }
-    Blocks::Masked(by_len)
+    by_len
 }
 
 /// Without excepts that take nothing or that another holds; `None` if nothing is left of the block.
@@ -128,6 +132,43 @@ mod tests {
         ];
         let kept = ("10.0.0.0/8".parse().unwrap(), vec!["10.1.0.0/16".parse().unwrap()]);
         assert_eq!(arrange(blocks.iter()), Blocks::Inline(vec![kept]));
+    }
+
+    proptest::proptest! {
+        /// With the first and last addresses of all prefixes, inside and just outside: nothing happens elsewhere.
+        #[test]
+        fn both_forms_mean_what_the_blocks_hold(raw in proptest::collection::vec(prefixes(), 0..12)) {
+            let blocks: Vec<_> = raw.iter().map(|(prefix, except)| Block { prefix: *prefix, except: except.clone() }).collect();
+            let edges: BTreeSet<u32> = raw.iter().flat_map(|(prefix, except)| except.iter().chain([prefix])).flat_map(edges).collect();
+            for ip in edges.into_iter().map(|bits| std::net::IpAddr::V4(bits.into())) {
+                let held = blocks.iter().any(|block| block.holds(ip));
+                let inline: Vec<_> = blocks.iter().filter_map(simplify).collect();
+                let inline = inline.iter().any(|(p, except)| p.contains(ip) && !except.iter().any(|e| e.contains(ip)));
+                let masked = flatten(&blocks.iter().filter_map(simplify).collect::<Vec<_>>());
+                let masked = masked.values().flatten().filter(|prefix| prefix.contains(ip)).count();
+                proptest::prop_assert_eq!(inline, held);
+                proptest::prop_assert_eq!(masked, usize::from(held), "in one set at most");
+            }
+        }
+    }
+
+    /// Few bits that differ, so that prefixes meet.
+    fn prefixes() -> impl proptest::strategy::Strategy<Value = (IpNetwork, BTreeSet<IpNetwork>)> {
+        use proptest::prelude::*;
+        let prefix = || {
+            (prop_oneof![Just(0_u8), Just(8), 24..=32_u8], 0..8_u32, 0..3_u32).prop_map(|(len, low, high)| {
+                let any = IpNetwork::new(std::net::Ipv4Addr::from(0x0a00_0000 | high << 8 | low).into(), len);
+                let any = any.expect("a length of IPv4");
+                IpNetwork::new(any.network(), len).expect("a length of IPv4")
+            })
+        };
+        (prefix(), proptest::collection::btree_set(prefix(), 0..4))
+    }
+
+    fn edges(prefix: &IpNetwork) -> Vec<u32> {
+        let IpNetwork::V4(v4) = prefix else { panic!("only IPv4 here") };
+        let (first, last) = (u32::from(v4.network()), u32::from(v4.broadcast()));
+        vec![first, last, first.saturating_sub(1), last.saturating_add(1)]
     }
 
     #[test]

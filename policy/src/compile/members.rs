@@ -41,7 +41,10 @@ impl<'a> Members<'a> {
 
     /// The pods that any of `peers` means.
     pub(super) fn union(&self, peers: &BTreeSet<&'a PodPeer>) -> impl Iterator<Item = &Member<'a>> {
-        let indices: BTreeSet<usize> = peers.iter().flat_map(|peer| self.answer(peer).to_vec()).collect();
+        let mut indices: Vec<usize> = Vec::new();
+        peers.iter().for_each(|peer| indices.extend_from_slice(&self.answer(peer)));
+        indices.sort_unstable();
+        indices.dedup();
         indices.into_iter().map(|index| &self.pods[index])
     }
 

@@ -2,7 +2,9 @@
 //!
 //! [`Cluster::expect`] asks the evaluator first and then the compiled ruleset.
 
+use crate::interpret::{Packet, forwards, passes};
 use crate::model::{LocalPod, PodUid, Protocol};
+use crate::ruleset::Hook;
 use crate::testing::{Cluster, ip, key, named};
 
 /// The only policy selects x/a and allows what `ingress` says.
@@ -483,7 +485,7 @@ fn named_ports_of_ingress_are_those_of_each_selected_pod() {
     ]);
     // The name alone does not make the port: the protocol is part of it, and TCP by default.
     Cluster::with("{podSelector: {}, ingress: [{ports: [{port: dns}]}]}")
-        .expect(&[("y/a -> x/a udp/53", false)]);
+        .expect(&[("y/a -> x/a udp/53", false), ("y/a -> x/a tcp/53", false)]);
     Cluster::with("{podSelector: {}, ingress: [{ports: [{port: nosuch}]}]}")
         .expect(&[("y/a -> x/a tcp/80", false)]);
 }
@@ -510,6 +512,9 @@ fn named_ports_of_egress_are_those_of_each_destination_pod() {
             ("x/a -> z/a udp/53", false),
             ("x/a -> y/a tcp/53", false),
         ]);
+    egress("[{ports: [{port: dns}]}]").expect(&[("x/a -> y/a tcp/53", false), ("x/a -> y/a udp/53", false)]);
+    egress("[{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.0.3.0/24]}}], ports: [{port: web}]}]")
+        .expect(&[("x/a -> y/a tcp/80", true), ("x/a -> z/a tcp/80", false)]);
     // Without `to`: every pod of the cluster that has the name, and nobody outside.
     egress("[{ports: [{port: dns, protocol: UDP}]}]").expect(&[
         ("x/a -> z/c udp/1053", true),
@@ -628,9 +633,9 @@ fn a_wired_pod_that_has_ended_is_closed() {
     });
     let ruleset = cluster.compile();
     let mut packet = cluster.packet(&cluster.flow("10.0.1.1 -> 203.0.113.9 tcp/80"));
-    assert!(!crate::interpret::forwards(&ruleset, &packet), "from the old link");
+    assert!(!forwards(&ruleset, &packet), "from the old link");
     packet.iif = "weftyb".to_owned();
-    assert!(crate::interpret::forwards(&ruleset, &packet), "from the new link");
+    assert!(forwards(&ruleset, &packet), "from the new link");
     assert!(cluster.judge("10.0.1.1 -> 203.0.113.9 tcp/80").allowed());
 }
 
@@ -643,6 +648,13 @@ fn an_address_of_two_living_pods_is_closed_and_reported() {
         ("y/a -> 10.0.1.1 tcp/80", false),
         ("10.0.1.2 -> y/a tcp/80", true),
     ]);
+    // Not even to the node itself, by either link.
+    let ruleset = cluster.compile();
+    for iif in ["weftxa", "weftxb"] {
+        let packet = cluster.packet(&cluster.flow("10.0.1.1 -> 203.0.113.9 tcp/80"));
+        let packet = Packet { iif: iif.to_owned(), ..packet };
+        assert!(!passes(&ruleset, Hook::Prerouting, &packet), "{iif}");
+    }
     assert_eq!(
         cluster.problems(),
         ["pod x/a: link weftxa: has the address 10.0.1.1 that weftxb has too; it is closed"]

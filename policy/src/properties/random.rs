@@ -20,21 +20,18 @@ use crate::testing::{Cluster, ip};
 use crate::translate;
 
 pub(crate) const NAMESPACES: [&str; 3] = ["x", "y", "z"];
-const PODS: [&str; 3] = ["a", "b", "c"];
 
-/// Of pods; the last of each family is nobody's.
-const ADDRESSES: [&str; 11] = [
-    "10.0.0.1",
-    "10.0.0.2",
-    "10.0.0.3",
-    "10.0.1.1",
-    "10.0.1.2",
-    "203.0.113.9",
-    "fd00::1",
-    "fd00::2",
-    "fd00::1:1",
-    "fd00::1:2",
-    "2001:db8::9",
+/// Each with a place in [`ADDRESSES`] of its own, which it mostly has.
+const PODS: [(&str, &str); 5] = [("x", "a"), ("x", "b"), ("x", "c"), ("y", "a"), ("z", "a")];
+
+/// Of both families, pods' first; the last of each is nobody's.
+const ADDRESSES: [(&str, &str); 6] = [
+    ("10.0.0.1", "fd00::1"),
+    ("10.0.0.2", "fd00::2"),
+    ("10.0.0.3", "fd00::3"),
+    ("10.0.1.1", "fd00::1:1"),
+    ("10.0.1.2", "fd00::1:2"),
+    ("203.0.113.9", "2001:db8::9"),
 ];
 const CIDRS: [&str; 16] = [
     "0.0.0.0/0",
@@ -68,9 +65,12 @@ pub(crate) fn flows() -> impl Iterator<Item = Flow> {
         (1, None),
         (6, None),
     ];
-    let addresses = ADDRESSES.map(ip);
-    let pairs =
-        addresses.into_iter().flat_map(move |source| addresses.map(|destination| (source, destination)));
+    let addresses = ADDRESSES.map(|(v4, v6)| [ip(v4), ip(v6)]);
+    let addresses: Vec<_> = addresses.into_iter().flatten().collect();
+    let pairs = addresses
+        .clone()
+        .into_iter()
+        .flat_map(move |source| addresses.clone().into_iter().map(move |destination| (source, destination)));
     pairs.filter(|(source, destination)| source.is_ipv4() == destination.is_ipv4()).flat_map(
         move |(source, destination)| l4.map(|(protocol, port)| Flow { source, destination, protocol, port }),
     )
@@ -87,54 +87,61 @@ pub(crate) fn disputed(cluster: &Cluster) -> BTreeSet<IpAddr> {
     claims.copied().filter(|ip| !seen.insert(*ip)).collect()
 }
 
-pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
+/// Boxed, as are its parts: their nested state is too large for a test's stack.
+pub(crate) fn cluster() -> BoxedStrategy<Cluster> {
     let namespaces = NAMESPACES.map(|name| (Just(name), weighted(0.9, labels())));
-    let pods =
-        NAMESPACES.map(|namespace| PODS.map(|name| (Just(key(namespace, name)), weighted(0.8, pod()))));
-    let local = vec((select(&NAMESPACES[..]), select(&PODS[..]), local_pod()), 0..5);
-    (namespaces, pods, local, vec(policy(), 0..6)).prop_map(|(namespaces, pods, wired, policies)| {
-        let mut world = World::default();
-        for (name, labels) in namespaces {
-            world.namespaces.extend(labels.map(|labels| (name.to_owned(), labels)));
-        }
-        world.pods = pods.into_iter().flatten().filter_map(|(key, pod)| Some((key, pod?))).collect();
-        for (i, mut policy) in policies.into_iter().enumerate() {
-            policy.key.name = format!("p{i}");
-            world.policies.insert(policy.key.clone(), policy);
-        }
-        let wire = |(i, (namespace, name, (uid, ips)))| wire(&world, i, key(namespace, name), uid, ips);
-        let local = wired.into_iter().enumerate().map(wire).collect();
-        Cluster { world, local }
-    })
+    let pods = [0, 1, 2, 3, 4].map(|i| weighted(0.9, pod(i)));
+    let local = [0, 1, 2, 3, 4].map(|i| weighted(0.6, local_pod(i)));
+    let odd = weighted(0.2, (0..PODS.len()).prop_flat_map(local_pod));
+    (namespaces, pods, local, odd, vec(policy(), 0..6))
+        .prop_map(|(namespaces, pods, local, odd, policies)| {
+            let mut world = World::default();
+            for (name, labels) in namespaces {
+                world.namespaces.extend(labels.map(|labels| (name.to_owned(), labels)));
+            }
+            world.pods = (0..).zip(pods).filter_map(|(i, pod)| Some((key(i), pod?))).collect();
+            for (i, mut policy) in policies.into_iter().enumerate() {
+                policy.key.name = format!("p{i}");
+                world.policies.insert(policy.key.clone(), policy);
+            }
+            let local = local.into_iter().chain([odd]).flatten().enumerate();
+            let local = local.map(|(i, local)| local.wire(&world, format!("weft{i}"))).collect();
+            Cluster { world, local }
+        })
+        .boxed()
 }
 
-/// Without `ips` the pod is wired with those that its status has.
-fn wire(
-    world: &World,
-    i: usize,
-    key: PodKey,
-    uid: Option<PodUid>,
-    ips: Option<BTreeSet<IpAddr>>,
-) -> LocalPod {
-    let status = world.pods.get(&key).map(|pod| pod.ips.clone());
-    LocalPod { key, uid, link: format!("weft{i}"), ips: ips.or(status).unwrap_or_default() }
-}
-
-fn key(namespace: &str, name: &str) -> PodKey {
+fn key(i: usize) -> PodKey {
+    let (namespace, name) = PODS[i];
     PodKey { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
-fn local_pod() -> impl Strategy<Value = (Option<PodUid>, Option<BTreeSet<IpAddr>>)> {
-    (uid(), weighted(0.3, addresses()))
+#[derive(Clone, Debug)]
+struct Wired {
+    key: PodKey,
+    uid: Option<PodUid>,
+    /// Otherwise those that the pod's status has.
+    ips: Option<BTreeSet<IpAddr>>,
 }
 
-fn pod() -> impl Strategy<Value = Pod> {
+impl Wired {
+    fn wire(self, world: &World, link: String) -> LocalPod {
+        let status = world.pods.get(&self.key).map(|pod| pod.ips.clone());
+        LocalPod { key: self.key, uid: self.uid, link, ips: self.ips.or(status).unwrap_or_default() }
+    }
+}
+
+fn local_pod(i: usize) -> BoxedStrategy<Wired> {
+    (uid(), weighted(0.3, addresses(i))).prop_map(move |(uid, ips)| Wired { key: key(i), uid, ips }).boxed()
+}
+
+fn pod(i: usize) -> BoxedStrategy<Pod> {
     let ports = btree_set(
         (select(&["web", "dns"][..]), select(&PROTOCOLS[..]), select(&[53_u16, 80, 8080][..])),
         0..4,
     );
-    (uid(), labels(), addresses(), ports, weighted_bool(0.85), weighted_bool(0.1)).prop_map(
-        |(uid, labels, ips, ports, active, host_network)| {
+    (uid(), labels(), addresses(i), ports, weighted_bool(0.9), weighted_bool(0.1))
+        .prop_map(|(uid, labels, ips, ports, active, host_network)| {
             let port =
                 |(name, protocol, port): (&str, _, _)| NamedPort { name: name.to_owned(), protocol, port };
             Pod {
@@ -146,17 +153,20 @@ fn pod() -> impl Strategy<Value = Pod> {
                 host_network,
                 node: None,
             }
-        },
-    )
+        })
+        .boxed()
 }
 
 fn uid() -> impl Strategy<Value = Option<PodUid>> {
-    weighted(0.5, prop_oneof![6 => Just("1"), 1 => Just("2")].prop_map(|uid| PodUid(uid.to_owned())))
+    weighted(0.5, prop_oneof![12 => Just("1"), 1 => Just("2")].prop_map(|uid| PodUid(uid.to_owned())))
 }
 
-fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
-    (weighted(0.9, select(&ADDRESSES[..5])), weighted(0.7, select(&ADDRESSES[6..10])))
-        .prop_map(|(v4, v6)| v4.into_iter().chain(v6).map(ip).collect())
+fn addresses(i: usize) -> impl Strategy<Value = BTreeSet<IpAddr>> {
+    let place = || weighted(0.9, prop_oneof![9 => Just(i), 1 => 0..PODS.len()]);
+    (place(), place()).prop_map(|(v4, v6)| {
+        let v4 = v4.map(|i| ip(ADDRESSES[i].0));
+        v4.into_iter().chain(v6.map(|i| ip(ADDRESSES[i].1))).collect()
+    })
 }
 
 fn labels() -> impl Strategy<Value = Labels> {
@@ -165,7 +175,7 @@ fn labels() -> impl Strategy<Value = Labels> {
     })
 }
 
-pub(crate) fn policy() -> impl Strategy<Value = Policy> {
+pub(crate) fn policy() -> BoxedStrategy<Policy> {
     let ingress = list((list(peer(), 2), list(port(), 2)), 2);
     let egress = list((list(peer(), 2), list(port(), 2)), 2);
     let types = prop_oneof![
@@ -174,10 +184,10 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
         2 => Just(Some(vec!["Ingress".to_owned()])),
         2 => Just(Some(vec!["Egress".to_owned()])),
         3 => Just(Some(vec!["Ingress".to_owned(), "Egress".to_owned()])),
-        1 => Just(Some(vec!["Other".to_owned()])),
+        1 => weighted(0.3, Just(vec!["Other".to_owned()])),
     ];
-    (select(&NAMESPACES[..]), of(selector()), types, ingress, egress).prop_map(
-        |(namespace, pod_selector, policy_types, ingress, egress)| {
+    (prop_oneof![3 => Just("x"), 1 => Just("y"), 1 => Just("z")], of(selector()), types, ingress, egress)
+        .prop_map(|(namespace, pod_selector, policy_types, ingress, egress)| {
             let ingress_rule = |(from, ports)| NetworkPolicyIngressRule { from, ports };
             let egress_rule = |(to, ports)| NetworkPolicyEgressRule { to, ports };
             let spec = NetworkPolicySpec {
@@ -192,8 +202,8 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
                 ..ObjectMeta::default()
             };
             translate::policy(&NetworkPolicy { metadata, spec: Some(spec) }).expect("the policy has a name")
-        },
-    )
+        })
+        .boxed()
 }
 
 /// Absent, empty, or with some items.
@@ -225,28 +235,36 @@ fn requirement() -> impl Strategy<Value = LabelSelectorRequirement> {
     )
 }
 
-fn peer() -> impl Strategy<Value = NetworkPolicyPeer> {
+fn peer() -> BoxedStrategy<NetworkPolicyPeer> {
     let block =
         (cidr(), weighted(0.5, vec(cidr(), 0..3))).prop_map(|(cidr, except)| IPBlock { cidr, except });
-    (0..20, selector(), selector(), block).prop_map(|(kind, pods, namespaces, block)| match kind {
-        0 => NetworkPolicyPeer::default(),
-        1 => NetworkPolicyPeer { ip_block: Some(block), pod_selector: Some(pods), namespace_selector: None },
-        2..=6 => NetworkPolicyPeer { pod_selector: Some(pods), ..NetworkPolicyPeer::default() },
-        7..=10 => NetworkPolicyPeer { namespace_selector: Some(namespaces), ..NetworkPolicyPeer::default() },
-        11..=14 => NetworkPolicyPeer {
-            pod_selector: Some(pods),
-            namespace_selector: Some(namespaces),
-            ip_block: None,
-        },
-        _ => NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() },
-    })
+    (0..20, selector(), selector(), block)
+        .prop_map(|(kind, pods, namespaces, block)| match kind {
+            0 => NetworkPolicyPeer::default(),
+            1 => NetworkPolicyPeer {
+                ip_block: Some(block),
+                pod_selector: Some(pods),
+                namespace_selector: None,
+            },
+            2..=6 => NetworkPolicyPeer { pod_selector: Some(pods), ..NetworkPolicyPeer::default() },
+            7..=10 => {
+                NetworkPolicyPeer { namespace_selector: Some(namespaces), ..NetworkPolicyPeer::default() }
+            }
+            11..=14 => NetworkPolicyPeer {
+                pod_selector: Some(pods),
+                namespace_selector: Some(namespaces),
+                ip_block: None,
+            },
+            _ => NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() },
+        })
+        .boxed()
 }
 
 fn cidr() -> impl Strategy<Value = String> {
     select(&CIDRS[..]).prop_map(str::to_owned)
 }
 
-fn port() -> impl Strategy<Value = NetworkPolicyPort> {
+fn port() -> BoxedStrategy<NetworkPolicyPort> {
     let protocol = prop_oneof![
         4 => Just(None), 2 => Just(Some("TCP")), 4 => Just(Some("UDP")), 2 => Just(Some("SCTP")), 1 => Just(Some("tcp")),
     ];
@@ -257,11 +275,13 @@ fn port() -> impl Strategy<Value = NetworkPolicyPort> {
         6 => number.clone().prop_map(|number| Some(IntOrString::Int(number))),
         4 => select(&["web", "dns", "nosuch"][..]).prop_map(|name| Some(IntOrString::String(name.to_owned()))),
     ];
-    (protocol, port, weighted(0.25, number)).prop_map(|(protocol, port, end_port)| NetworkPolicyPort {
-        protocol: protocol.map(str::to_owned),
-        port,
-        end_port,
-    })
+    (protocol, port, weighted(0.25, number))
+        .prop_map(|(protocol, port, end_port)| NetworkPolicyPort {
+            protocol: protocol.map(str::to_owned),
+            port,
+            end_port,
+        })
+        .boxed()
 }
 
 fn weighted_bool(probability: f64) -> impl Strategy<Value = bool> {
