@@ -1,6 +1,15 @@
-//! The node agent. Wiring: [`watch`] gives snapshots, [`plan`] turns them into what we want, reconcilers make it so.
+//! The node agent. Wiring: [`watch`] gives snapshots, [`plan`] turns them into what we want, [`reconcile`] makes it so,
+//! [`cni`] wires pods, [`server`] shows it all; [`run`] joins them.
 
 pub mod cni;
+pub mod config;
+pub mod install;
 pub mod kernel;
 pub mod plan;
+pub mod readiness;
+pub mod reconcile;
+pub mod run;
+pub mod server;
+#[cfg(test)]
+mod testing;
 pub mod watch;

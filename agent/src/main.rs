@@ -1,1 +1,79 @@
-fn main() {}
+//! `weft-agent`: wiring only. `run` is the node agent; `stop` asks a running one to leave for good.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use weft_agent::config::{Config, RawConfig};
+
+/// musl's allocator is several times slower.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// BGP, routes, network policy and pod links of one node.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// What is logged: `warn`, `info`, `weft_bgp=debug,info`.
+    #[arg(long, global = true, env = "WEFT_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How.
+    #[arg(long, global = true, env = "WEFT_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the node agent. SIGTERM ends it for a restart: forwarding goes on, peers are not told (graceful restart).
+    /// SIGINT ends it for good: peers get a Cease.
+    Run(RawConfig),
+    /// Stop the running agent for good: peers get a Cease with a text for their operators and withdraw our routes.
+    Stop {
+        /// At most 255 bytes (RFC 9003).
+        #[arg(long, default_value = "stopped by an operator")]
+        text: String,
+        /// That of the agent.
+        #[arg(long, env = weft_api::RUN_DIR_ENV, default_value = weft_api::RUN_DIR, value_name = "DIR")]
+        run_dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "agent failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> anyhow::Result<()> {
+    log_to_stderr(&arguments)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match arguments.command {
+        Command::Run(raw) => runtime.block_on(weft_agent::run::run(Config::try_from(raw)?)),
+        Command::Stop { text, run_dir } => runtime.block_on(weft_agent::server::stop_running(&run_dir, text)),
+    }
+}
+
+fn log_to_stderr(arguments: &Arguments) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&arguments.log).context("--log")?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match arguments.log_format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

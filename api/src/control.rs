@@ -183,6 +183,13 @@ pub struct ExplainStep {
     pub enforced_here: bool,
 }
 
+/// `POST /v1/stop`: the agent leaves for good. Answered with 202; it is gone when its socket is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// For the peers' operators, in the Cease (RFC 9003); cut at 255 bytes.
+    pub text: String,
+}
+
 /// The body of every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {

@@ -9,4 +9,6 @@ pub mod nft;
 pub mod readiness;
 pub mod route;
 pub mod rtnl;
+pub mod sysctl;
+pub mod uplink;
 pub mod worker;

@@ -16,6 +16,33 @@ use crate::kernel::route::{Hop, KernelRoute, METRIC, RouteKey, RouteOp, Target};
 /// Routes by key.
 pub type Routes = BTreeMap<RouteKey, Target>;
 
+/// The main table, as far as it matters to us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    pub ours: Routes,
+    /// Prefixes to which others have a route, with the protocol of one of them.
+    pub taken: BTreeMap<IpNetwork, u8>,
+}
+
+impl Table {
+    pub fn new(routes: impl IntoIterator<Item = KernelRoute>) -> Self {
+        let mut table = Self::default();
+        for route in routes {
+            if is_ours(&route) {
+                table.ours.insert(route.key, route.target);
+            } else if route.protocol != ROUTE_PROTOCOL {
+                table.taken.insert(route.key.prefix, route.protocol);
+            }
+        }
+        table
+    }
+
+    /// Ours to this prefix, whatever the metric.
+    pub fn of_prefix(&self, prefix: IpNetwork) -> impl Iterator<Item = (&RouteKey, &Target)> {
+        self.ours.range(RouteKey { prefix, metric: 0 }..=RouteKey { prefix, metric: u32::MAX })
+    }
+}
+
 pub fn own_key(prefix: IpNetwork) -> RouteKey {
     RouteKey { prefix, metric: METRIC }
 }
@@ -23,7 +50,12 @@ pub fn own_key(prefix: IpNetwork) -> RouteKey {
 /// What of the main table is ours to change. The CNI's routes to pods bear our protocol too; those, and no others of
 /// ours, lead onto a link without a gateway.
 pub fn is_ours(route: &KernelRoute) -> bool {
-    route.protocol == ROUTE_PROTOCOL && !matches!(route.target, Target::Direct { .. })
+    route.protocol == ROUTE_PROTOCOL && !is_pod_route(route)
+}
+
+/// The CNI's.
+pub fn is_pod_route(route: &KernelRoute) -> bool {
+    route.protocol == ROUTE_PROTOCOL && matches!(route.target, Target::Direct { .. })
 }
 
 /// The wanted target of one prefix; `None`: no route.
@@ -65,19 +97,12 @@ pub fn resolve(nexthop: IpAddr, found: Option<&KernelRoute>) -> BTreeSet<Hop> {
     }
 }
 
-/// Ordered steps from `have` to `want`; empty when equal. Prefixes in `taken` belong to others: we have none there.
-/// Without `may_delete`, what is not wanted stays for the time being.
-pub fn diff(
-    want: &Routes,
-    have: &Routes,
-    taken: impl Fn(IpNetwork) -> bool,
-    may_delete: impl Fn(IpNetwork) -> bool,
-) -> Vec<RouteOp> {
-    let is_wanted = |key: &RouteKey| want.contains_key(key) && !taken(key.prefix);
-    let unwanted = have.keys().filter(|key| !is_wanted(key) && (may_delete(key.prefix) || taken(key.prefix)));
-    let deletes = unwanted.map(|key| RouteOp::Delete(*key));
+/// Ordered steps from `have` to `want`; empty when equal. A prefix that others hold is theirs: we have none there.
+pub fn diff(want: &Routes, have: &Table) -> Vec<RouteOp> {
+    let is_wanted = |key: &RouteKey| want.contains_key(key) && !have.taken.contains_key(&key.prefix);
+    let deletes = have.ours.keys().filter(|key| !is_wanted(key)).map(|key| RouteOp::Delete(*key));
     let changes =
-        want.iter().filter(|(key, _)| is_wanted(key)).filter_map(|(key, target)| match have.get(key) {
+        want.iter().filter(|(key, _)| is_wanted(key)).filter_map(|(key, target)| match have.ours.get(key) {
             None => Some(RouteOp::Add(*key, target.clone())),
             Some(current) if current != target => Some(RouteOp::Replace(*key, target.clone())),
             Some(_) => None,
@@ -167,41 +192,32 @@ mod tests {
             [(own_key(net("10.1.0.0/24")), via(1)), (own_key(net("10.2.0.0/24")), via(1))].into();
         let have: Routes =
             [(own_key(net("10.2.0.0/24")), via(2)), (own_key(net("10.3.0.0/24")), via(1))].into();
-        let ops = diff(&want, &have, |_| false, |_| true);
+        let have = Table { ours: have, taken: BTreeMap::new() };
         let wanted = [
             RouteOp::Add(own_key(net("10.1.0.0/24")), via(1)),
             RouteOp::Replace(own_key(net("10.2.0.0/24")), via(1)),
             RouteOp::Delete(own_key(net("10.3.0.0/24"))),
         ];
-        assert_eq!(ops, wanted);
-        assert_eq!(
-            diff(&want, &have, |_| false, |_| false),
-            wanted[..2],
-            "stale ones stay until they may go"
-        );
-        assert!(diff(&want, &want, |_| false, |_| true).is_empty());
+        assert_eq!(diff(&want, &have), wanted);
+        assert!(diff(&want, &Table { ours: want.clone(), taken: BTreeMap::new() }).is_empty());
     }
 
     #[test]
     fn a_prefix_that_another_holds_is_left_to_it() {
         let routes: Routes = [(own_key(net("10.1.0.0/24")), Target::Blackhole)].into();
-        assert!(diff(&routes, &Routes::new(), |_| true, |_| true).is_empty());
-        assert_eq!(
-            diff(&routes, &routes, |_| true, |_| false),
-            [RouteOp::Delete(own_key(net("10.1.0.0/24")))]
-        );
+        let taken: BTreeMap<_, _> = [(net("10.1.0.0/24"), 4)].into();
+        assert!(diff(&routes, &Table { ours: Routes::new(), taken: taken.clone() }).is_empty());
+        let both = Table { ours: routes.clone(), taken };
+        assert_eq!(diff(&routes, &both), [RouteOp::Delete(own_key(net("10.1.0.0/24")))]);
     }
 
     #[test]
     fn a_route_of_ours_with_another_metric_is_taken_away() {
         let other = RouteKey { prefix: net("10.1.0.0/24"), metric: 5 };
         let want: Routes = [(own_key(net("10.1.0.0/24")), Target::Blackhole)].into();
-        let have: Routes = [(other, Target::Blackhole)].into();
-        let ops = diff(&want, &have, |_| false, |_| true);
-        assert_eq!(
-            ops,
-            [RouteOp::Add(own_key(net("10.1.0.0/24")), Target::Blackhole), RouteOp::Delete(other)]
-        );
+        let have = Table { ours: [(other, Target::Blackhole)].into(), taken: BTreeMap::new() };
+        let wanted = [RouteOp::Add(own_key(net("10.1.0.0/24")), Target::Blackhole), RouteOp::Delete(other)];
+        assert_eq!(diff(&want, &have), wanted);
     }
 
     #[test]

@@ -57,6 +57,11 @@ impl FibStream {
     /// Changes in one event, at most.
     pub const BATCH: usize = 1024;
 
+    /// Of events that somebody else makes up, for tests of what consumes them.
+    pub fn new(events: mpsc::Receiver<FibEvent>) -> Self {
+        Self { events }
+    }
+
     /// `None` when the speaker has ended.
     pub async fn next(&mut self) -> Option<FibEvent> {
         self.events.recv().await

@@ -1,0 +1,125 @@
+//! What the command line and the environment say, and what that means.
+//!
+//! In: [`RawConfig`], as written. Out: [`Config`], as meant. All that can be wrong with it is said before anything runs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `weft-agent run`. Every flag has an environment variable.
+#[derive(Args, Clone, Debug)]
+pub struct RawConfig {
+    /// This node's name: that of its Node object.
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node: String,
+    /// Where the objects come from: `dir:PATH`, a directory of YAML files.
+    #[arg(long, env = "WEFT_DATASTORE", value_name = "dir:PATH")]
+    pub datastore: String,
+    /// Sockets and journal; must die with the boot. Set it for weft-cni and weftctl too.
+    #[arg(long, env = weft_api::RUN_DIR_ENV, default_value = weft_api::RUN_DIR, value_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// Metrics and health over HTTP: /metrics, /healthz, /readyz.
+    #[arg(long, env = "WEFT_METRICS_ADDRESS", default_value = "[::]:9179", value_name = "ADDRESS:PORT")]
+    pub metrics_address: SocketAddr,
+    /// Where runtimes look for network configurations. 05-weft.conflist appears there when pods can be wired.
+    #[arg(long, env = "WEFT_CNI_CONF_DIR", default_value = "/etc/cni/net.d", value_name = "DIR")]
+    pub cni_conf_dir: PathBuf,
+    /// Where runtimes look for CNI binaries.
+    #[arg(long, env = "WEFT_CNI_BIN_DIR", default_value = "/opt/cni/bin", value_name = "DIR")]
+    pub cni_bin_dir: PathBuf,
+    /// The weft-cni to install there. Default: the one beside this program; none is installed when there is none.
+    #[arg(long, env = "WEFT_CNI_BINARY", value_name = "FILE")]
+    pub cni_binary: Option<PathBuf>,
+    /// MTU of pod links, 1280-65535. Default: the smallest of the links that routes lead out of.
+    #[arg(long, env = "WEFT_MTU", value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1280..=65535))]
+    pub mtu: Option<u32>,
+}
+
+/// See [`RawConfig`] for each field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub node: String,
+    pub datastore: DatastoreConfig,
+    pub run_dir: PathBuf,
+    pub metrics_address: SocketAddr,
+    pub cni_conf_dir: PathBuf,
+    pub cni_bin_dir: PathBuf,
+    pub cni_binary: Option<PathBuf>,
+    pub mtu: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatastoreConfig {
+    Dir(PathBuf),
+}
+
+/// Why the configuration makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("--datastore {0:?} is not dir:PATH")]
+    Datastore(String),
+    #[error("--node is empty")]
+    Node,
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
+        if raw.node.is_empty() {
+            return Err(ConfigError::Node);
+        }
+        let datastore = match raw.datastore.split_once(':') {
+            Some(("dir", path)) if !path.is_empty() => DatastoreConfig::Dir(path.into()),
+            _ => return Err(ConfigError::Datastore(raw.datastore)),
+        };
+        let beside_us =
+            || std::env::current_exe().ok().map(|exe| exe.with_file_name("weft-cni")).filter(|p| p.is_file());
+        Ok(Self {
+            node: raw.node,
+            datastore,
+            run_dir: raw.run_dir,
+            metrics_address: raw.metrics_address,
+            cni_conf_dir: raw.cni_conf_dir,
+            cni_bin_dir: raw.cni_bin_dir,
+            cni_binary: raw.cni_binary.or_else(beside_us),
+            mtu: raw.mtu,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(datastore: &str) -> RawConfig {
+        RawConfig {
+            node: "n1".to_owned(),
+            datastore: datastore.to_owned(),
+            run_dir: "/run/weft".into(),
+            metrics_address: "[::]:9179".parse().unwrap(),
+            cni_conf_dir: "/etc/cni/net.d".into(),
+            cni_bin_dir: "/opt/cni/bin".into(),
+            cni_binary: None,
+            mtu: None,
+        }
+    }
+
+    #[test]
+    fn the_datastore_names_its_kind() {
+        let config = Config::try_from(raw("dir:/etc/weft")).unwrap();
+        assert_eq!(config.datastore, DatastoreConfig::Dir("/etc/weft".into()));
+        for wrong in ["/etc/weft", "dir:", "etcd:x", ""] {
+            assert_eq!(Config::try_from(raw(wrong)), Err(ConfigError::Datastore(wrong.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_nameless_node_is_refused() {
+        assert_eq!(
+            Config::try_from(RawConfig { node: String::new(), ..raw("dir:x") }),
+            Err(ConfigError::Node)
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! Ready means: routes and policy are in the kernel. A dead peer is a metric, not a gate.
+//!
+//! In: how far the reconcilers are. Out: the answer to runtimes (STATUS, and the conflist once pods can be wired) and
+//! to `/readyz`.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::install;
+use crate::server::Agent;
+
+/// Why the node is not ready, in words; empty when it is. Runtimes may add pods earlier: see [`waiting_for_pods`].
+pub fn waiting(agent: &Agent) -> Vec<String> {
+    let mut waiting = waiting_for_pods(agent);
+    if !agent.routes.status().borrow().settled {
+        waiting.push("bgp has not converged".to_owned());
+    }
+    waiting
+}
+
+/// Why pods cannot be wired.
+pub fn waiting_for_pods(agent: &Agent) -> Vec<String> {
+    let mut waiting = Vec::new();
+    let desired = agent.desired.borrow().clone();
+    match desired {
+        _ if agent.snapshots.borrow().is_none() => {
+            waiting.push("the datastore has not been read yet".to_owned())
+        }
+        None => waiting.push(format!("the datastore has no Node {}", agent.config.node)),
+        Some(desired) if desired.pod_cidrs.is_empty() => {
+            waiting.push(format!("Node {} has no podCIDRs", agent.config.node));
+        }
+        Some(_) => {}
+    }
+    if !agent.policy.state().borrow().settled {
+        waiting.push("policy is not in the kernel".to_owned());
+    }
+    waiting
+}
+
+/// Tells the CNI server, and writes the conflist when pods can be wired for the first time. Until the agent ends.
+pub async fn keep(agent: Arc<Agent>) -> anyhow::Result<()> {
+    let (mut desired, mut policy, mut routes) =
+        (agent.desired.clone(), agent.policy.state(), agent.routes.status());
+    let (mut announced, mut was_ready) = (false, false);
+    loop {
+        desired.mark_unchanged();
+        policy.mark_unchanged();
+        routes.mark_unchanged();
+        let waiting_for_pods = waiting_for_pods(&agent);
+        if let Some(cni) = agent.cni.borrow().as_ref() {
+            cni.set_ready(if waiting_for_pods.is_empty() {
+                Ok(())
+            } else {
+                Err(waiting_for_pods.join("; "))
+            });
+        }
+        if waiting_for_pods.is_empty() && !announced {
+            announced = true;
+            if let Err(error) = install::conflist(&agent.config.cni_conf_dir) {
+                warn!(path = %agent.config.cni_conf_dir.display(), %error, "conflist not written");
+            }
+        }
+        let waiting = waiting(&agent);
+        if waiting.is_empty() != was_ready {
+            was_ready = waiting.is_empty();
+            info!(ready = was_ready, waiting_for = waiting.join("; "), "readiness changed");
+        }
+        let ended = tokio::select! {
+            changed = desired.changed() => changed.is_err(),
+            changed = policy.changed() => changed.is_err(),
+            changed = routes.changed() => changed.is_err(),
+        };
+        anyhow::ensure!(!ended, "a part of the agent has ended");
+    }
+}

@@ -1,0 +1,313 @@
+//! The only writer of our kernel routes.
+//!
+//! In: our pod CIDRs, the speaker's choices, and what the kernel says happened. Out: routes, and a [`RouteStatus`].
+//!
+//! Nothing is written before the pod CIDRs are known. Routes that an earlier agent left stay until the speaker has
+//! converged. Drift is repaired at once, but not more often than [`REPAIR_INTERVAL`] allows; the table is read only at
+//! start, and when links or addresses change, because the kernel drops IPv4 routes of a link without a word.
+
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+use weft_bgp::net::{FibEvent, FibStream};
+use weft_bgp::types::Change;
+
+use self::table::{Dirty, Work};
+use super::Reconciler;
+use crate::kernel::monitor::{Event, Monitor};
+use crate::kernel::route::{KernelRoute, Refused, RouteOp, RouteSocket, Target};
+use crate::plan::routes::{self, Routes, Table, is_pod_route};
+use crate::watch::Problem;
+
+/// Between two readings of the table; plus a multiple of what the reading took.
+const REPAIR_INTERVAL: Duration = Duration::from_millis(200);
+/// Routes that the kernel refused are tried again after so long, if nothing else happens.
+const RETRY: Duration = Duration::from_secs(5);
+/// Commands that wait; senders wait beyond.
+const MAILBOX: usize = 16;
+
+/// How far the kernel's routes are what we want.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteStatus {
+    /// The speaker has converged and all that could be installed is.
+    pub settled: bool,
+    pub ipv4: u32,
+    pub ipv6: u32,
+    /// Times that somebody else changed our routes.
+    pub drift: u64,
+    /// Conflicts and refusals.
+    pub problems: BTreeSet<Problem>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Own(Vec<IpNetwork>),
+    Speaker(FibStream),
+    Installed(Option<IpNetwork>, oneshot::Sender<Vec<(IpNetwork, Target)>>),
+}
+
+/// Speaks to the task.
+#[derive(Clone, Debug)]
+pub struct RouteHandle {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<RouteStatus>,
+    pod_routes: Arc<Notify>,
+}
+
+impl RouteHandle {
+    /// Our pod CIDRs. The first call lets the work begin.
+    pub async fn set_own(&self, own: Vec<IpNetwork>) {
+        // The task lives as long as its handles.
+        let _ = self.commands.send(Command::Own(own)).await;
+    }
+
+    /// A speaker has started; what an earlier one chose stays until this one has converged.
+    pub async fn follow(&self, fib: FibStream) {
+        let _ = self.commands.send(Command::Speaker(fib)).await;
+    }
+
+    /// What the kernel holds for us, for exactly this prefix or for all.
+    pub async fn installed(&self, prefix: Option<IpNetwork>) -> Vec<(IpNetwork, Target)> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Installed(prefix, reply)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    pub fn status(&self) -> watch::Receiver<RouteStatus> {
+        self.status.clone()
+    }
+
+    /// Notified when a route to a pod is gone: perhaps its owner, the CNI server, did not want that.
+    pub fn pod_routes_lost(&self) -> Arc<Notify> {
+        Arc::clone(&self.pod_routes)
+    }
+}
+
+/// The kernel's side of it.
+#[derive(Debug)]
+struct RouteTable {
+    socket: RouteSocket,
+}
+
+impl Reconciler for RouteTable {
+    type Want = Routes;
+    type Have = Table;
+    type Change = RouteOp;
+    type Refused = Refused;
+    type Error = io::Error;
+
+    async fn observe(&mut self) -> io::Result<Table> {
+        Ok(Table::new(self.socket.dump().await?))
+    }
+
+    fn plan(want: &Routes, have: &Table) -> Vec<RouteOp> {
+        routes::diff(want, have)
+    }
+
+    async fn apply(&mut self, changes: &[RouteOp]) -> io::Result<Vec<Refused>> {
+        self.socket.apply(changes).await
+    }
+}
+
+/// Starts the task, in the current network namespace and tokio runtime. `lost` hears of nexthops whose link went down.
+/// Says whether an earlier agent left routes.
+pub async fn spawn(lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)> {
+    let monitor = Monitor::open()?;
+    let mut kernel = RouteTable { socket: RouteSocket::open()? };
+    let have = kernel.observe().await?;
+    let restarting = have.ours.values().any(|target| matches!(target, Target::Via(_)));
+    info!(reconciler = "routes", adopted = have.ours.len(), "kernel routes read");
+    let (commands, mailbox) = mpsc::channel(MAILBOX);
+    let (publish, status) = watch::channel(RouteStatus::default());
+    let pod_routes = Arc::new(Notify::new());
+    let task = Task {
+        kernel,
+        work: Work::new(have),
+        fib: None,
+        publish,
+        lost,
+        pod_routes: Arc::clone(&pod_routes),
+        not_before: Instant::now(),
+    };
+    tokio::spawn(task.run(mailbox, monitor));
+    Ok((RouteHandle { commands, status, pod_routes }, restarting))
+}
+
+struct Task {
+    kernel: RouteTable,
+    work: Work,
+    fib: Option<FibStream>,
+    publish: watch::Sender<RouteStatus>,
+    lost: mpsc::Sender<IpAddr>,
+    pod_routes: Arc<Notify>,
+    /// The table is not read again before.
+    not_before: Instant,
+}
+
+impl Task {
+    async fn run(mut self, mut mailbox: mpsc::Receiver<Command>, mut monitor: Monitor) {
+        let mut wake: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                command = mailbox.recv() => match command {
+                    Some(command) => self.handle_command(command),
+                    None => return,
+                },
+                event = next_change(&mut self.fib) => self.handle_fib(event),
+                event = monitor.next() => match event {
+                    Some(event) => self.handle_event(event),
+                    None => return warn!(reconciler = "routes", "netlink notifications ended"),
+                },
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.work.retry(),
+            }
+            if self.work.is_started() && !self.work.is_idle() {
+                wake = self.pass().await;
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Own(own) => self.work.set_own(own),
+            Command::Speaker(fib) => {
+                self.fib = Some(fib);
+                self.work.restart();
+            }
+            Command::Installed(prefix, reply) => drop(reply.send(self.work.installed(prefix))),
+        }
+    }
+
+    fn handle_fib(&mut self, event: Option<FibEvent>) {
+        match event {
+            Some(FibEvent::Changes(changes)) => {
+                for Change { prefix, nexthops } in changes {
+                    debug!(reconciler = "routes", %prefix, ?nexthops, "route chosen");
+                    self.work.learn(prefix, nexthops);
+                }
+            }
+            Some(FibEvent::Converged) => {
+                info!(reconciler = "routes", routes = self.work.learned(), "bgp converged");
+                self.work.converge();
+            }
+            // Its successor will tell us everything again.
+            None => self.fib = None,
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        if let Event::Link { index, up: false, .. } = &event {
+            for address in self.work.directly_on(*index) {
+                // Full: so many links went down that hold timers will have to do.
+                let _ = self.lost.try_send(address);
+            }
+        }
+        if matches!(&event, Event::Route { route, gone: true, .. } if is_pod_route(route)) {
+            self.pod_routes.notify_one();
+        }
+        self.work.handle_event(event, self.kernel.socket.port());
+    }
+
+    /// Does what is to be done, or says when.
+    async fn pass(&mut self) -> Option<Instant> {
+        let is_due = Instant::now() >= self.not_before;
+        if self.work.needs_reading() && is_due {
+            let begun = Instant::now();
+            if let Err(error) = self.read().await {
+                warn!(reconciler = "routes", %error, "kernel routes cannot be read");
+                self.work.read_again();
+            }
+            self.not_before = Instant::now() + REPAIR_INTERVAL + begun.elapsed() * 4;
+        }
+        if let Err(error) = self.write().await {
+            warn!(reconciler = "routes", %error, "kernel routes cannot be written");
+            self.work.read_again();
+        }
+        self.publish();
+        match (self.work.needs_reading(), self.work.has_failures()) {
+            (true, _) => Some(self.not_before),
+            (false, true) => Some(Instant::now() + RETRY),
+            (false, false) => None,
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        if self.work.observe {
+            self.work.observe = false;
+            self.work.observed(self.kernel.observe().await?);
+        }
+        if self.work.resolve {
+            self.work.resolve = false;
+            let mut reach = BTreeMap::new();
+            for nexthop in self.work.nexthops() {
+                reach.insert(nexthop, self.resolve(nexthop).await?);
+            }
+            self.work.reached(reach);
+        }
+        Ok(())
+    }
+
+    async fn resolve(&self, nexthop: IpAddr) -> io::Result<BTreeSet<crate::kernel::route::Hop>> {
+        let found: Option<KernelRoute> = self.kernel.socket.lookup(nexthop).await?;
+        Ok(routes::resolve(nexthop, found.as_ref()))
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        for nexthop in self.work.unresolved() {
+            let hops = self.resolve(nexthop).await?;
+            self.work.reach.insert(nexthop, hops);
+        }
+        let dirty = std::mem::take(&mut self.work.dirty);
+        if matches!(&dirty, Dirty::Some(prefixes) if prefixes.is_empty()) {
+            return Ok(());
+        }
+        let (want, have) = self.work.sides(&dirty);
+        let changes = RouteTable::plan(&want, &have);
+        if !changes.is_empty() {
+            let refused = self.kernel.apply(&changes).await?;
+            info!(
+                reconciler = "routes",
+                changes = changes.len(),
+                refused = refused.len(),
+                "kernel routes written"
+            );
+            self.work.applied(&changes, &refused);
+        }
+        Ok(())
+    }
+
+    fn publish(&self) {
+        let status = self.work.status();
+        self.publish.send_if_modified(|current| {
+            for problem in status.problems.difference(&current.problems) {
+                warn!(
+                    reconciler = "routes",
+                    object = problem.object,
+                    error = problem.reason,
+                    "route not installed"
+                );
+            }
+            let changed = *current != status;
+            *current = status;
+            changed
+        });
+    }
+}
+
+async fn next_change(fib: &mut Option<FibStream>) -> Option<FibEvent> {
+    match fib {
+        Some(fib) => fib.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

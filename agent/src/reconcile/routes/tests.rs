@@ -1,0 +1,274 @@
+//! Against the real kernel, in a namespace with two uplinks: u1 (192.0.2.0/24, 2001:db8:1::/64), u2 (198.51.100.0/24).
+
+use weft_bgp::types::FibNexthop;
+
+use super::*;
+use crate::testing::{eventually, in_netns, ip};
+
+struct Lab {
+    routes: RouteHandle,
+    fib: mpsc::Sender<FibEvent>,
+    lost: mpsc::Receiver<IpAddr>,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        for (link, v4, v6) in
+            [("u1", "192.0.2.1/24", "2001:db8:1::1/64"), ("u2", "198.51.100.1/24", "2001:db8:2::1/64")]
+        {
+            ip(&format!("link add {link} type veth peer name {link}x"));
+            ip(&format!("link set {link}x up"));
+            ip(&format!("link set {link} up"));
+            ip(&format!("addr add {v4} dev {link}"));
+            ip(&format!("addr add {v6} dev {link} nodad"));
+        }
+        Self::start().await.0
+    }
+
+    async fn start() -> (Self, bool) {
+        let (lost_sender, lost) = mpsc::channel(8);
+        let (routes, restarting) = spawn(lost_sender).await.unwrap();
+        let (fib, events) = mpsc::channel(4);
+        routes.follow(FibStream::new(events)).await;
+        (Self { routes, fib, lost }, restarting)
+    }
+
+    async fn own(&self, cidrs: &[&str]) {
+        self.routes.set_own(cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect()).await;
+    }
+
+    async fn learn(&self, prefix: &str, nexthops: &[&str]) {
+        let nexthop = |text: &&str| FibNexthop { address: text.parse().unwrap(), interface: None };
+        let change =
+            Change { prefix: prefix.parse().unwrap(), nexthops: nexthops.iter().map(nexthop).collect() };
+        self.fib.send(FibEvent::Changes(vec![change])).await.unwrap();
+    }
+
+    async fn converge(&self) {
+        self.fib.send(FibEvent::Converged).await.unwrap();
+    }
+}
+
+/// What `ip` shows of our routes, without what does not matter.
+fn shown(family: &str) -> String {
+    ip(&format!("-{family} route show proto 87")).replace(" metric 87", "").replace("  ", " ")
+}
+
+async fn until_shown(family: &str, wanted: &[&str]) {
+    let squeeze = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut last = String::new();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        last = squeeze(shown(family));
+        if wanted.iter().all(|part| last.contains(part)) && (!wanted.is_empty() || last.is_empty()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not {wanted:?}: {last}");
+}
+
+#[test]
+fn nothing_is_written_before_the_pod_cidrs_are_known() {
+    in_netns(|| async {
+        let lab = Lab::new().await;
+        lab.learn("10.2.0.0/24", &["192.0.2.2"]).await;
+        lab.converge().await;
+        // The answer comes after what was sent before it.
+        assert!(lab.routes.installed(None).await.is_empty());
+        assert!(shown("4").is_empty());
+        lab.own(&["10.1.0.0/24"]).await;
+        until_shown("4", &["blackhole 10.1.0.0/24", "10.2.0.0/24 via 192.0.2.2 dev u1"]).await;
+    });
+}
+
+#[test]
+fn multipath_and_ipv4_through_ipv6_are_installed_changed_and_withdrawn() {
+    in_netns(|| async {
+        let lab = Lab::new().await;
+        lab.own(&["10.1.0.0/24", "fd00:1::/64"]).await;
+        lab.learn("10.2.0.0/24", &["192.0.2.2", "198.51.100.2"]).await;
+        lab.learn("10.3.0.0/24", &["2001:db8:1::2"]).await;
+        lab.learn("10.4.0.0/24", &["2001:db8:1::2", "198.51.100.2"]).await;
+        lab.learn("fd00:2::/64", &["2001:db8:1::2", "2001:db8:2::2"]).await;
+        lab.converge().await;
+        until_shown(
+            "4",
+            &[
+                "blackhole 10.1.0.0/24",
+                "10.2.0.0/24 nexthop via 192.0.2.2 dev u1 weight 1 nexthop via 198.51.100.2 dev u2 weight 1",
+                "10.3.0.0/24 via inet6 2001:db8:1::2 dev u1",
+                "10.4.0.0/24 nexthop via 198.51.100.2 dev u2 weight 1 nexthop via inet6 2001:db8:1::2 dev u1 weight 1",
+            ],
+        )
+        .await;
+        let both = "nexthop via 2001:db8:1::2 dev u1 weight 1 nexthop via 2001:db8:2::2 dev u2 weight 1";
+        until_shown("6", &["blackhole fd00:1::/64", "fd00:2::/64", both]).await;
+
+        lab.learn("10.2.0.0/24", &["198.51.100.2"]).await;
+        lab.learn("10.3.0.0/24", &[]).await;
+        lab.learn("fd00:2::/64", &["2001:db8:2::2"]).await;
+        until_shown("4", &["10.2.0.0/24 via 198.51.100.2 dev u2"]).await;
+        until_shown("6", &["fd00:2::/64 via 2001:db8:2::2 dev u2"]).await;
+        eventually("the withdrawn route is gone", || !shown("4").contains("10.3.0.0/24")).await;
+        let mut status = lab.routes.status();
+        let settled = status.wait_for(|status| status.settled && status.ipv4 == 3 && status.ipv6 == 2);
+        tokio::time::timeout(Duration::from_secs(5), settled).await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn what_the_kernel_holds_equals_the_plan_when_it_is_read_again() {
+    in_netns(|| async {
+        let lab = Lab::new().await;
+        lab.own(&["10.1.0.0/24", "fd00:1::/64"]).await;
+        lab.learn("10.2.0.0/24", &["192.0.2.2", "198.51.100.2", "2001:db8:1::2"]).await;
+        lab.learn("fd00:2::/64", &["2001:db8:1::2", "2001:db8:2::2"]).await;
+        until_shown("6", &["fd00:2::/64"]).await;
+        let mut want: Vec<_> = lab.routes.installed(None).await;
+        want.sort_by_key(|(prefix, _)| *prefix);
+
+        let mut kernel = RouteTable { socket: RouteSocket::open().unwrap() };
+        let have = kernel.observe().await.unwrap();
+        let want: Routes =
+            want.into_iter().map(|(prefix, target)| (routes::own_key(prefix), target)).collect();
+        assert_eq!(want.len(), 4);
+        assert_eq!(RouteTable::plan(&want, &have), []);
+    });
+}
+
+#[test]
+fn drift_is_repaired() {
+    in_netns(|| async {
+        let lab = Lab::new().await;
+        lab.own(&["10.1.0.0/24"]).await;
+        lab.learn("10.2.0.0/24", &["192.0.2.2"]).await;
+        lab.learn("10.3.0.0/24", &["192.0.2.2"]).await;
+        lab.converge().await;
+        until_shown("4", &["blackhole 10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24"]).await;
+
+        let begun = Instant::now();
+        ip("route flush proto 87");
+        until_shown("4", &["blackhole 10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24"]).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+
+        ip("route replace 10.2.0.0/24 via 198.51.100.9 proto 87 metric 87");
+        until_shown("4", &["10.2.0.0/24 via 192.0.2.2 dev u1"]).await;
+        ip("route add 10.9.0.0/24 via 198.51.100.9 proto 87 metric 87");
+        eventually("a route with our mark that nobody wants", || !shown("4").contains("10.9.0.0/24")).await;
+        assert!(lab.routes.status().borrow().drift >= 3);
+    });
+}
+
+#[test]
+fn a_bounced_link_gets_its_routes_back_and_its_nexthops_are_reported() {
+    in_netns(|| async {
+        let mut lab = Lab::new().await;
+        lab.own(&["10.1.0.0/24"]).await;
+        lab.learn("10.2.0.0/24", &["192.0.2.2"]).await;
+        lab.learn("10.3.0.0/24", &["192.0.2.2", "198.51.100.2"]).await;
+        until_shown("4", &["10.2.0.0/24 via 192.0.2.2 dev u1", "nexthop via 192.0.2.2"]).await;
+
+        ip("link set u1 down");
+        assert_eq!(lab.lost.recv().await, Some("192.0.2.2".parse().unwrap()));
+        // The kernel itself passes over a dead member of a multipath route.
+        eventually("a route without a link is gone", || !shown("4").contains("10.2.0.0/24")).await;
+        let mut status = lab.routes.status();
+        let told = status.wait_for(|status| status.problems.iter().any(|p| p.object == "nexthop 192.0.2.2"));
+        tokio::time::timeout(Duration::from_secs(5), told).await.unwrap().unwrap();
+
+        ip("link set u1 up");
+        until_shown(
+            "4",
+            &[
+                "10.2.0.0/24 via 192.0.2.2 dev u1",
+                "nexthop via 192.0.2.2 dev u1 weight 1 nexthop via 198.51.100.2",
+            ],
+        )
+        .await;
+    });
+}
+
+#[test]
+fn a_foreign_route_is_never_touched_and_reported() {
+    in_netns(|| async {
+        let lab = Lab::new().await;
+        ip("route add 10.2.0.0/24 via 198.51.100.9 proto static");
+        ip("route add 10.3.0.0/24 via 198.51.100.9 proto static metric 87");
+        ip("route add 10.8.0.0/24 via 198.51.100.9 proto bird");
+        lab.own(&["10.1.0.0/24"]).await;
+        lab.learn("10.2.0.0/24", &["192.0.2.2"]).await;
+        lab.learn("10.3.0.0/24", &["192.0.2.2"]).await;
+        lab.learn("10.4.0.0/24", &["192.0.2.2"]).await;
+        lab.converge().await;
+        until_shown("4", &["10.4.0.0/24 via 192.0.2.2"]).await;
+        let conflicts: Vec<_> =
+            lab.routes.status().borrow().problems.iter().map(|p| p.object.clone()).collect();
+        assert_eq!(conflicts, ["route 10.2.0.0/24", "route 10.3.0.0/24"]);
+        let foreign = ip("route show");
+        for part in
+            ["10.2.0.0/24 via 198.51.100.9", "10.3.0.0/24 via 198.51.100.9", "10.8.0.0/24 via 198.51.100.9"]
+        {
+            assert!(foreign.contains(part), "{foreign}");
+        }
+        assert!(!shown("4").contains("10.2.0.0/24") && !shown("4").contains("10.3.0.0/24"));
+
+        // Someone takes a prefix that we have, and gives it back.
+        ip("route add 10.4.0.0/24 via 198.51.100.9 proto static metric 5");
+        eventually("we yield", || !shown("4").contains("10.4.0.0/24")).await;
+        ip("route del 10.4.0.0/24 proto static");
+        ip("route del 10.2.0.0/24 proto static");
+        until_shown("4", &["10.4.0.0/24 via 192.0.2.2", "10.2.0.0/24 via 192.0.2.2"]).await;
+    });
+}
+
+#[test]
+fn routes_to_pods_belong_to_the_cni() {
+    in_netns(|| async {
+        let lab = Lab::new().await;
+        ip("link add weft00000000001 type veth peer name podside");
+        ip("link set weft00000000001 up");
+        ip("route add 10.1.0.7/32 dev weft00000000001 proto 87 scope link");
+        ip("route add fd00:1::7/128 dev weft00000000001 proto 87");
+        lab.own(&["10.1.0.0/24", "fd00:1::/64"]).await;
+        lab.converge().await;
+        until_shown("4", &["blackhole 10.1.0.0/24", "10.1.0.7"]).await;
+        until_shown("6", &["blackhole fd00:1::/64", "fd00:1::7"]).await;
+        assert_eq!(lab.routes.installed(None).await.len(), 2);
+    });
+}
+
+#[test]
+fn routes_of_an_earlier_agent_stay_until_convergence() {
+    in_netns(|| async {
+        let first = Lab::new().await;
+        first.own(&["10.1.0.0/24"]).await;
+        first.learn("10.2.0.0/24", &["192.0.2.2"]).await;
+        first.learn("10.3.0.0/24", &["192.0.2.2"]).await;
+        until_shown("4", &["10.2.0.0/24", "10.3.0.0/24"]).await;
+        drop(first);
+
+        let (second, restarting) = Lab::start().await;
+        assert!(restarting);
+        second.own(&["10.1.0.0/24"]).await;
+        second.learn("10.2.0.0/24", &["198.51.100.2"]).await;
+        until_shown("4", &["10.2.0.0/24 via 198.51.100.2", "10.3.0.0/24 via 192.0.2.2"]).await;
+        second.converge().await;
+        eventually("the stale route is swept", || !shown("4").contains("10.3.0.0/24")).await;
+        until_shown("4", &["blackhole 10.1.0.0/24", "10.2.0.0/24 via 198.51.100.2"]).await;
+    });
+}
+
+#[test]
+fn a_far_nexthop_takes_the_gateways_of_the_route_that_leads_to_it() {
+    in_netns(|| async {
+        let lab = Lab::new().await;
+        ip("route add 203.0.113.0/24 nexthop via 192.0.2.254 nexthop via 198.51.100.254");
+        lab.own(&["10.1.0.0/24"]).await;
+        lab.learn("10.2.0.0/24", &["203.0.113.7"]).await;
+        until_shown("4", &["10.2.0.0/24 nexthop via 192.0.2.254 dev u1 weight 1 nexthop via 198.51.100.254"])
+            .await;
+        ip("route replace 203.0.113.0/24 via 198.51.100.254");
+        until_shown("4", &["10.2.0.0/24 via 198.51.100.254 dev u2"]).await;
+    });
+}

@@ -1,0 +1,127 @@
+//! Makes the BGP speaker what the plan says: its identity, its peers, what it announces.
+//!
+//! In: [`Desired`], and nexthops whose link went down. Out: a running speaker, whose choices go to the route
+//! reconciler. A new identity (AS, router id, port) needs a new speaker: the old one takes its leave with a Cease.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+use weft_bgp::net::{self, Ended, Handle, Listen};
+use weft_bgp::speaker::{PeerKey, Shutdown, SpeakerConfig};
+use weft_bgp::types::AfiSafi;
+
+use super::routes::RouteHandle;
+use crate::plan::{Desired, SpeakerPlan};
+
+/// A port that is taken is tried again after so long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the task is given.
+#[derive(Debug)]
+pub struct Inputs {
+    pub desired: watch::Receiver<Option<Arc<Desired>>>,
+    /// Nexthops whose link went down: sessions with them end at once.
+    pub lost: mpsc::Receiver<IpAddr>,
+    pub routes: RouteHandle,
+    /// An earlier agent left routes: peers are told that forwarding went on.
+    pub restarting: bool,
+    /// Of jitter; differs between nodes.
+    pub seed: u64,
+}
+
+/// Whoever wants to ask the running speaker; `None` before the first, and between two.
+pub type SpeakerWatch = watch::Receiver<Option<Handle>>;
+
+pub fn spawn(inputs: Inputs) -> SpeakerWatch {
+    let (publish, running) = watch::channel(None);
+    tokio::spawn(Task { inputs, identity: None, publish }.run());
+    running
+}
+
+struct Task {
+    inputs: Inputs,
+    identity: Option<SpeakerPlan>,
+    publish: watch::Sender<Option<Handle>>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut retry = false;
+        loop {
+            tokio::select! {
+                changed = self.inputs.desired.changed() => match changed {
+                    Ok(()) => {}
+                    Err(_) => return,
+                },
+                Some(address) = self.inputs.lost.recv() => {
+                    self.end_session(address).await;
+                    continue;
+                }
+                () = tokio::time::sleep(RETRY), if retry => {}
+            }
+            let Some(desired) = self.inputs.desired.borrow_and_update().clone() else { continue };
+            let result = self.apply(&desired).await;
+            retry = result.is_err();
+            if let Err(error) = result {
+                warn!(reconciler = "speaker", %error, port = desired.speaker.listen_port, "bgp cannot be started");
+            }
+        }
+    }
+
+    async fn apply(&mut self, desired: &Desired) -> io::Result<()> {
+        if self.identity.as_ref() != Some(&desired.speaker) {
+            self.replace(&desired.speaker).await?;
+        }
+        let Some(handle) = self.publish.borrow().clone() else { return Ok(()) };
+        if self.configure(&handle, desired).await.is_err() {
+            // It ended by itself, or the agent is stopping it.
+            self.identity = None;
+            return Err(io::Error::other("the speaker has ended"));
+        }
+        Ok(())
+    }
+
+    async fn configure(&self, handle: &Handle, desired: &Desired) -> Result<(), Ended> {
+        handle.set_origin(desired.origin.clone()).await?;
+        handle.set_peers(desired.peers.clone()).await
+    }
+
+    async fn replace(&mut self, identity: &SpeakerPlan) -> io::Result<()> {
+        if let Some(handle) = self.publish.send_replace(None) {
+            let text = "the node's BGP configuration has changed".to_owned();
+            // It may have ended already.
+            let _ = handle.shutdown(Shutdown::Stop { text }).await;
+        }
+        self.identity = None;
+        let config = SpeakerConfig {
+            max_paths: identity.max_paths,
+            restart_time: identity.restart_time,
+            restarting: self.inputs.restarting.then(|| AfiSafi::ALL.to_vec()),
+            ..SpeakerConfig::new(identity.asn, identity.router_id, self.inputs.seed)
+        };
+        let (handle, fib) =
+            net::spawn(config, &Listen { port: identity.listen_port, addresses: Vec::new() })?;
+        info!(
+            reconciler = "speaker", asn = %identity.asn, router_id = %identity.router_id, port = identity.listen_port,
+            restarting = self.inputs.restarting, "bgp started"
+        );
+        self.inputs.restarting = false;
+        self.inputs.routes.follow(fib).await;
+        self.identity = Some(identity.clone());
+        self.publish.send_replace(Some(handle));
+        Ok(())
+    }
+
+    async fn end_session(&self, address: IpAddr) {
+        let handle = self.publish.borrow().clone();
+        if let Some(handle) = handle {
+            info!(reconciler = "speaker", peer = %address, "link down");
+            // No such peer, or no speaker: then there is no session to end.
+            let _ = handle.unreachable(PeerKey { address, interface: None }).await;
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the speaker and the kernel know of BGP, in the words of the control API.
+
+use std::collections::BTreeMap;
+
+use ipnetwork::IpNetwork;
+use weft_api::control::{FamilyCounts, Path, Peer, Route};
+use weft_bgp::net::Handle;
+use weft_bgp::speaker::{FamilyStatus, PathStatus, PeerStatus, RouteFilter, RouteStatus};
+use weft_bgp::types::Nexthop;
+use weft_bgp::wire::Origin;
+
+use super::Agent;
+use super::control::Failure;
+use crate::kernel::route::Target;
+
+fn speaker(agent: &Agent) -> Result<Handle, Failure> {
+    agent.speaker.borrow().clone().ok_or_else(|| Failure::not_yet("bgp has not started yet"))
+}
+
+pub(super) async fn peers(agent: &Agent) -> Result<Vec<Peer>, Failure> {
+    let peers = speaker(agent)?.peers().await.map_err(Failure::not_yet)?;
+    Ok(peers.into_iter().map(peer).collect())
+}
+
+/// With a prefix: exactly that one, which must be known.
+pub(super) async fn routes(agent: &Agent, prefix: Option<&str>) -> Result<Vec<Route>, Failure> {
+    let prefix = prefix.map(parse_prefix).transpose()?;
+    let filter = prefix.map_or(RouteFilter::All, RouteFilter::Prefix);
+    let routes = speaker(agent)?.routes(filter).await.map_err(Failure::not_yet)?;
+    let installed: BTreeMap<_, _> = agent.routes.installed(prefix).await.into_iter().collect();
+    if let (Some(prefix), true) = (prefix, routes.is_empty()) {
+        return Err(Failure::not_found(format!("no route to {prefix}")));
+    }
+    Ok(routes.into_iter().map(|status| route(status, &installed)).collect())
+}
+
+/// `name` is a peer's name or address.
+pub(super) async fn advertised(agent: &Agent, name: &str) -> Result<Vec<Route>, Failure> {
+    let speaker = speaker(agent)?;
+    let peers = speaker.peers().await.map_err(Failure::not_yet)?;
+    let unknown = || Failure::not_found(format!("no peer {name}"));
+    let peer =
+        peers.iter().find(|peer| peer.name == name || peer.key.to_string() == name).ok_or_else(unknown)?;
+    let routes = speaker.advertised(peer.key).await.map_err(Failure::not_yet)?.ok_or_else(unknown)?;
+    Ok(routes.into_iter().map(|status| route(status, &BTreeMap::new())).collect())
+}
+
+/// A bare address is a host route.
+fn parse_prefix(text: &str) -> Result<IpNetwork, Failure> {
+    let prefix: IpNetwork = text.parse().map_err(|_| Failure::bad_request(format!("{text} is no prefix")))?;
+    Ok(crate::watch::object::without_host_bits(prefix))
+}
+
+fn peer(status: PeerStatus) -> Peer {
+    Peer {
+        name: status.name,
+        address: status.key.address,
+        port: status.port,
+        asn: status.asn.map(|asn| asn.0),
+        local_asn: status.local_asn.0,
+        state: status.state.to_string(),
+        state_seconds: status.state_age.as_secs(),
+        router_id: status.router_id.map(|id| id.to_string()),
+        hold_time: status.hold_time,
+        families: status.families.iter().map(family).collect(),
+        last_error: status.last_error,
+        messages_in: status.messages_in,
+        messages_out: status.messages_out,
+        established_count: status.established_count,
+        capabilities: status.capabilities,
+    }
+}
+
+fn family(status: &FamilyStatus) -> FamilyCounts {
+    FamilyCounts {
+        family: status.family.to_string(),
+        accepted: status.accepted,
+        rejected: status.rejected,
+        advertised: status.advertised,
+        end_of_rib: status.end_of_rib,
+        stale: status.stale,
+    }
+}
+
+fn route(status: RouteStatus, installed: &BTreeMap<IpNetwork, Target>) -> Route {
+    Route {
+        prefix: status.prefix.to_string(),
+        paths: status.paths.into_iter().map(path).collect(),
+        fib: installed.get(&status.prefix).map(in_words).unwrap_or_default(),
+    }
+}
+
+fn path(status: PathStatus) -> Path {
+    let attributes = status.attributes;
+    let communities = attributes.communities.iter().map(ToString::to_string);
+    let large = attributes.large_communities.iter().map(ToString::to_string);
+    Path {
+        from: status.from.unwrap_or_else(|| "local".to_owned()),
+        nexthop: status.nexthop.map(nexthop).unwrap_or_default(),
+        as_path: attributes.as_path.to_string(),
+        origin: origin(attributes.origin).to_owned(),
+        local_pref: attributes.local_pref,
+        med: attributes.med,
+        communities: communities.chain(large).collect(),
+        best: status.best,
+        active: status.active,
+        stale: status.stale,
+        reason: status.reason,
+    }
+}
+
+fn nexthop(nexthop: Nexthop) -> String {
+    match nexthop {
+        Nexthop::V4(address) => address.to_string(),
+        Nexthop::V6 { global, link_local } if global.is_unspecified() => {
+            link_local.unwrap_or(global).to_string()
+        }
+        Nexthop::V6 { global, .. } => global.to_string(),
+    }
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Igp => "igp",
+        Origin::Egp => "egp",
+        Origin::Incomplete => "incomplete",
+    }
+}
+
+fn in_words(target: &Target) -> Vec<String> {
+    match target {
+        Target::Blackhole => vec!["blackhole".to_owned()],
+        Target::Via(hops) => {
+            hops.iter().map(|hop| format!("via {} link {}", hop.gateway, hop.link)).collect()
+        }
+        Target::Direct { .. } | Target::Local | Target::Other => Vec::new(),
+    }
+}

@@ -1,0 +1,143 @@
+//! The agent's two HTTP servers: the control API on `agent.sock`, and metrics and health over TCP.
+//!
+//! Both only read: what they show is asked of the owners at that moment. The one thing that can be asked for is a stop.
+
+mod bgp;
+mod control;
+mod metrics;
+mod policies;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use weft_api::{AGENT_SOCKET, CNI_SOCKET};
+
+use crate::cni::CniHandle;
+use crate::config::Config;
+use crate::plan::Desired;
+use crate::readiness;
+use crate::reconcile::policy::PolicyHandle;
+use crate::reconcile::routes::RouteHandle;
+use crate::reconcile::speaker::SpeakerWatch;
+use crate::watch::{Problem, SnapshotReceiver};
+
+/// The agent's parts, for who shows them.
+#[derive(Debug)]
+pub struct Agent {
+    pub config: Config,
+    /// As the user named it.
+    pub datastore: String,
+    pub started: Instant,
+    pub snapshots: SnapshotReceiver,
+    pub desired: watch::Receiver<Option<Arc<Desired>>>,
+    pub routes: RouteHandle,
+    pub policy: PolicyHandle,
+    pub speaker: SpeakerWatch,
+    /// `None` before it listens, and when the agent is leaving.
+    pub cni: watch::Receiver<Option<CniHandle>>,
+    pub sysctl_problems: watch::Receiver<Vec<Problem>>,
+    /// Takes the text of a Cease.
+    pub stop: mpsc::Sender<String>,
+}
+
+/// Listens on both; they serve until `cancel`.
+pub async fn spawn(agent: Arc<Agent>, cancel: CancellationToken) -> anyhow::Result<()> {
+    let path = agent.config.run_dir.join(AGENT_SOCKET);
+    let unix = bind_unix(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let address = agent.config.metrics_address;
+    let tcp = bind_tcp(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    info!(socket = %path.display(), metrics = %tcp.local_addr()?, "http listening");
+    let control = axum::serve(unix, control::router(Arc::clone(&agent)));
+    let public = axum::serve(tcp, public_router(agent));
+    let (first, second) = (cancel.clone(), cancel);
+    tokio::spawn(control.with_graceful_shutdown(async move { first.cancelled().await }).into_future());
+    tokio::spawn(public.with_graceful_shutdown(async move { second.cancelled().await }).into_future());
+    Ok(())
+}
+
+/// So that nobody waits on a socket that nobody serves.
+pub fn remove_sockets(run_dir: &Path) {
+    for name in [CNI_SOCKET, AGENT_SOCKET] {
+        // Not there is as good.
+        let _ = std::fs::remove_file(run_dir.join(name));
+    }
+}
+
+fn bind_unix(path: &PathBuf) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// `[::]` means every address, also where the kernel has no IPv6.
+async fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(_)
+            if address.ip().is_unspecified()
+                && address.is_ipv6()
+                && !Path::new("/proc/sys/net/ipv6").exists() =>
+        {
+            TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port())).await
+        }
+        result => result,
+    }
+}
+
+fn public_router(agent: Arc<Agent>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics_page))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready_page))
+        .with_state(agent)
+}
+
+async fn metrics_page(State(agent): State<Arc<Agent>>) -> impl IntoResponse {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], metrics::render(&agent).await)
+}
+
+async fn ready_page(State(agent): State<Arc<Agent>>) -> (StatusCode, String) {
+    let waiting = readiness::waiting(&agent);
+    match waiting.is_empty() {
+        true => (StatusCode::OK, "ready\n".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, format!("waiting: {}\n", waiting.join("; "))),
+    }
+}
+
+/// `weft-agent stop`: asks the agent of `run_dir` to leave for good, and waits until it has taken its leave.
+pub async fn stop_running(run_dir: &Path, text: String) -> anyhow::Result<()> {
+    let path = run_dir.join(AGENT_SOCKET);
+    let mut stream =
+        UnixStream::connect(&path).await.with_context(|| format!("no agent at {}", path.display()))?;
+    let body = serde_json::to_string(&weft_api::control::Stop { text })?;
+    let request = format!(
+        "POST /v1/stop HTTP/1.1\r\nhost: agent\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    match answer.split_whitespace().nth(1) {
+        Some("202") => Ok(()),
+        _ => bail!("the agent answered: {}", answer.lines().next().unwrap_or("nothing")),
+    }
+}
