@@ -4,6 +4,7 @@
 //! [`PolicyGate::admit`] per pod before its first packet can pass. The host side of a pod's link is the lease of its
 //! addresses: an address is free again only after its link is gone. Implements the CNI specification 1.1.0.
 
+pub mod conflist;
 mod events;
 mod journal;
 mod recovery;

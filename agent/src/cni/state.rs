@@ -47,8 +47,8 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(ledger: Ledger, journal: Journal) -> Self {
         Self {
+            attachments: watch::Sender::new(attached(&ledger)),
             state: Mutex::new(State { ledger, journal }),
-            attachments: watch::Sender::new(Attachments::default()),
             locks: Mutex::default(),
             tombstones: Mutex::default(),
         }
@@ -104,14 +104,10 @@ impl Shared {
     }
 
     fn publish(&self, ledger: &Ledger) {
-        let attached = ledger.entries().filter(|entry| entry.phase == Phase::Attached);
-        let now: BTreeMap<_, _> =
-            attached.map(|entry| (entry.attachment.id.clone(), entry.attachment.clone())).collect();
+        let now = attached(ledger);
         self.attachments.send_if_modified(|was| {
-            let changed = **was != now;
-            if changed {
-                *was = Arc::new(now);
-            }
+            let changed = *was != now;
+            *was = now;
             changed
         });
     }
@@ -159,6 +155,11 @@ impl State {
         }
         Ok(())
     }
+}
+
+fn attached(ledger: &Ledger) -> Attachments {
+    let attached = ledger.entries().filter(|entry| entry.phase == Phase::Attached);
+    Arc::new(attached.map(|entry| (entry.attachment.id.clone(), entry.attachment.clone())).collect())
 }
 
 fn pool(cidr: IpNetwork, counts: weft_cni::ipam::Counts) -> Pool {

@@ -41,6 +41,13 @@ pub(crate) fn try_run(command: &str) -> (bool, String) {
     (output.status.success(), text)
 }
 
+/// A counter of a namespace's IPv6.
+pub(crate) fn snmp6(netns: &str, counter: &str) -> u64 {
+    let counters = run(&format!("ip netns exec {netns} cat /proc/net/snmp6"));
+    let line = counters.lines().find(|line| line.starts_with(counter)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 fn unique(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{prefix}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -74,7 +81,7 @@ pub(crate) fn serve() {
     let run_dir = PathBuf::from(std::env::var_os(RUN_DIR).expect("only a lab executes this"));
     let pools = std::env::var(POOLS).unwrap_or_default();
     let pools: Vec<_> = pools.split_whitespace().map(|pool| pool.parse().unwrap()).collect();
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().unwrap();
     runtime.block_on(async {
         let config = CniConfig { run_dir: run_dir.clone(), node: "node".into(), mtu: 1400 };
@@ -118,6 +125,8 @@ impl Node {
         run(&format!("ip netns add {netns}"));
         let mut node = Self { netns, run_dir, pools: pools.to_owned(), agent: None };
         node.ip("link set lo up");
+        node.ip("addr add 192.0.2.1/32 dev lo");
+        node.ip("addr add 2001:db8::1/128 dev lo");
         node.exec("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
         node.start_agent();
         node

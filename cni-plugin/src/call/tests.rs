@@ -1,1 +1,108 @@
+use super::*;
 
+fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A whole environment for `command`, changed by `more`: an empty value counts as absent.
+fn call(command: &str, more: &[(&str, &str)], stdin: &str) -> Result<Call, CniError> {
+    let mut all = env(&[
+        ("CNI_COMMAND", command),
+        ("CNI_CONTAINERID", "c1"),
+        ("CNI_NETNS", "/run/netns/c1"),
+        ("CNI_IFNAME", "eth0"),
+        ("CNI_PATH", "/opt/cni/bin"),
+    ]);
+    all.extend(env(more));
+    Call::parse(&all, stdin)
+}
+
+fn conf(version: &str, more: &str) -> String {
+    format!(r#"{{"cniVersion":"{version}","name":"net","type":"weft-cni"{more}}}"#)
+}
+
+fn id(container_id: &str) -> AttachmentId {
+    AttachmentId { container_id: container_id.to_owned(), ifname: "eth0".to_owned() }
+}
+
+#[test]
+fn every_fault_has_its_code() {
+    let good = &conf("1.1.0", "");
+    let long = "a".repeat(MAX_CONTAINER_ID + 1);
+    let faults: &[(&str, &[(&str, &str)], &str, u32)] = &[
+        ("", &[], good, 4),
+        ("JUMP", &[], good, 4),
+        ("ADD", &[("CNI_CONTAINERID", "")], good, 4),
+        ("ADD", &[("CNI_CONTAINERID", "-a")], good, 4),
+        ("ADD", &[("CNI_CONTAINERID", "a/b")], good, 4),
+        ("ADD", &[("CNI_CONTAINERID", &long)], good, 4),
+        ("ADD", &[("CNI_IFNAME", "")], good, 4),
+        ("ADD", &[("CNI_IFNAME", "sixteen-letters-")], good, 4),
+        ("ADD", &[("CNI_IFNAME", "..")], good, 4),
+        ("ADD", &[("CNI_IFNAME", "a:b")], good, 4),
+        ("ADD", &[("CNI_NETNS", "")], good, 4),
+        ("CHECK", &[("CNI_NETNS", "")], &conf("1.1.0", r#","prevResult":{}"#), 4),
+        ("DEL", &[("CNI_IFNAME", "")], good, 4),
+        ("ADD", &[], "", 6),
+        ("ADD", &[], r#"{"cniVersion":"1.1.0","#, 6),
+        ("DEL", &[], "[]", 6),
+        ("ADD", &[], &conf("0.2.0", ""), 1),
+        ("ADD", &[], &conf("2.0.0", ""), 1),
+        ("CHECK", &[], &conf("0.3.1", ""), 1),
+        ("GC", &[], &conf("1.0.0", ""), 1),
+        ("STATUS", &[], &conf("0.4.0", ""), 1),
+        ("ADD", &[], r#"{"cniVersion":"1.1.0"}"#, 7),
+        ("ADD", &[], &conf("1.1.0", r#","prevResult":{}"#), 7),
+        ("CHECK", &[], good, 7),
+        ("CHECK", &[], &conf("1.1.0", r#","prevResult":{"ips":[{"address":"x"}]}"#), 7),
+    ];
+    for (command, env, stdin, code) in faults {
+        let error = call(command, env, stdin).expect_err(command);
+        assert_eq!(error.code(), *code, "{command} {env:?} {stdin}: {error}");
+    }
+}
+
+#[test]
+fn del_needs_no_namespace() {
+    assert_eq!(call("DEL", &[("CNI_NETNS", "")], &conf("0.3.1", "")), Ok(Call::Del(id("c1"))));
+}
+
+#[test]
+fn version_needs_nothing() {
+    assert_eq!(Call::parse(&env(&[("CNI_COMMAND", "VERSION")]), ""), Ok(Call::Version));
+}
+
+#[test]
+fn add_knows_the_pod_from_its_arguments() {
+    let args = ("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=web-0;K8S_POD_UID=u-1");
+    let Ok(Call::Add(pod)) = call("ADD", &[args], &conf("0.3.0", "")) else { panic!() };
+    let uid = Some("u-1".to_owned());
+    assert_eq!(pod.pod, Some(PodRef { namespace: "ns".into(), name: "web-0".into(), uid }));
+    let odd = ("CNI_ARGS", "K8S_POD_NAMESPACE=ns;K8S_POD_NAME=web 0 if=x");
+    let Ok(Call::Add(pod)) = call("ADD", &[odd], &conf("0.3.0", "")) else { panic!() };
+    assert_eq!(pod.pod, None);
+}
+
+#[test]
+fn check_knows_the_addresses_of_the_previous_result() {
+    let previous = r#","prevResult":{"ips":[{"address":"10.0.0.5/32"},{"address":"fd00::5/128"}]}"#;
+    let Ok(Call::Check(pod)) = call("CHECK", &[], &conf("0.4.0", previous)) else { panic!() };
+    assert_eq!(pod.previous, BTreeSet::from(["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()]));
+}
+
+#[test]
+fn gc_tells_no_list_from_an_empty_one_and_reads_both_spellings() {
+    let gc = |more: &str| call("GC", &[], &conf("1.1.0", more)).unwrap();
+    assert_eq!(gc(""), Call::Gc(None));
+    assert_eq!(gc(r#","cni.dev/valid-attachments":[]"#), Call::Gc(Some(BTreeSet::new())));
+    let one = Call::Gc(Some(BTreeSet::from([id("c1")])));
+    for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
+        assert_eq!(gc(&format!(r#","{key}":[{{"containerID":"c1","ifname":"eth0"}}]"#)), one);
+    }
+}
+
+#[test]
+fn an_answer_to_the_unreadable_is_in_the_latest_version() {
+    assert_eq!(answer_version("{"), CniVersion::LATEST);
+    assert_eq!(answer_version(&conf("0.4.0", "")), CniVersion::V0_4_0);
+}

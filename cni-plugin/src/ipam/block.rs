@@ -32,6 +32,7 @@ pub(super) struct Block {
     cursor: u32,
     /// Released slots, oldest first.
     ring: VecDeque<(u32, Duration)>,
+    /// In order.
     reserved: Vec<u32>,
     used: u32,
 }
@@ -75,8 +76,17 @@ impl Block {
         }
     }
 
+    /// Whether this block keeps the books of an address: it is inside, and not reserved.
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
+        self.usable_slot(address).is_some()
+    }
+
+    fn usable_slot(&self, address: IpAddr) -> Option<u32> {
+        self.slot(address).filter(|slot| self.reserved.binary_search(slot).is_err())
+    }
+
     /// The slot of an address, if it is inside.
-    pub(super) fn slot(&self, address: IpAddr) -> Option<u32> {
+    fn slot(&self, address: IpAddr) -> Option<u32> {
         let offset = match (self.network.network(), address) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
                 u128::from(address.to_bits().checked_sub(base.to_bits())?)
@@ -112,12 +122,9 @@ impl Block {
         (now.saturating_sub(*at) >= MIN_QUARANTINE).then(|| self.address(*slot))
     }
 
-    /// No effect outside the block, and on an address that is reserved: it is in use nevertheless.
+    /// No effect on an address that the block does not hold; nor have the next two.
     pub(super) fn take(&mut self, address: IpAddr) {
-        let Some(slot) = self.slot(address) else { return };
-        if self.reserved.contains(&slot) {
-            return;
-        }
+        let Some(slot) = self.usable_slot(address) else { return };
         if self.is_set(slot) {
             self.ring.retain(|(cooling, _)| *cooling != slot);
         }
@@ -128,14 +135,14 @@ impl Block {
 
     /// The inverse of [`Block::take`].
     pub(super) fn free(&mut self, address: IpAddr) {
-        let Some(slot) = self.slot(address).filter(|slot| !self.reserved.contains(slot)) else { return };
+        let Some(slot) = self.usable_slot(address) else { return };
         self.clear(slot);
         self.used -= 1;
     }
 
     /// Lets a free address cool.
     pub(super) fn cool(&mut self, address: IpAddr, at: Duration) {
-        if let Some(slot) = self.slot(address).filter(|slot| !self.is_set(*slot)) {
+        if let Some(slot) = self.usable_slot(address).filter(|slot| !self.is_set(*slot)) {
             self.set(slot);
             self.ring.push_back((slot, at));
         }

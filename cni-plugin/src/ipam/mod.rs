@@ -40,7 +40,7 @@ pub enum IpamError {
 pub struct Ipam {
     blocks: BTreeMap<IpNetwork, Block>,
     used: BTreeSet<IpAddr>,
-    /// Cooling addresses outside every pool, with the time of their release.
+    /// Cooling addresses that no pool holds, with the time of their release.
     strays: BTreeMap<IpAddr, Duration>,
 }
 
@@ -62,7 +62,7 @@ impl Ipam {
                 block.take(*address);
             }
             let mut cooling: Vec<_> =
-                self.strays.extract_if(.., |address, _| block.slot(*address).is_some()).collect();
+                self.strays.extract_if(.., |address, _| block.holds(*address)).collect();
             cooling.sort_by_key(|(_, at)| *at);
             for (address, at) in cooling {
                 block.cool(address, at);
@@ -127,7 +127,7 @@ impl Ipam {
     /// They are nobody's: their link is gone. `cooling_since` is `None` for addresses that never carried traffic.
     pub fn release(&mut self, addresses: &Addresses, cooling_since: Option<Duration>) {
         for address in addresses.iter().filter(|address| self.used.remove(address)) {
-            let block = self.blocks.values_mut().find(|block| block.slot(address).is_some());
+            let block = self.blocks.values_mut().find(|block| block.holds(address));
             match (block, cooling_since) {
                 (Some(block), Some(at)) => {
                     block.free(address);
@@ -145,7 +145,7 @@ impl Ipam {
         if self.used.contains(&address) {
             return;
         }
-        match self.blocks.values_mut().find(|block| block.slot(address).is_some()) {
+        match self.blocks.values_mut().find(|block| block.holds(address)) {
             Some(block) => block.cool(address, at),
             None => drop(self.strays.insert(address, at)),
         }

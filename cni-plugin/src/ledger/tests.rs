@@ -1,1 +1,72 @@
+use super::*;
+use crate::attachment::{Addresses, Mac, NetnsId};
 
+pub(crate) fn attachment(container_id: &str, v4: [u8; 4]) -> Attachment {
+    let addresses = Addresses { v4: Some(v4.into()), v6: None };
+    let id = AttachmentId { container_id: container_id.to_owned(), ifname: "eth0".to_owned() };
+    Attachment {
+        link: crate::link::name(&id, 0),
+        id,
+        ifindex: 0,
+        pod: None,
+        mac: Mac::of_pod(&addresses),
+        addresses,
+        netns: NetnsId(4_026_532_000),
+        mtu: 1500,
+    }
+}
+
+fn events(id: &AttachmentId, attachment: &Attachment) -> [Record; 4] {
+    [
+        Record::Alloc { attachment: attachment.clone() },
+        Record::Commit { id: id.clone(), ifindex: 7 },
+        Record::Release { id: id.clone() },
+        Record::Free { id: id.clone(), at: Duration::from_secs(9) },
+    ]
+}
+
+#[test]
+fn an_attachment_lives_from_allocation_to_the_end_of_its_link() {
+    let a = attachment("a", [10, 0, 0, 1]);
+    let mut ledger = Ledger::default();
+    let phases = events(&a.id, &a).map(|event| {
+        ledger.apply(&event).unwrap();
+        ledger.entry(&a.id).map(|entry| entry.phase)
+    });
+    let dying = Phase::Dying { was_attached: true };
+    assert_eq!(phases, [Some(Phase::Wiring), Some(Phase::Attached), Some(dying), None]);
+    assert_eq!(ledger.ipam().cooling(), [("10.0.0.1".parse().unwrap(), Duration::from_secs(9))]);
+}
+
+#[test]
+fn an_address_cannot_be_in_two_records() {
+    let mut ledger = Ledger::default();
+    ledger.apply(&Record::Alloc { attachment: attachment("a", [10, 0, 0, 1]) }).unwrap();
+    let before = ledger.clone();
+    let second = ledger.apply(&Record::Alloc { attachment: attachment("b", [10, 0, 0, 1]) });
+    assert!(matches!(second, Err(LedgerError::Ipam(IpamError::InUse(_)))));
+    assert_eq!(ledger, before);
+}
+
+#[test]
+fn an_allocation_that_was_never_attached_does_not_cool() {
+    let a = attachment("a", [10, 0, 0, 1]);
+    let mut ledger = Ledger::default();
+    let [alloc, _, release, free] = events(&a.id, &a);
+    for event in [alloc, release, free] {
+        ledger.apply(&event).unwrap();
+    }
+    assert_eq!(ledger, Ledger::default());
+}
+
+#[test]
+fn a_snapshot_leads_to_the_same_ledger_from_every_phase() {
+    for steps in 1..=4 {
+        let a = attachment("a", [10, 0, 0, 1]);
+        let mut ledger = Ledger::default();
+        events(&a.id, &a).iter().take(steps).for_each(|event| ledger.apply(event).unwrap());
+        let mut copy = Ledger::default();
+        ledger.snapshot().iter().for_each(|event| copy.apply(event).unwrap());
+        assert_eq!(copy, ledger, "after {steps} steps");
+    }
+}

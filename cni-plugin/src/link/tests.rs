@@ -1,1 +1,67 @@
+use proptest::prelude::*;
 
+use super::*;
+
+fn id(container_id: &str, ifname: &str) -> AttachmentId {
+    AttachmentId { container_id: container_id.to_owned(), ifname: ifname.to_owned() }
+}
+
+#[test]
+fn names_never_change_between_releases() {
+    // A fresh agent finds the links of the one before it by these.
+    assert_eq!(name(&id("0123456789abcdef", "eth0"), 0), "weftd5272a0babc");
+    assert_eq!(name(&id("0123456789abcdef", "eth0"), 1), "weftd5272b0babc");
+}
+
+#[test]
+fn only_names_of_ours_are_ours() {
+    assert!(is_ours("weft0123456789a"));
+    for other in ["weft", "weft0123456789", "weft0123456789ab", "weft0123456789A", "veth0123456789a"] {
+        assert!(!is_ours(other), "{other}");
+    }
+}
+
+fn attachment() -> impl Strategy<Value = Attachment> {
+    let id = ("[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", "[a-z0-9@=.-]{1,14}x");
+    let addresses = prop_oneof![
+        any::<[u8; 4]>().prop_map(|v4| (Some(v4), None)),
+        any::<[u8; 16]>().prop_map(|v6| (None, Some(v6))),
+        (any::<[u8; 4]>(), any::<[u8; 16]>()).prop_map(|(v4, v6)| (Some(v4), Some(v6))),
+    ];
+    let pod = prop::option::of(("[a-z0-9-]{1,63}", "[a-z0-9.-]{1,253}"));
+    (id, addresses, pod, any::<u64>()).prop_map(|((container_id, ifname), (v4, v6), pod, netns)| {
+        let id = AttachmentId { container_id, ifname };
+        let addresses = Addresses { v4: v4.map(Into::into), v6: v6.map(Into::into) };
+        Attachment {
+            link: name(&id, 0),
+            id,
+            ifindex: 5,
+            pod: pod.map(|(namespace, name)| PodRef { namespace, name, uid: None }),
+            mac: Mac::of_pod(&addresses),
+            addresses,
+            netns: NetnsId(netns),
+            mtu: 1500,
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_link_alone_says_what_its_attachment_is(attachment in attachment()) {
+        let alias = alias(&attachment);
+        prop_assert!(alias.len() <= 255, "{} bytes", alias.len());
+        let mut read = attachment_of(&attachment.link, attachment.ifindex, attachment.mtu, &alias).unwrap();
+        if alias.contains("pod=") {
+            prop_assert_eq!(read, attachment);
+        } else {
+            read.pod.clone_from(&attachment.pod);
+            prop_assert_eq!(read, attachment);
+        }
+    }
+
+    #[test]
+    fn any_alias_can_be_read(text in "\\PC*") {
+        let _ = attachment_of("weft0123456789a", 1, 1500, &text);
+        let _ = attachment_of("weft0123456789a", 1, 1500, &format!("weft/1 {text}"));
+    }
+}

@@ -1,0 +1,157 @@
+//! Telling the container runtime that we are its network: the conflist, and the client beside the other plugins.
+//!
+//! A runtime reads the directory whenever it changes, so what it reads must always be whole. containerd notices a rename
+//! only by the event of the old name, when the old name was in the same directory; and it must find the new content then.
+//! Neither file is removed when the agent stops: without them a runtime cannot even delete pods.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Sorts before what other networks write: runtimes take the first.
+pub const CONFLIST: &str = "05-weft.conflist";
+/// The plugin's `type`, which is the name of its file.
+pub const PLUGIN: &str = "weft-cni";
+
+/// Old runtimes read `cniVersion` alone; others take the newest of `cniVersions` that they know.
+const CONTENT: &str = r#"{
+  "cniVersion": "1.0.0",
+  "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
+  "name": "weft",
+  "plugins": [{ "type": "weft-cni" }]
+}
+"#;
+
+/// Writes the conflist unless it is there. To be called when ADD can succeed, and after [`install_client`].
+pub fn write(conf_dir: &Path) -> io::Result<()> {
+    let path = conf_dir.join(CONFLIST);
+    if std::fs::read(&path).is_ok_and(|content| content == CONTENT.as_bytes()) {
+        return Ok(());
+    }
+    replace(&path, CONTENT.as_bytes(), 0o644)?;
+    // A change after the rename, for a watcher that read between its two events.
+    let poke = conf_dir.join(".05-weft.poke");
+    std::fs::write(&poke, b"\n")?;
+    std::fs::remove_file(&poke)
+}
+
+/// Copies the client `from` into a runtime's plugin directory. A client that runs keeps running.
+pub fn install_client(from: &Path, bin_dir: &Path) -> io::Result<()> {
+    let (path, content) = (bin_dir.join(PLUGIN), std::fs::read(from)?);
+    if std::fs::read(&path).is_ok_and(|installed| installed == content) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(bin_dir)?;
+    replace(&path, &content, 0o755)
+}
+
+/// All or nothing: a file beside it under a name that no runtime reads, then a rename.
+fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let new = dir.join(format!(".{name}.new"));
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(&new, path)?;
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+    use super::*;
+
+    struct Dir(std::path::PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("weft-conflist-{name}-{}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_conflist_is_json_and_names_the_plugin() {
+        let conflist: serde_json::Value = serde_json::from_str(CONTENT).unwrap();
+        assert_eq!(conflist["plugins"][0]["type"], PLUGIN);
+        for version in conflist["cniVersions"].as_array().unwrap() {
+            assert!(weft_cni::version::CniVersion::parse(version.as_str().unwrap()).is_some());
+        }
+    }
+
+    /// containerd ignores Create; a write or the moving away of a name make it read again.
+    #[test]
+    fn a_watcher_is_woken_after_the_content_is_complete() {
+        let dir = Dir::new("watch");
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+        inotify.add_watch(&dir.0, AddWatchFlags::IN_ALL_EVENTS).unwrap();
+        write(&dir.0).unwrap();
+        let events = inotify.read_events().unwrap();
+        let complete = events.iter().position(|event| {
+            event.mask.contains(AddWatchFlags::IN_MOVED_TO)
+                && event.name.as_deref() == Some(CONFLIST.as_ref())
+        });
+        let woken = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVED_FROM;
+        assert!(events[complete.unwrap()..].iter().any(|event| event.mask.intersects(woken)));
+    }
+
+    #[test]
+    fn what_is_there_already_is_not_written_again() {
+        let dir = Dir::new("again");
+        write(&dir.0).unwrap();
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+        inotify.add_watch(&dir.0, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVE).unwrap();
+        write(&dir.0).unwrap();
+        assert_eq!(inotify.read_events().unwrap_err(), nix::errno::Errno::EAGAIN);
+    }
+
+    #[test]
+    fn a_reader_never_sees_half_a_conflist() {
+        let dir = Dir::new("torn");
+        let path = dir.0.join(CONFLIST);
+        write(&dir.0).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    replace(&path, b"{}", 0o644).unwrap();
+                    write(&dir.0).unwrap();
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                let content = std::fs::read_to_string(&path).unwrap();
+                assert!(content == "{}" || content == CONTENT, "{content}");
+            }
+        });
+        assert_eq!(std::fs::read_dir(&dir.0).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_client_is_installed_as_an_executable() {
+        let dir = Dir::new("client");
+        let (from, bin_dir) = (dir.0.join("built"), dir.0.join("bin"));
+        std::fs::write(&from, "client").unwrap();
+        install_client(&from, &bin_dir).unwrap();
+        let mode = std::fs::metadata(bin_dir.join(PLUGIN)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o111, 0o111);
+    }
+}
