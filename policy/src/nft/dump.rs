@@ -245,3 +245,36 @@ fn verdict(data: &[u8]) -> Option<Verdict> {
 fn unrecognised() -> Rule {
     Rule { end: End::Continue, comment: Some("not recognised".to_owned()), ..Rule::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_arrives_is_read_without_a_panic(kind in 0_u16..20, body: Vec<u8>) {
+            let mut payload = vec![NFPROTO_INET, 0, 0, 0, 9, 0, 1, 0];
+            payload.extend_from_slice(b"weft\0\0\0\0");
+            payload.extend(body);
+            let kind = NFNL_SUBSYS_NFTABLES << 8 | kind;
+            let message = Message { kind, flags: 0, sequence: 0, port: 0, payload: &payload };
+
+            let mut dump = Dump::default();
+            dump.absorb(&message);
+            dump.recognise(&Ruleset::default());
+            parse_commit(&message);
+        }
+    }
+
+    #[test]
+    fn userdata_of_others_is_not_taken_for_a_digest() {
+        assert_eq!(digest(&[0, 2, b'a', 0]), None);
+        assert_eq!(digest(&[UDATA_RULE_DIGEST, 8, 1, 2]), None);
+        assert_eq!(
+            digest(&[0, 2, b'a', 0, UDATA_RULE_DIGEST, 8, 0, 0, 0, 0, 0, 0, 0, 7]),
+            Some(RuleDigest(7))
+        );
+    }
+}

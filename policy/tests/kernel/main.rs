@@ -2,6 +2,8 @@
 //!
 //! Each test has network namespaces of its own, which end with its thread. Needs root, `nft` and `ip`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod listing;
 mod netns;
 mod table;
