@@ -67,7 +67,9 @@ impl Speaker {
             router_id: config.router_id,
             max_paths: config.max_paths.max(1),
             hash_seed: config.seed,
-            keep_incumbent: true,
+            // The table is then a function of what was learned, not of its order; and as equal paths are used side
+            // by side, a change among them does not move traffic.
+            keep_incumbent: false,
         });
         Self {
             jitter: Jitter::new(config.seed),
@@ -251,6 +253,7 @@ impl Speaker {
         let gone = Notification::cease(CeaseReason::PeerDeconfigured, None);
         self.step(Some(id), now, |session, step| session.stop(&gone, true, step));
         self.rib.sweep_stale(id, None);
+        self.rib.excuse(id);
         self.sweeping = true;
         self.untold.remove(&id);
         if let Some(peer) = self.peers.remove(&id) {

@@ -1,0 +1,424 @@
+//! A network of speakers in virtual time: TCP with latency, pieces of any size, drops, silence and refusals.
+//!
+//! Everything random comes from one seed, so a failure is repeated by its number. TCP is kept as honest as the speakers
+//! can notice: order within a direction, bytes before the end, the two ends learning of a connection at different times.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ipnetwork::IpNetwork;
+use weft_bgp::session::StateKind;
+use weft_bgp::speaker::{
+    Effect, Input, LocalNexthop, OriginConfig, PeerConfig, PeerKey, PeerStatus, RemoteAsn, RouteFilter,
+    RouteStatus, Speaker, SpeakerConfig,
+};
+use weft_bgp::types::{AfiSafi, Asn, ConnId, FibNexthop, Instant, PeerId, RouterId};
+
+/// splitmix64.
+pub(crate) struct Random(pub u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+
+    pub(crate) fn micros(&mut self, limit: u64) -> Duration {
+        Duration::from_micros(self.below(limit))
+    }
+}
+
+/// One node: its speaker, and the kernel that survives it.
+pub(crate) struct Node {
+    pub(crate) speaker: Option<Speaker>,
+    pub(crate) fib: BTreeMap<IpNetwork, Vec<FibNexthop>>,
+    /// Prefixes that the speaker has confirmed since it started; the rest goes when it has converged.
+    fresh: BTreeSet<IpNetwork>,
+    pub(crate) origin: Vec<IpNetwork>,
+    pub(crate) peers: Vec<PeerConfig>,
+    config: SpeakerConfig,
+    /// Counts starts: what was under way for an earlier one does not arrive.
+    epoch: u32,
+    accepted: u64,
+    pub(crate) converged_at: Option<Instant>,
+    /// Every withdrawal from the FIB, and when.
+    pub(crate) lost: Vec<(Instant, IpNetwork)>,
+    pub(crate) transitions: Vec<(Instant, PeerKey, StateKind)>,
+    /// The one alarm that is set; earlier settings of it are void.
+    alarm: Option<u64>,
+}
+
+/// One end of a connection.
+type End = (usize, u32, ConnId);
+
+enum Event {
+    Tick(usize, u32),
+    /// A SYN.
+    Dial {
+        from: End,
+        to: usize,
+    },
+    Input(End, Input),
+}
+
+struct Wire {
+    other: End,
+    /// Nothing that is sent later arrives earlier.
+    last_at: Instant,
+}
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) random: Random,
+    pub(crate) nodes: Vec<Node>,
+    queue: BinaryHeap<Reverse<(Instant, u64)>>,
+    events: BTreeMap<u64, Event>,
+    numbered: u64,
+    /// By the end that sends.
+    wires: BTreeMap<End, Wire>,
+    /// Nothing passes from one node to another before then.
+    silence: BTreeMap<(usize, usize), Instant>,
+    /// Largest piece that TCP hands out.
+    pub(crate) piece: u64,
+    pub(crate) latency: u64,
+    /// By the end that sends: the last that it has sent.
+    last_sent: BTreeMap<End, Bytes>,
+}
+
+pub(crate) fn address(node: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(node + 1).unwrap()))
+}
+
+pub(crate) fn key(node: usize) -> PeerKey {
+    PeerKey { address: address(node), interface: None }
+}
+
+pub(crate) fn prefix(node: usize, index: u8) -> IpNetwork {
+    format!("10.{}.{index}.0/24", 100 + node).parse().unwrap()
+}
+
+pub(crate) fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+impl World {
+    /// A full mesh; each node announces a prefix of its own and one that it shares with all others.
+    pub(crate) fn mesh(seed: u64, size: usize, asn: impl Fn(usize) -> u32) -> Self {
+        let mut random = Random(seed);
+        let nodes = (0..size).map(|index| node(index, size, &asn, random.below(u64::MAX))).collect();
+        Self {
+            now: Instant(secs(100)),
+            random,
+            nodes,
+            queue: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            numbered: 0,
+            wires: BTreeMap::new(),
+            silence: BTreeMap::new(),
+            piece: 4096,
+            latency: 20_000,
+            last_sent: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn start(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.epoch += 1;
+        node.fresh.clear();
+        node.converged_at = None;
+        node.speaker = Some(Speaker::new(node.config.clone()));
+        // From the second time on there is a FIB to come back to.
+        node.config.restarting = Some(AfiSafi::ALL.to_vec());
+        node.config.seed = node.config.seed.wrapping_add(1);
+        let origin = OriginConfig { prefixes: node.origin.clone(), ..OriginConfig::default() };
+        let peers = node.peers.clone();
+        self.input_at(now, index, Input::SetOrigin(origin));
+        self.input_at(now, index, Input::SetPeers(peers));
+    }
+
+    /// SIGKILL: the kernel closes what was open, and keeps the FIB.
+    pub(crate) fn kill(&mut self, index: usize) {
+        self.nodes[index].speaker = None;
+        let ends: Vec<End> = self.wires.keys().copied().filter(|(node, ..)| *node == index).collect();
+        for end in ends {
+            self.hang_up(end);
+        }
+    }
+
+    /// An input from the node's own side.
+    pub(crate) fn input(&mut self, index: usize, input: Input) {
+        self.input_at(self.now, index, input);
+    }
+
+    /// TCP breaks; both ends learn of it, each in its own time.
+    pub(crate) fn drop_connection(&mut self, index: usize) {
+        let ends: Vec<End> = self.wires.keys().copied().filter(|(node, ..)| *node == index).collect();
+        if ends.is_empty() {
+            return;
+        }
+        let end = ends[usize::try_from(self.random.below(ends.len() as u64)).unwrap()];
+        let at = self.now + self.random.micros(self.latency);
+        self.schedule(at, Event::Input(end, Input::Closed { conn: end.2 }));
+        self.hang_up(end);
+    }
+
+    /// What `from` sends is not heard by `to` for a while; TCP brings it later.
+    pub(crate) fn silence(&mut self, from: usize, to: usize, span: Duration) {
+        self.silence.insert((from, to), self.now + span);
+    }
+
+    /// Some message that `from` has sent lately arrives once more at each of its peers, with a few bits turned.
+    pub(crate) fn mutate_from(&mut self, from: usize) {
+        let ends: Vec<End> = self.wires.keys().copied().filter(|(node, ..)| *node == from).collect();
+        for end in ends {
+            let Some(mut bytes) = self.last_sent.get(&end).map(|bytes| bytes.to_vec()) else {
+                continue;
+            };
+            for _ in 0..=self.random.below(3) {
+                // The marker is left alone mostly: there is more to hit behind it.
+                let skip = if self.random.below(8) == 0 { 0 } else { 16.min(bytes.len() - 1) };
+                let at = skip + usize::try_from(self.random.below((bytes.len() - skip) as u64)).unwrap();
+                bytes[at] ^= 1 << self.random.below(8);
+            }
+            self.send(end, &bytes.into());
+        }
+    }
+
+    /// Runs everything that happens within `span`.
+    pub(crate) fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(Reverse((at, number))) =
+            self.queue.peek().copied().filter(|Reverse((at, _))| *at <= end)
+        {
+            self.queue.pop();
+            self.now = self.now.max(at);
+            if let Some(event) = self.events.remove(&number) {
+                self.happen(event);
+            }
+        }
+        self.now = end;
+    }
+
+    /// Runs until `done`, at most for `limit`; says whether it came to that.
+    pub(crate) fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        while self.now < end {
+            if done(self) {
+                return true;
+            }
+            self.run(Duration::from_millis(100));
+        }
+        done(self)
+    }
+
+    pub(crate) fn peers(&self, index: usize) -> Vec<PeerStatus> {
+        self.nodes[index].speaker.as_ref().map(|speaker| speaker.peers(self.now)).unwrap_or_default()
+    }
+
+    pub(crate) fn routes(&self, index: usize) -> Vec<RouteStatus> {
+        self.nodes[index].speaker.as_ref().map(|speaker| speaker.routes(RouteFilter::All)).unwrap_or_default()
+    }
+
+    /// Every node has a session with every other, over one connection.
+    pub(crate) fn is_meshed(&self) -> bool {
+        let established = (0..self.nodes.len())
+            .all(|index| self.peers(index).iter().all(|peer| peer.state == StateKind::Established));
+        let pairs = self.nodes.len() * (self.nodes.len() - 1);
+        established && self.wires.len() == pairs
+    }
+
+    /// The FIB that a node should have: what all others announce, with all that announce it as nexthops.
+    pub(crate) fn expected_fib(&self, index: usize) -> BTreeMap<IpNetwork, Vec<FibNexthop>> {
+        let mut fib: BTreeMap<IpNetwork, Vec<FibNexthop>> = BTreeMap::new();
+        for (other, node) in self.nodes.iter().enumerate().filter(|(other, _)| *other != index) {
+            for prefix in node.origin.iter().filter(|prefix| !self.nodes[index].origin.contains(prefix)) {
+                fib.entry(*prefix).or_default().push(FibNexthop { address: address(other), interface: None });
+            }
+        }
+        fib
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_meshed()
+            && (0..self.nodes.len()).all(|index| self.nodes[index].fib == self.expected_fib(index))
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Tick(index, epoch) if self.nodes[index].epoch == epoch => self.handle(index, Input::Tick),
+            Event::Tick(..) => {}
+            Event::Dial { from, to } => self.dial_arrives(from, to),
+            Event::Input((index, epoch, conn), input) => {
+                if self.nodes[index].epoch == epoch {
+                    if matches!(input, Input::Closed { .. }) {
+                        self.hang_up((index, epoch, conn));
+                    }
+                    self.handle(index, input);
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, index: usize, input: Input) {
+        let Some(speaker) = self.nodes[index].speaker.as_mut() else {
+            return;
+        };
+        speaker.handle(self.now, input);
+        let effects: Vec<Effect> = std::iter::from_fn(|| speaker.poll_effect()).collect();
+        let changes: Vec<_> = std::iter::from_fn(|| speaker.poll_change()).collect();
+        let deadline = speaker.next_deadline();
+        let node = &mut self.nodes[index];
+        for change in changes {
+            node.fresh.insert(change.prefix);
+            if change.nexthops.is_empty() {
+                node.fib.remove(&change.prefix);
+                node.lost.push((self.now, change.prefix));
+            } else {
+                node.fib.insert(change.prefix, change.nexthops);
+            }
+        }
+        for effect in effects {
+            self.carry_out(index, effect);
+        }
+        if let Some(void) = self.nodes[index].alarm.take() {
+            self.events.remove(&void);
+        }
+        if let Some(deadline) = deadline {
+            let epoch = self.nodes[index].epoch;
+            // As a clock does: late by a little, never early.
+            let at = deadline.max(self.now) + Duration::from_micros(50);
+            self.schedule(at, Event::Tick(index, epoch));
+            self.nodes[index].alarm = Some(self.numbered);
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, effect: Effect) {
+        let epoch = self.nodes[index].epoch;
+        match effect {
+            Effect::Dial { conn, key, .. } => {
+                let to = (0..self.nodes.len()).find(|other| address(*other) == key.address).expect("a node");
+                let at = self.arrival(index, to);
+                self.schedule(at, Event::Dial { from: (index, epoch, conn), to });
+            }
+            Effect::Send { conn, bytes } => {
+                self.send((index, epoch, conn), &bytes);
+                self.last_sent.insert((index, epoch, conn), bytes);
+            }
+            Effect::Close { conn } | Effect::Abort { conn } => self.hang_up((index, epoch, conn)),
+            Effect::PeerStateChanged { key, to, .. } => {
+                let now = self.now;
+                self.nodes[index].transitions.push((now, key, to));
+            }
+            Effect::AttributeErrors { errors, .. } => assert!(!errors.is_empty()),
+            Effect::Converged => {
+                let node = &mut self.nodes[index];
+                node.converged_at = Some(self.now);
+                let fresh = std::mem::take(&mut node.fresh);
+                node.fib.retain(|prefix, _| fresh.contains(prefix));
+            }
+        }
+    }
+
+    fn dial_arrives(&mut self, from: End, to: usize) {
+        let (index, _, conn) = from;
+        let back = self.arrival(to, index);
+        if self.nodes[to].speaker.is_none() {
+            self.schedule(back, Event::Input(from, Input::DialFailed { conn, error: "refused".to_owned() }));
+            return;
+        }
+        let node = &mut self.nodes[to];
+        node.accepted += 1;
+        let accepted = ConnId::Accepted(node.accepted);
+        let other = (to, node.epoch, accepted);
+        self.wires.insert(from, Wire { other, last_at: back });
+        let seen = self.now + self.random.micros(self.latency);
+        self.wires.insert(other, Wire { other: from, last_at: seen });
+        let (local, remote) = (address(to), key(index));
+        self.schedule(seen, Event::Input(other, Input::Connected { conn: accepted, local, remote }));
+        let (local, remote) = (address(index), key(to));
+        self.schedule(back, Event::Input(from, Input::Connected { conn, local, remote }));
+    }
+
+    fn send(&mut self, from: End, bytes: &Bytes) {
+        let Some(other) = self.wires.get(&from).map(|wire| wire.other) else {
+            return;
+        };
+        let mut rest = bytes.clone();
+        while !rest.is_empty() {
+            let size = usize::try_from(1 + self.random.below(self.piece)).unwrap().min(rest.len());
+            let piece = rest.split_to(size);
+            let at = self.in_order(from, other);
+            self.schedule(at, Event::Input(other, Input::Received { conn: other.2, bytes: piece }));
+        }
+        let at = self.now + self.random.micros(1000);
+        self.schedule(at, Event::Input(from, Input::Sent { conn: from.2, len: bytes.len() }));
+    }
+
+    /// The other end learns of it after what was sent before.
+    fn hang_up(&mut self, end: End) {
+        if let Some(other) = self.wires.get(&end).map(|wire| wire.other) {
+            let at = self.in_order(end, other);
+            self.wires.remove(&end);
+            if self.wires.contains_key(&other) {
+                self.schedule(at, Event::Input(other, Input::Closed { conn: other.2 }));
+            }
+        }
+    }
+
+    fn in_order(&mut self, from: End, to: End) -> Instant {
+        let arrival = self.arrival(from.0, to.0);
+        let wire = self.wires.get_mut(&from).expect("both ends exist");
+        wire.last_at = wire.last_at.max(arrival) + Duration::from_micros(1);
+        wire.last_at
+    }
+
+    fn arrival(&mut self, from: usize, to: usize) -> Instant {
+        let at = self.now + self.random.micros(self.latency);
+        self.silence.get(&(from, to)).map_or(at, |until| at.max(*until))
+    }
+
+    fn input_at(&mut self, at: Instant, index: usize, input: Input) {
+        let end = (index, self.nodes[index].epoch, ConnId::Dialed { peer: PeerId(0), attempt: 0 });
+        self.schedule(at, Event::Input(end, input));
+    }
+
+    fn schedule(&mut self, at: Instant, event: Event) {
+        self.numbered += 1;
+        self.queue.push(Reverse((at, self.numbered)));
+        self.events.insert(self.numbered, event);
+    }
+}
+
+fn node(index: usize, size: usize, asn: &impl Fn(usize) -> u32, seed: u64) -> Node {
+    let IpAddr::V4(id) = address(index) else { unreachable!("nodes have IPv4 addresses") };
+    let mut config = SpeakerConfig::new(Asn(asn(index)), RouterId(id), seed);
+    config.restart_time = Some(60);
+    let peers = (0..size).filter(|other| *other != index).map(|other| {
+        let mut peer =
+            PeerConfig::new(format!("n{other}"), address(other), RemoteAsn::Number(Asn(asn(other))));
+        peer.accept = vec!["10.0.0.0/8".parse().unwrap()];
+        peer.hold_time = 9;
+        peer.nexthop = LocalNexthop { v4: Some(id), v6: None };
+        peer
+    });
+    Node {
+        speaker: None,
+        fib: BTreeMap::new(),
+        fresh: BTreeSet::new(),
+        origin: vec![prefix(index, 0), "10.200.0.0/16".parse().unwrap()],
+        peers: peers.collect(),
+        config,
+        epoch: 0,
+        accepted: 0,
+        converged_at: None,
+        lost: Vec::new(),
+        transitions: Vec::new(),
+        alarm: None,
+    }
+}
