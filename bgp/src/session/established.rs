@@ -27,11 +27,13 @@ impl Established {
     }
 
     /// RFC 4724 §5: a peer with graceful restart that opens a second connection has restarted; this session is over.
+    /// The R bit says so at once, unless this session began with it: then both belong to the same restart.
     pub(super) fn yields_to(&self, open: &Open, now: Instant) -> bool {
-        let restart = open.capabilities.graceful_restart.as_ref();
-        restart.is_some_and(|restart| {
+        let before = self.terms.graceful_restart.as_ref();
+        let again = open.capabilities.graceful_restart.as_ref();
+        before.zip(again).is_some_and(|(before, again)| {
             !self.terms.restart_families().is_empty()
-                && (restart.restarting || now.since(self.since) > RACE_TAIL)
+                && (now.since(self.since) > RACE_TAIL || (again.restarting && !before.restarting))
         })
     }
 

@@ -387,27 +387,33 @@ impl Session {
 
     fn ended(&mut self, before: StateKind, reason: &DownReason, now: Instant) {
         let was_up = before == StateKind::Established;
+        let mut flapped = false;
         if !reason.is_collision() {
             self.last_down = Some(reason.to_string());
-            if was_up || matches!(reason, DownReason::Sent(_) | DownReason::Received(_)) {
-                self.flaps.down(now);
-            }
+            flapped = was_up || matches!(reason, DownReason::Sent(_) | DownReason::Received(_));
+        }
+        if flapped {
+            self.flaps.down(now);
         }
         if self.connections.is_empty() && matches!(&self.dialing, Dialing::Active(Active { retry_at: None }))
         {
-            self.retry_later(was_up, now);
+            match self.flaps.hold_down(self.rules.connect_retry).filter(|_| flapped) {
+                Some(wait) => self.hold_down(wait, now),
+                None => self.retry_later(was_up, now),
+            }
         }
+    }
+
+    /// Once per flap, not per attempt: two ends that refuse each other's connections would never meet.
+    fn hold_down(&mut self, wait: Duration, now: Instant) {
+        self.dialing = Dialing::Idle(Idle { until: Some(now + self.jitter.shorten(wait)) });
     }
 
     fn retry_later(&mut self, was_up: bool, now: Instant) {
         let retry = self.rules.connect_retry;
-        self.dialing = if let Some(wait) = self.flaps.hold_down(retry) {
-            Dialing::Idle(Idle { until: Some(now + self.jitter.shorten(wait)) })
-        } else {
-            let wait = if was_up { retry.min(AFTER_SESSION) } else { retry };
-            let retry_at = (!self.rules.passive).then(|| now + self.jitter.shorten(wait));
-            Dialing::Active(Active { retry_at })
-        };
+        let wait = if was_up { retry.min(AFTER_SESSION) } else { retry };
+        let retry_at = (!self.rules.passive).then(|| now + self.jitter.shorten(wait));
+        self.dialing = Dialing::Active(Active { retry_at });
     }
 
     fn tick_dialing(&mut self, step: &mut Step<'_>) {

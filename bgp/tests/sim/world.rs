@@ -249,17 +249,31 @@ impl World {
             && (0..self.nodes.len()).all(|index| self.nodes[index].fib == self.expected_fib(index))
     }
 
+    /// For a test that fails: what each node sees, and what it saw last.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = format!("{:?}, {} ends of connections", self.now, self.wires.len());
+        for (index, node) in self.nodes.iter().enumerate() {
+            for peer in self.peers(index) {
+                text +=
+                    &format!("\n{} -> {}: {} {:?}", address(index), peer.key, peer.state, peer.last_error);
+            }
+            let recent = node.transitions.iter().rev().take(12);
+            text += &recent.map(|(at, peer, to)| format!("\n  {:?} {peer} {to}", at.0)).collect::<String>();
+        }
+        text
+    }
+
     fn happen(&mut self, event: Event) {
         match event {
             Event::Tick(index, epoch) if self.nodes[index].epoch == epoch => self.handle(index, Input::Tick),
             Event::Tick(..) => {}
             Event::Dial { from, to } => self.dial_arrives(from, to),
-            Event::Input((index, epoch, conn), input) => {
-                if self.nodes[index].epoch == epoch {
-                    if matches!(input, Input::Closed { .. }) {
-                        self.hang_up((index, epoch, conn));
-                    }
-                    self.handle(index, input);
+            Event::Input(end, input) => {
+                if matches!(input, Input::Closed { .. }) {
+                    self.hang_up(end);
+                }
+                if self.nodes[end.0].epoch == end.1 {
+                    self.handle(end.0, input);
                 }
             }
         }
@@ -336,9 +350,10 @@ impl World {
         node.accepted += 1;
         let accepted = ConnId::Accepted(node.accepted);
         let other = (to, node.epoch, accepted);
-        self.wires.insert(from, Wire { other, last_at: back });
         let seen = self.now + self.random.micros(self.latency);
-        self.wires.insert(other, Wire { other: from, last_at: seen });
+        // Neither end hears anything before it knows of the connection.
+        self.wires.insert(from, Wire { other, last_at: seen });
+        self.wires.insert(other, Wire { other: from, last_at: back });
         let (local, remote) = (address(to), key(index));
         self.schedule(seen, Event::Input(other, Input::Connected { conn: accepted, local, remote }));
         let (local, remote) = (address(index), key(to));
