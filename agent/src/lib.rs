@@ -3,7 +3,6 @@
 
 pub mod cni;
 pub mod config;
-pub mod install;
 pub mod kernel;
 pub mod plan;
 pub mod readiness;

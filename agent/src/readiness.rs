@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::install;
+use crate::cni::conflist;
 use crate::server::Agent;
 
 /// Why the node is not ready, in words; empty when it is. Runtimes may add pods earlier: see [`waiting_for_pods`].
@@ -58,7 +58,7 @@ pub async fn keep(agent: Arc<Agent>) -> anyhow::Result<()> {
         }
         if waiting_for_pods.is_empty() && !announced {
             announced = true;
-            if let Err(error) = install::conflist(&agent.config.cni_conf_dir) {
+            if let Err(error) = conflist::write(&agent.config.cni_conf_dir) {
                 warn!(path = %agent.config.cni_conf_dir.display(), %error, "conflist not written");
             }
         }

@@ -14,18 +14,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use weft_bgp::speaker::Shutdown;
 
+use crate::cni::conflist;
 use crate::cni::{CniConfig, CniHandle, CniService};
 use crate::config::{Config, DatastoreConfig};
 use crate::kernel::route::RouteSocket;
 use crate::kernel::{sysctl, uplink};
 use crate::plan::{self, Desired, NotYet};
+use crate::readiness;
 use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::{policy, routes, speaker};
 use crate::server::{self, Agent};
 use crate::watch::dir::DirDatastore;
 use crate::watch::{Datastore, Problem, SnapshotReceiver};
-use crate::{install, readiness};
 
 /// Links that go down at once beyond this number wait for hold timers.
 const LOST_NEXTHOPS: usize = 256;
@@ -154,10 +155,10 @@ async fn wire_pods(
 ) -> anyhow::Result<()> {
     desired.wait_for(Option::is_some).await.context("the datastore has ended")?;
     sysctls.send_replace(sysctl::ensure());
-    if let Some(binary) = &config.cni_binary {
-        if let Err(error) = install::binary(binary, &config.cni_bin_dir) {
-            warn!(path = %config.cni_bin_dir.display(), %error, "cni binary not installed");
-        }
+    if let Some(binary) = &config.cni_binary
+        && let Err(error) = conflist::install_client(binary, &config.cni_bin_dir)
+    {
+        warn!(path = %config.cni_bin_dir.display(), %error, "cni binary not installed");
     }
     let mtu = match config.mtu {
         Some(mtu) => mtu,

@@ -17,7 +17,7 @@ pub const PLUGIN: &str = "weft-cni";
 /// Old runtimes read `cniVersion` alone; others take the newest of `cniVersions` that they know.
 const CONTENT: &str = r#"{
   "cniVersion": "1.0.0",
-  "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
+  "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
   "name": "weft",
   "plugins": [{ "type": "weft-cni" }]
 }
@@ -29,11 +29,14 @@ pub fn write(conf_dir: &Path) -> io::Result<()> {
     if std::fs::read(&path).is_ok_and(|content| content == CONTENT.as_bytes()) {
         return Ok(());
     }
+    std::fs::create_dir_all(conf_dir)?;
     replace(&path, CONTENT.as_bytes(), 0o644)?;
     // A change after the rename, for a watcher that read between its two events.
     let poke = conf_dir.join(".05-weft.poke");
     std::fs::write(&poke, b"\n")?;
-    std::fs::remove_file(&poke)
+    std::fs::remove_file(&poke)?;
+    tracing::info!(path = %path.display(), "conflist written");
+    Ok(())
 }
 
 /// Copies the client `from` into a runtime's plugin directory. A client that runs keeps running.
@@ -43,7 +46,9 @@ pub fn install_client(from: &Path, bin_dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     std::fs::create_dir_all(bin_dir)?;
-    replace(&path, &content, 0o755)
+    replace(&path, &content, 0o755)?;
+    tracing::info!(path = %path.display(), "cni binary installed");
+    Ok(())
 }
 
 /// All or nothing: a file beside it under a name that no runtime reads, then a rename.

@@ -25,11 +25,14 @@ fn id(container_id: &str) -> AttachmentId {
     AttachmentId { container_id: container_id.to_owned(), ifname: "eth0".to_owned() }
 }
 
+/// Command, changes of the environment, standard input, and the code expected.
+type Fault<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, u32);
+
 #[test]
 fn every_fault_has_its_code() {
     let good = &conf("1.1.0", "");
     let long = "a".repeat(MAX_CONTAINER_ID + 1);
-    let faults: &[(&str, &[(&str, &str)], &str, u32)] = &[
+    let faults: &[Fault<'_>] = &[
         ("", &[], good, 4),
         ("JUMP", &[], good, 4),
         ("ADD", &[("CNI_CONTAINERID", "")], good, 4),

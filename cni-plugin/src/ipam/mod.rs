@@ -39,6 +39,7 @@ pub enum IpamError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ipam {
     blocks: BTreeMap<IpNetwork, Block>,
+    reserved: Vec<IpAddr>,
     used: BTreeSet<IpAddr>,
     /// Cooling addresses that no pool holds, with the time of their release.
     strays: BTreeMap<IpAddr, Duration>,
@@ -53,11 +54,18 @@ impl Ipam {
         let inside_another = |inner: &IpNetwork| {
             networks.iter().any(|outer| outer.prefix() < inner.prefix() && outer.contains(inner.network()))
         };
+        let wanted: BTreeSet<IpNetwork> =
+            networks.iter().filter(|network| !inside_another(network)).copied().collect();
+        // The cursor of a pool that stays must stay where it is.
+        if self.reserved == reserved && wanted.iter().eq(self.blocks.keys()) {
+            return;
+        }
+        self.reserved = reserved.to_vec();
         for block in std::mem::take(&mut self.blocks).into_values() {
             self.strays.extend(block.into_cooling());
         }
-        for network in networks.iter().filter(|network| !inside_another(network)) {
-            let mut block = Block::new(*network, reserved);
+        for network in wanted {
+            let mut block = Block::new(network, reserved);
             for address in &self.used {
                 block.take(*address);
             }
@@ -67,7 +75,7 @@ impl Ipam {
             for (address, at) in cooling {
                 block.cool(address, at);
             }
-            self.blocks.insert(*network, block);
+            self.blocks.insert(network, block);
         }
     }
 

@@ -90,6 +90,15 @@ fn pods_keep_their_addresses_when_pools_change_and_cooling_survives_it() {
 }
 
 #[test]
+fn the_same_pools_once_more_change_nothing() {
+    let mut ipam = ipam(&["10.0.0.0/24"]);
+    take_one(&mut ipam, secs(0));
+    let before = ipam.clone();
+    ipam.set_pools(&["10.0.0.0/24".parse().unwrap()], &[]);
+    assert_eq!(ipam, before);
+}
+
+#[test]
 fn a_pool_inside_another_does_not_double_its_addresses() {
     let ipam = ipam(&["10.0.0.0/24", "10.0.0.64/26"]);
     assert_eq!(ipam.pools().map(|(cidr, _)| cidr.to_string()).collect::<Vec<_>>(), ["10.0.0.0/24"]);
