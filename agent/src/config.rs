@@ -11,11 +11,14 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 pub struct RawConfig {
     /// This node's name: that of its Node object.
-    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    #[arg(long, env = "WEFT_NODE", value_name = "NAME")]
     pub node: String,
-    /// Where the objects come from: `dir:PATH`, a directory of YAML files.
-    #[arg(long, env = "WEFT_DATASTORE", value_name = "dir:PATH")]
+    /// Where the objects come from: `kubernetes`, or `dir:PATH`, a directory of YAML files.
+    #[arg(long, env = "WEFT_DATASTORE", value_name = "kubernetes|dir:PATH")]
     pub datastore: String,
+    /// Namespace of the Secrets with BGP passwords; only for the datastore `kubernetes`.
+    #[arg(long, env = "WEFT_NAMESPACE", default_value = "weft-system")]
+    pub namespace: String,
     /// Sockets and journal; must die with the boot. Set it for weft-cni and weftctl too.
     #[arg(long, env = weft_api::RUN_DIR_ENV, default_value = weft_api::RUN_DIR, value_name = "DIR")]
     pub run_dir: PathBuf,
@@ -34,6 +37,9 @@ pub struct RawConfig {
     /// MTU of pod links, 1280-65535. Default: the smallest of the links that routes lead out of.
     #[arg(long, env = "WEFT_MTU", value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1280..=65535))]
     pub mtu: Option<u32>,
+    /// The writable view of the node's sysctls: a container's own is read-only.
+    #[arg(long, env = "WEFT_PROC_SYS_NET", default_value = "/proc/sys/net", value_name = "DIR")]
+    pub proc_sys_net: PathBuf,
 }
 
 /// See [`RawConfig`] for each field.
@@ -47,17 +53,19 @@ pub struct Config {
     pub cni_bin_dir: PathBuf,
     pub cni_binary: Option<PathBuf>,
     pub mtu: Option<u32>,
+    pub proc_sys_net: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatastoreConfig {
     Dir(PathBuf),
+    Kubernetes { namespace: String },
 }
 
 /// Why the configuration makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    #[error("--datastore {0:?} is not dir:PATH")]
+    #[error("--datastore {0:?} is neither kubernetes nor dir:PATH")]
     Datastore(String),
     #[error("--node is empty")]
     Node,
@@ -71,6 +79,7 @@ impl TryFrom<RawConfig> for Config {
             return Err(ConfigError::Node);
         }
         let datastore = match raw.datastore.split_once(':') {
+            None if raw.datastore == "kubernetes" => DatastoreConfig::Kubernetes { namespace: raw.namespace },
             Some(("dir", path)) if !path.is_empty() => DatastoreConfig::Dir(path.into()),
             _ => return Err(ConfigError::Datastore(raw.datastore)),
         };
@@ -85,6 +94,7 @@ impl TryFrom<RawConfig> for Config {
             cni_bin_dir: raw.cni_bin_dir,
             cni_binary: raw.cni_binary.or_else(beside_us),
             mtu: raw.mtu,
+            proc_sys_net: raw.proc_sys_net,
         })
     }
 }
@@ -97,12 +107,14 @@ mod tests {
         RawConfig {
             node: "n1".to_owned(),
             datastore: datastore.to_owned(),
+            namespace: "weft-system".to_owned(),
             run_dir: "/run/weft".into(),
             metrics_address: "[::]:9179".parse().unwrap(),
             cni_conf_dir: "/etc/cni/net.d".into(),
             cni_bin_dir: "/opt/cni/bin".into(),
             cni_binary: None,
             mtu: None,
+            proc_sys_net: "/proc/sys/net".into(),
         }
     }
 
@@ -110,6 +122,8 @@ mod tests {
     fn the_datastore_names_its_kind() {
         let config = Config::try_from(raw("dir:/etc/weft")).unwrap();
         assert_eq!(config.datastore, DatastoreConfig::Dir("/etc/weft".into()));
+        let config = Config::try_from(raw("kubernetes")).unwrap();
+        assert_eq!(config.datastore, DatastoreConfig::Kubernetes { namespace: "weft-system".to_owned() });
         for wrong in ["/etc/weft", "dir:", "etcd:x", ""] {
             assert_eq!(Config::try_from(raw(wrong)), Err(ConfigError::Datastore(wrong.to_owned())));
         }

@@ -25,7 +25,7 @@ pub fn waiting_for_pods(agent: &Agent) -> Vec<String> {
     let desired = agent.desired.borrow().clone();
     match desired {
         _ if agent.snapshots.borrow().is_none() => {
-            waiting.push("the datastore has not been read yet".to_owned())
+            waiting.push("the datastore has not been read yet".to_owned());
         }
         None => waiting.push(format!("the datastore has no Node {}", agent.config.node)),
         Some(desired) if desired.pod_cidrs.is_empty() => {

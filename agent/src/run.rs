@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use weft_api::{AGENT_SOCKET, CNI_SOCKET};
 use weft_bgp::speaker::Shutdown;
 
 use crate::cni::conflist;
@@ -26,7 +27,8 @@ use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::{policy, routes, speaker};
 use crate::server::{self, Agent};
 use crate::watch::dir::DirDatastore;
-use crate::watch::{Datastore, Problem, SnapshotReceiver};
+use crate::watch::kubernetes::KubernetesDatastore;
+use crate::watch::{Datastore, Problem, SnapshotReceiver, SnapshotSender};
 
 /// Links that go down at once beyond this number wait for hold timers.
 const LOST_NEXTHOPS: usize = 256;
@@ -39,10 +41,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.run_dir)
         .with_context(|| format!("cannot make {}", config.run_dir.display()))?;
     let cancel = CancellationToken::new();
-    let (snapshots, datastore) = watch_datastore(&config.datastore, cancel.clone());
+    let (snapshots, datastore) = watch_datastore(&config, cancel.clone()).await?;
     let (lost_sender, lost) = mpsc::channel(LOST_NEXTHOPS);
     let (routes, restarting) = routes::spawn(lost_sender).await.context("cannot read kernel routes")?;
-    let policy = policy::spawn(snapshots.clone()).context("cannot claim the nftables table")?;
+    let policy = policy::spawn(snapshots.clone());
     let desired = plan_forever(config.node.clone(), snapshots.clone(), routes.clone());
     let speaker = speaker::spawn(speaker::Inputs {
         desired: desired.clone(),
@@ -70,32 +72,53 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     server::spawn(Arc::clone(&agent), cancel.clone()).await?;
 
-    let wired = wire_pods(config.clone(), desired, routes, policy, cni_sender.clone(), sysctl_sender);
+    let work = async {
+        let cni = wire_pods(&config, desired.clone(), policy, &sysctl_sender).await?;
+        cni_sender.send_replace(Some(cni.clone()));
+        tokio::try_join!(feed_cni(cni, desired, routes), readiness::keep(agent)).map(drop)
+    };
     let how = tokio::select! {
         how = until_stopped(stop_requests) => how?,
-        result = async { wired.await?; readiness::keep(agent).await } => return result,
+        result = work => return result,
     };
     info!(?how, "agent stopping");
-    // The runtime must find nobody, rather than somebody who is leaving.
+    // The runtime must find nobody, rather than somebody who is leaving. This is the last handle: the server ends.
     drop(cni_sender.send_replace(None));
-    server::remove_sockets(&config.run_dir);
+    server::remove_socket(&config.run_dir, CNI_SOCKET);
     let running = speaker.borrow().clone();
     if let Some(speaker) = running {
         // It may have ended by itself.
         let _ = speaker.shutdown(how).await;
     }
+    server::remove_socket(&config.run_dir, AGENT_SOCKET);
     cancel.cancel();
     info!("agent stopped");
     Ok(())
 }
 
-fn watch_datastore(config: &DatastoreConfig, cancel: CancellationToken) -> (SnapshotReceiver, String) {
+async fn watch_datastore(
+    config: &Config,
+    cancel: CancellationToken,
+) -> anyhow::Result<(SnapshotReceiver, String)> {
     let (sender, snapshots) = watch::channel(None);
-    let DatastoreConfig::Dir(path) = config;
-    let datastore = DirDatastore::new(path.clone());
+    let name = match &config.datastore {
+        DatastoreConfig::Dir(path) => start(DirDatastore::new(path.clone()), sender, cancel),
+        DatastoreConfig::Kubernetes { namespace } => {
+            let client = kube::Client::try_default().await.context("no way to the Kubernetes API")?;
+            start(KubernetesDatastore::new(client, namespace.clone(), config.node.clone()), sender, cancel)
+        }
+    };
+    Ok((snapshots, name))
+}
+
+fn start(
+    datastore: impl Datastore + Send + 'static,
+    sender: SnapshotSender,
+    cancel: CancellationToken,
+) -> String {
     let name = datastore.name();
-    tokio::spawn(datastore.run(sender, cancel));
-    (snapshots, name)
+    tokio::spawn(async move { datastore.run(sender, cancel).await });
+    name
 }
 
 /// Turns each snapshot into what we want. Ends with the datastore.
@@ -124,7 +147,7 @@ fn plan_forever(
                 }
                 // A node that has gone from the datastore keeps what it has: absent data is no order.
                 Err(NotYet::NoNode(_)) if sender.borrow().is_some() => {
-                    warn!(node, "our Node is gone, nothing changed")
+                    warn!(node, "our Node is gone, nothing changed");
                 }
                 Err(error) => info!(%error, "waiting"),
             }
@@ -144,20 +167,18 @@ fn log_problems(planned: &Desired, before: Option<&Desired>) {
     }
 }
 
-/// Starts the CNI server when there is a plan, and keeps its pools as planned from then on.
+/// Starts the CNI server when there is a plan.
 async fn wire_pods(
-    config: Config,
+    config: &Config,
     mut desired: watch::Receiver<Option<Arc<Desired>>>,
-    routes: RouteHandle,
     policy: PolicyHandle,
-    publish: watch::Sender<Option<CniHandle>>,
-    sysctls: watch::Sender<Vec<Problem>>,
-) -> anyhow::Result<()> {
+    sysctls: &watch::Sender<Vec<Problem>>,
+) -> anyhow::Result<CniHandle> {
     desired.wait_for(Option::is_some).await.context("the datastore has ended")?;
-    sysctls.send_replace(sysctl::ensure());
-    if let Some(binary) = &config.cni_binary
-        && let Err(error) = conflist::install_client(binary, &config.cni_bin_dir)
-    {
+    sysctls.send_replace(sysctl::ensure(&config.proc_sys_net));
+    let installed =
+        config.cni_binary.as_deref().map(|binary| conflist::install_client(binary, &config.cni_bin_dir));
+    if let Some(Err(error)) = installed {
         warn!(path = %config.cni_bin_dir.display(), %error, "cni binary not installed");
     }
     let mtu = match config.mtu {
@@ -167,28 +188,22 @@ async fn wire_pods(
     let cni = CniConfig { run_dir: config.run_dir.clone(), node: config.node.clone(), mtu };
     let handle = CniService::spawn(cni, policy).await.context("cannot start the CNI server")?;
     info!(mtu, "cni server listening");
-    publish.send_replace(Some(handle));
-    tokio::spawn(feed_cni(desired, routes, publish));
-    Ok(())
+    Ok(handle)
 }
 
-/// Pools for the CNI server, and the news that somebody took a pod's route away. Ends with the server.
+/// Pools for the CNI server, and the news that somebody took a pod's route away. Ends with the plans.
 async fn feed_cni(
+    cni: CniHandle,
     mut desired: watch::Receiver<Option<Arc<Desired>>>,
     routes: RouteHandle,
-    cni: watch::Sender<Option<CniHandle>>,
-) {
+) -> anyhow::Result<()> {
     let pod_routes = routes.pod_routes_lost();
     loop {
         let pools = desired.borrow_and_update().as_ref().map(|desired| desired.pod_cidrs.clone());
-        let Some(handle) = cni.borrow().clone() else { return };
-        handle.set_pools(&pools.unwrap_or_default());
-        let ended = tokio::select! {
-            changed = desired.changed() => changed.is_err(),
-            () = pod_routes.notified() => { handle.audit(); false }
-        };
-        if ended {
-            return;
+        cni.set_pools(&pools.unwrap_or_default());
+        tokio::select! {
+            changed = desired.changed() => changed.context("planning has ended")?,
+            () = pod_routes.notified() => cni.audit(),
         }
     }
 }
@@ -203,3 +218,6 @@ async fn until_stopped(mut requests: mpsc::Receiver<String>) -> anyhow::Result<S
         Some(text) = requests.recv() => Shutdown::Stop { text },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,7 +97,7 @@ fn communities(texts: &[String], problems: &mut BTreeSet<Problem>) -> (Vec<Commu
         let parts: Option<Vec<u32>> = text.split(':').map(|part| part.parse().ok()).collect();
         match parts.as_deref() {
             Some(&[asn, value]) if asn <= 0xffff && value <= 0xffff => {
-                communities.push(Community(asn << 16 | value))
+                communities.push(Community(asn << 16 | value));
             }
             Some(&[global, local1, local2]) => large.push(LargeCommunity { global, local1, local2 }),
             _ => {

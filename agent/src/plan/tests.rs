@@ -196,7 +196,7 @@ fn without_its_password_a_peer_is_not_spoken_to() {
     snapshot.secrets.insert(("kube-system".to_owned(), "bgp".to_owned()), secret.into());
     let desired = plan(&snapshot, "n1");
     assert_eq!(
-        peer(&desired, "tor").transport.password.as_ref().map(|p| p.as_bytes()),
+        peer(&desired, "tor").transport.password.as_ref().map(weft_bgp::speaker::Password::as_bytes),
         Some(b"hunter2".as_slice())
     );
 }

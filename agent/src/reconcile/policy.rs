@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 use weft_api::control::PolicyStatus;
 use weft_cni::attachment::{Attachment, AttachmentId};
@@ -121,13 +121,39 @@ impl PolicyGate for PolicyHandle {
     }
 }
 
-/// Starts the task and claims the table, in the current network namespace.
-pub fn spawn(snapshots: SnapshotReceiver) -> Result<PolicyHandle, NftError> {
-    let core = Core::open()?;
-    let monitor = core.monitor()?;
+/// Starts the task, in the current network namespace and tokio runtime.
+pub fn spawn(snapshots: SnapshotReceiver) -> PolicyHandle {
     let (commands, mailbox) = mpsc::channel(MAILBOX);
     let (state_sender, state) = watch::channel(PolicyState::default());
     let (local_sender, local) = watch::channel(Arc::default());
+    tokio::spawn(start(snapshots, mailbox, state_sender, local_sender));
+    PolicyHandle { commands, state, local }
+}
+
+/// Claims the table after the datastore has been listed, then works.
+async fn start(
+    mut snapshots: SnapshotReceiver,
+    mailbox: mpsc::Receiver<Command>,
+    state: watch::Sender<PolicyState>,
+    local_watch: watch::Sender<Arc<Vec<LocalPod>>>,
+) {
+    if snapshots.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
+    let (core, monitor) = loop {
+        match Core::open().and_then(|core| Ok((core.monitor()?, core))) {
+            Ok((monitor, core)) => break (core, monitor),
+            // Perhaps our forerunner, who is about to end.
+            Err(error) => {
+                let reason = in_words(&error);
+                warn!(reconciler = "policy", error = reason, "nftables table not claimed");
+                let problem = Problem { object: "table inet weft".to_owned(), reason };
+                state.send_modify(|state| state.problems = [problem].into());
+                sleep(RETRY).await;
+            }
+        }
+    };
+    let now = Instant::now();
     let task = Task {
         core: Some(core),
         snapshots,
@@ -138,13 +164,20 @@ pub fn spawn(snapshots: SnapshotReceiver) -> Result<PolicyHandle, NftError> {
         freed: BTreeSet::new(),
         dirty: true,
         audit: false,
-        not_before: Instant::now(),
-        next_audit: Instant::now() + AUDIT_INTERVAL,
-        state: state_sender,
-        local_watch: local_sender,
+        not_before: now,
+        next_audit: now + AUDIT_INTERVAL,
+        state,
+        local_watch,
     };
-    tokio::spawn(task.run(mailbox, monitor));
-    Ok(PolicyHandle { commands, state, local })
+    task.run(mailbox, monitor).await;
+}
+
+/// With its cause.
+fn in_words(error: &NftError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }
 
 /// An ADD that waits for the datastore to show its pod.
@@ -208,14 +241,14 @@ impl Task {
 
     fn wake(&self) -> Instant {
         let deadline = self.waiting.iter().map(|waiting| waiting.deadline).min();
-        let retry = (self.dirty || self.audit).then_some(self.not_before);
+        let retry = (self.local.is_some() && (self.dirty || self.audit)).then_some(self.not_before);
         deadline.into_iter().chain(retry).chain([self.next_audit]).min().unwrap_or(self.next_audit)
     }
 
     fn handle(&mut self, command: Command) {
         match command {
             Command::Admit(id, pod, deadline, reply) => {
-                self.waiting.push(Waiting { id, pod, deadline, reply })
+                self.waiting.push(Waiting { id, pod, deadline, reply });
             }
             Command::Release(id, reply) => {
                 let removed = self.local.as_mut().and_then(|local| local.remove(&id));
@@ -292,10 +325,7 @@ impl Task {
                 Ok(())
             }
             Err(error) => {
-                let reason = match std::error::Error::source(&error) {
-                    Some(source) => format!("{error}: {source}"),
-                    None => error.to_string(),
-                };
+                let reason = in_words(&error);
                 warn!(reconciler = "policy", error = reason, "policy not committed");
                 (self.dirty, self.audit, self.not_before) = (true, true, Instant::now() + RETRY);
                 self.state.send_modify(|state| {

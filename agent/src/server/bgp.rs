@@ -18,7 +18,7 @@ fn speaker(agent: &Agent) -> Result<Handle, Failure> {
 }
 
 pub(super) async fn peers(agent: &Agent) -> Result<Vec<Peer>, Failure> {
-    let peers = speaker(agent)?.peers().await.map_err(Failure::not_yet)?;
+    let peers = speaker(agent)?.peers().await?;
     Ok(peers.into_iter().map(peer).collect())
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn peers(agent: &Agent) -> Result<Vec<Peer>, Failure> {
 pub(super) async fn routes(agent: &Agent, prefix: Option<&str>) -> Result<Vec<Route>, Failure> {
     let prefix = prefix.map(parse_prefix).transpose()?;
     let filter = prefix.map_or(RouteFilter::All, RouteFilter::Prefix);
-    let routes = speaker(agent)?.routes(filter).await.map_err(Failure::not_yet)?;
+    let routes = speaker(agent)?.routes(filter).await?;
     let installed: BTreeMap<_, _> = agent.routes.installed(prefix).await.into_iter().collect();
     if let (Some(prefix), true) = (prefix, routes.is_empty()) {
         return Err(Failure::not_found(format!("no route to {prefix}")));
@@ -37,11 +37,11 @@ pub(super) async fn routes(agent: &Agent, prefix: Option<&str>) -> Result<Vec<Ro
 /// `name` is a peer's name or address.
 pub(super) async fn advertised(agent: &Agent, name: &str) -> Result<Vec<Route>, Failure> {
     let speaker = speaker(agent)?;
-    let peers = speaker.peers().await.map_err(Failure::not_yet)?;
+    let peers = speaker.peers().await?;
     let unknown = || Failure::not_found(format!("no peer {name}"));
     let peer =
         peers.iter().find(|peer| peer.name == name || peer.key.to_string() == name).ok_or_else(unknown)?;
-    let routes = speaker.advertised(peer.key).await.map_err(Failure::not_yet)?.ok_or_else(unknown)?;
+    let routes = speaker.advertised(peer.key).await?.ok_or_else(unknown)?;
     Ok(routes.into_iter().map(|status| route(status, &BTreeMap::new())).collect())
 }
 
@@ -131,8 +131,14 @@ fn in_words(target: &Target) -> Vec<String> {
     match target {
         Target::Blackhole => vec!["blackhole".to_owned()],
         Target::Via(hops) => {
-            hops.iter().map(|hop| format!("via {} link {}", hop.gateway, hop.link)).collect()
+            hops.iter().map(|hop| format!("via {} dev {}", hop.gateway, link_name(hop.link))).collect()
         }
         Target::Direct { .. } | Target::Local | Target::Other => Vec::new(),
     }
+}
+
+/// Its index when it has just gone.
+fn link_name(index: u32) -> String {
+    let name = nix::net::if_::if_indextoname(index);
+    name.map_or_else(|_| index.to_string(), |name| name.to_string_lossy().into_owned())
 }

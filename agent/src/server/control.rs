@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use weft_api::control::{self, Ipam, Problem, Status};
+use weft_bgp::net::Ended;
 
 use super::{Agent, bgp, policies};
 use crate::readiness;
@@ -32,16 +33,22 @@ pub(super) fn router(agent: Arc<Agent>) -> Router {
 pub(super) struct Failure(StatusCode, String);
 
 impl Failure {
-    pub(super) fn bad_request(error: impl ToString) -> Self {
-        Self(StatusCode::BAD_REQUEST, error.to_string())
+    pub(super) fn bad_request(error: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, error.into())
     }
 
-    pub(super) fn not_found(error: impl ToString) -> Self {
-        Self(StatusCode::NOT_FOUND, error.to_string())
+    pub(super) fn not_found(error: impl Into<String>) -> Self {
+        Self(StatusCode::NOT_FOUND, error.into())
     }
 
-    pub(super) fn not_yet(error: impl ToString) -> Self {
-        Self(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    pub(super) fn not_yet(error: impl Into<String>) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, error.into())
+    }
+}
+
+impl From<Ended> for Failure {
+    fn from(ended: Ended) -> Self {
+        Self::not_yet(ended.to_string())
     }
 }
 

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use weft_api::{AGENT_SOCKET, CNI_SOCKET};
+use weft_api::AGENT_SOCKET;
 
 use crate::cni::CniHandle;
 use crate::config::Config;
@@ -35,6 +35,10 @@ use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::speaker::SpeakerWatch;
 use crate::watch::{Problem, SnapshotReceiver};
+
+/// The speaker gives its peers some seconds to take the Cease.
+const LEAVES_WITHIN: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(20);
 
 /// The agent's parts, for who shows them.
 #[derive(Debug)]
@@ -71,11 +75,9 @@ pub async fn spawn(agent: Arc<Agent>, cancel: CancellationToken) -> anyhow::Resu
 }
 
 /// So that nobody waits on a socket that nobody serves.
-pub fn remove_sockets(run_dir: &Path) {
-    for name in [CNI_SOCKET, AGENT_SOCKET] {
-        // Not there is as good.
-        let _ = std::fs::remove_file(run_dir.join(name));
-    }
+pub fn remove_socket(run_dir: &Path, name: &str) {
+    // Not there is as good.
+    let _ = std::fs::remove_file(run_dir.join(name));
 }
 
 fn bind_unix(path: &PathBuf) -> io::Result<UnixListener> {
@@ -136,8 +138,13 @@ pub async fn stop_running(run_dir: &Path, text: String) -> anyhow::Result<()> {
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    match answer.split_whitespace().nth(1) {
-        Some("202") => Ok(()),
-        _ => bail!("the agent answered: {}", answer.lines().next().unwrap_or("nothing")),
+    if answer.split_whitespace().nth(1) != Some("202") {
+        bail!("the agent answered: {}", answer.lines().next().unwrap_or("nothing"));
     }
+    let gone = async {
+        while path.exists() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(LEAVES_WITHIN, gone).await.context("the agent does not leave")
 }

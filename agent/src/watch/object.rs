@@ -204,7 +204,7 @@ fn parse_object(kind: Kind, value: &Value, source: Source) -> Result<Object, Str
         Kind::Node => typed::<RawNode>(value)?.try_into().map(Object::Node),
         Kind::Namespace => translate::namespace(&checked::<Namespace>(value, source)?)
             .map(|(_, labels)| Object::Namespace(labels))
-            .map_err(named),
+            .map_err(|problem| named(&problem)),
         Kind::Pod => typed::<RawPod>(value)?.try_into().map(Object::Pod),
         Kind::NetworkPolicy => {
             network_policy(&checked(value, source)?).map(|policy| Object::NetworkPolicy(Box::new(policy)))
@@ -450,14 +450,14 @@ fn named_ports(
 
 /// As in the API server, a policy with any part that cannot be understood is refused as a whole.
 fn network_policy(object: &NetworkPolicy) -> Result<Policy, String> {
-    let mut policy = translate::policy(object).map_err(named)?;
-    match policy.problems.is_empty() {
-        true => Ok(policy),
-        false => Err(named(policy.problems.swap_remove(0))),
+    let policy = translate::policy(object).map_err(|problem| named(&problem))?;
+    match policy.problems.first() {
+        None => Ok(policy),
+        Some(problem) => Err(named(problem)),
     }
 }
 
-fn named(problem: weft_policy::model::Problem) -> String {
+fn named(problem: &weft_policy::model::Problem) -> String {
     format!("{}: {}", problem.field, problem.reason)
 }
 
@@ -518,7 +518,12 @@ fn check_hold_time(field: &str, seconds: u16) -> Result<(), String> {
     }
 }
 
-fn check_range<T: PartialOrd + fmt::Display>(field: &str, value: T, low: T, high: T) -> Result<(), String> {
+fn check_range<T: Copy + PartialOrd + fmt::Display>(
+    field: &str,
+    value: T,
+    low: T,
+    high: T,
+) -> Result<(), String> {
     if value < low || value > high {
         Err(format!("{field}: {value} is not within {low}-{high}"))
     } else {

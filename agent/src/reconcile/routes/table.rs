@@ -213,7 +213,7 @@ impl Work {
                 // It is gone, one way or the other.
                 (RouteOp::Delete(_), None) => drop(self.have.ours.remove(&key)),
                 (RouteOp::Delete(_), Some(_)) if errno == Some(libc::ESRCH) => {
-                    drop(self.have.ours.remove(&key))
+                    drop(self.have.ours.remove(&key));
                 }
                 // We do not know the table as well as we thought.
                 (RouteOp::Add(..), Some(_)) if errno == Some(libc::EEXIST) => self.observe = true,

@@ -6,6 +6,7 @@
 
 use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::io;
 
 use super::documents::{self, Entry, Fault};
@@ -46,7 +47,7 @@ impl Files {
                 Err(Fault::UnknownKind(kind)) => {
                     let reason =
                         format!("document {document} (line {line}): {kind} is not read here, ignored");
-                    file.problems.push(problem(name, reason));
+                    file.problems.push(problem(&name, reason));
                 }
                 Err(Fault::Refused(refusal)) => match refusal.key {
                     Some(key) => {
@@ -59,7 +60,7 @@ impl Files {
                     None => {
                         nameless = true;
                         let reason = format!("document {document} (line {line}): {}", refusal.reason);
-                        file.problems.push(problem(name, reason));
+                        file.problems.push(problem(&name, reason));
                     }
                 },
             }
@@ -74,7 +75,7 @@ impl Files {
     /// Its objects stay.
     pub(super) fn unreadable(&mut self, name: &str, error: &io::Error) {
         let file = self.by_name.entry(name.to_owned()).or_default();
-        file.problems = vec![problem(name, format!("cannot be read: {error}"))];
+        file.problems = vec![problem(&name, format!("cannot be read: {error}"))];
     }
 
     pub(super) fn remove(&mut self, name: &str) {
@@ -103,7 +104,7 @@ impl Files {
     }
 }
 
-fn problem(object: impl ToString, reason: String) -> Problem {
+fn problem(object: &dyn Display, reason: String) -> Problem {
     Problem { object: object.to_string(), reason }
 }
 

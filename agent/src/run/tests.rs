@@ -1,0 +1,157 @@
+//! The whole agent in a network namespace: no other node, no routers.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::*;
+use crate::testing::{in_netns, ip};
+
+const NODE: &str = "apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: [10.1.0.0/24, 'fd00:1::/64']}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+";
+
+struct Machine {
+    directory: PathBuf,
+}
+
+impl Machine {
+    fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("weft-run-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(directory.join("store")).unwrap();
+        ip("link add up1 type veth peer name router");
+        ip("link set up1 mtu 1400");
+        ip("link set router up");
+        ip("link set up1 up");
+        ip("addr add 192.0.2.1/24 dev up1");
+        Self { directory }
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            node: "n1".to_owned(),
+            datastore: DatastoreConfig::Dir(self.directory.join("store")),
+            run_dir: self.directory.join("run"),
+            metrics_address: "[::]:9179".parse().unwrap(),
+            cni_conf_dir: self.directory.join("net.d"),
+            cni_bin_dir: self.directory.join("bin"),
+            cni_binary: None,
+            mtu: None,
+            proc_sys_net: "/proc/sys/net".into(),
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.directory.join("store").join(name), text).unwrap();
+    }
+
+    /// Asks on the control socket until the answer satisfies.
+    async fn until(&self, path: &str, holds: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut last = None;
+        while Instant::now() < deadline {
+            if let Ok(stream) = UnixStream::connect(self.directory.join("run").join(AGENT_SOCKET)).await {
+                let (_, body) = http(stream, path).await;
+                last = serde_json::from_str(&body).ok();
+                if let Some(answer) = last.as_ref().filter(|answer| holds(answer)) {
+                    return answer.clone();
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("GET {path} never said so: {last:?}");
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Status and body.
+async fn http(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split_whitespace().nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+async fn public(path: &str) -> (u16, String) {
+    http(TcpStream::connect("127.0.0.1:9179").await.unwrap(), path).await
+}
+
+fn table() -> String {
+    let output = std::process::Command::new("nft").args(["list", "ruleset"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn nothing_is_written_before_the_datastore_shows_our_node_and_then_all_of_it() {
+    in_netns(|| async {
+        let machine = Machine::new("life");
+        machine.write(
+            "other.yaml",
+            &NODE.replace("n1", "n2").replace("10.1", "10.2").replace("192.0.2.1", "192.0.2.2"),
+        );
+        let agent = tokio::spawn(run(machine.config()));
+
+        let status = machine
+            .until("/v1/status", |status| status["waiting_for"][0] == "the datastore has no Node n1")
+            .await;
+        assert_eq!(status["ready"], false);
+        assert_eq!(public("/readyz").await.0, 503);
+        assert_eq!(ip("route show proto 87"), "");
+        assert!(!table().contains("chain"), "{}", table());
+        assert!(!machine.directory.join("net.d").exists());
+
+        machine.write("node.yaml", NODE);
+        let status = machine.until("/v1/status", |status| status["ready"] == true).await;
+        assert_eq!((&status["router_id"], &status["peers_total"]), (&"192.0.2.1".into(), &1.into()));
+        assert!(ip("route show proto 87").contains("blackhole 10.1.0.0/24"));
+        assert!(table().contains("chain forward"));
+        assert!(machine.directory.join("net.d/05-weft.conflist").exists());
+        assert_eq!(public("/readyz").await, (200, "ready\n".to_owned()));
+        assert_eq!(public("/healthz").await.0, 200);
+        let (_, metrics) = public("/metrics").await;
+        assert!(
+            metrics.contains("weft_ready 1") && metrics.contains("weft_bgp_peer_up{peer=\"mesh/n2\""),
+            "{metrics}"
+        );
+        let peers = machine.until("/v1/bgp/peers", |peers| peers[0]["name"] == "mesh/n2").await;
+        assert_eq!(peers[0]["local_asn"], 64512);
+        let routes = machine
+            .until("/v1/bgp/routes?prefix=10.1.0.0/24", |routes| routes[0]["fib"][0] == "blackhole")
+            .await;
+        assert_eq!(routes[0]["paths"][0]["from"], "local");
+
+        machine.write(
+            "node.yaml",
+            "kind: Node\napiVersion: v1\nmetadata: {name: n1}\nspec: {podCIDRs: [nonsense]}\n",
+        );
+        let bad = |status: &serde_json::Value| status["problems"][0]["object"] == "Node n1";
+        let status = machine.until("/v1/status", bad).await;
+        assert!(
+            status["problems"][0]["reason"]
+                .as_str()
+                .unwrap()
+                .contains("node.yaml document 1 (line 1): spec.podCIDRs[0]")
+        );
+        assert_eq!(status["pod_cidrs"][0], "10.1.0.0/24", "the last good version stays in force");
+
+        server::stop_running(&machine.directory.join("run"), "enough".to_owned()).await.unwrap();
+        agent.await.unwrap().unwrap();
+        assert!(!machine.directory.join("run").join(CNI_SOCKET).exists());
+        assert!(ip("route show proto 87").contains("blackhole 10.1.0.0/24"), "forwarding outlives the agent");
+        assert!(table().contains("chain forward"), "and so does policy");
+    });
+}
