@@ -6,21 +6,21 @@ use std::process::{Child, Command, Stdio};
 use nix::sched::{CloneFlags, unshare};
 
 /// Puts this thread, and whatever it starts, into a new namespace with loopback up.
-pub fn enter_new() {
+pub(crate) fn enter_new() {
     unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
     run("ip", &["link", "set", "lo", "up"], "");
 }
 
 /// A process that keeps the thread's present namespace alive, so that others can name it by pid.
-pub struct Keeper(Child);
+pub(crate) struct Keeper(Child);
 
 impl Keeper {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         // Ends by itself when we do: its input closes.
         Self(Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat starts"))
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 }
@@ -33,7 +33,7 @@ impl Drop for Keeper {
 }
 
 /// Runs a command to its end and returns what it printed; fails the test if the command fails.
-pub fn run(program: &str, arguments: &[&str], input: &str) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> String {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())

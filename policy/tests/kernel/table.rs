@@ -9,13 +9,13 @@ use weft_policy::ruleset::Ruleset;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
-pub struct Table {
+pub(crate) struct Table {
     socket: Socket,
     sequence: u32,
 }
 
 impl Table {
-    pub fn create() -> Self {
+    pub(crate) fn create() -> Self {
         let mut socket = Socket::new(NETLINK_NETFILTER).unwrap();
         socket.bind_auto().unwrap();
         socket.set_ext_ack(true).unwrap();
@@ -26,12 +26,12 @@ impl Table {
     }
 
     /// The error names the object.
-    pub fn commit(&mut self, want: &Ruleset, have: &Ruleset) -> Result<(), String> {
+    pub(crate) fn commit(&mut self, want: &Ruleset, have: &Ruleset) -> Result<(), String> {
         let batches = Transaction::diff(want, have).batches(self.sequence);
         batches.iter().try_for_each(|batch| self.send(batch))
     }
 
-    pub fn dump(&mut self) -> Dump {
+    pub(crate) fn dump(&mut self) -> Dump {
         let mut dump = Dump::default();
         Dump::requests(1).iter().for_each(|request| self.read(request, &mut dump));
         dump.element_requests(10).iter().for_each(|request| self.read(request, &mut dump));

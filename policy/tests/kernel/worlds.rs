@@ -10,22 +10,22 @@ use weft_policy::model::{Labels, LocalPod, NamedPort, Pod, PodKey, Protocol, Wor
 use weft_policy::translate;
 
 /// SplitMix64: small, and the same everywhere.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// `0..bound`
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(bound).unwrap()).unwrap()
     }
 
-    pub fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
@@ -39,7 +39,7 @@ impl Random {
 }
 
 /// Namespace, name, and whether it runs on this node. Pod `i` has 10.0.0.`i` and fd00::`i`, from 1 on.
-pub const PODS: [(&str, &str, bool); 8] = [
+pub(crate) const PODS: [(&str, &str, bool); 8] = [
     ("x", "a", true),
     ("x", "b", true),
     ("x", "c", true),
@@ -50,17 +50,17 @@ pub const PODS: [(&str, &str, bool); 8] = [
     ("z", "a", false),
 ];
 
-pub fn addresses(index: usize) -> [IpAddr; 2] {
+pub(crate) fn addresses(index: usize) -> [IpAddr; 2] {
     let host = u8::try_from(index + 1).unwrap();
     [IpAddr::from([10, 0, 0, host]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(host)])]
 }
 
-pub fn link(index: usize) -> String {
+pub(crate) fn link(index: usize) -> String {
     format!("weft{index:011}")
 }
 
 /// The links of the pods that run here.
-pub fn local_pods() -> Vec<LocalPod> {
+pub(crate) fn local_pods() -> Vec<LocalPod> {
     PODS.iter()
         .enumerate()
         .filter(|(_, (.., local))| *local)
@@ -73,7 +73,7 @@ pub fn local_pods() -> Vec<LocalPod> {
         .collect()
 }
 
-pub fn world(random: &mut Random) -> World {
+pub(crate) fn world(random: &mut Random) -> World {
     let mut world = World::default();
     for namespace in ["x", "y", "z"] {
         let mut labels = random_labels(random);
