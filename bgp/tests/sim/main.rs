@@ -2,6 +2,8 @@
 //!
 //! `WEFT_SIM_SEED=N` repeats one run, `WEFT_SIM_RUNS=N` tries more.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by stopping")]
+
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
