@@ -180,12 +180,14 @@ impl Shell {
         let mut before = std::mem::take(&mut self.peers);
         for config in &peers {
             let kind = config.asn.kind(self.asn);
-            let old = before.remove(&config.key).and_then(|peer| peer.transport.password);
-            let blocked = if old == config.transport.password {
-                None
-            } else {
-                self.listeners.set_key(config.key.address, config.transport.password.as_ref()).err()
-            };
+            let old = before.remove(&config.key);
+            let in_place = old.as_ref().is_none_or(|old| old.blocked.is_none());
+            let blocked =
+                if in_place && old.and_then(|old| old.transport.password) == config.transport.password {
+                    None
+                } else {
+                    self.listeners.set_key(config.key.address, config.transport.password.as_ref()).err()
+                };
             if let Some(error) = &blocked {
                 warn!(peer = %config.name, %error, "peer is refused");
             }
