@@ -24,8 +24,8 @@ use shell::Shell;
 /// Requests that wait for the speaker's task; senders wait beyond.
 const COMMAND_QUEUE: usize = 64;
 /// Things that happened on connections and wait for the speaker's task; readers and writers wait beyond, each for
-/// itself.
-const EVENT_QUEUE: usize = 256;
+/// itself. Each may be 64 KiB that were read, so this is memory too: a sender faster than we are fills it.
+const EVENT_QUEUE: usize = 32;
 /// Batches of FIB changes that wait for the agent. Beyond, changes gather in the RIB, one per prefix.
 const FIB_QUEUE: usize = 4;
 

@@ -115,13 +115,11 @@ impl<P: Prefix> Table<P> {
         self.trie.get(&prefix).copied()
     }
 
+    /// A new one counts as vacant until the caller has given it a path and touched it, which puts it into the log.
     pub(super) fn find_or_insert(&mut self, prefix: P) -> DestId {
-        let (dests, log) = (&mut self.dests, &mut self.log);
+        let dests = &mut self.dests;
         *self.trie.entry(prefix).or_insert_with(|| {
-            let changed = log_len(log);
-            let id = dests.insert(Dest { prefix, first: NIL, changed, gateways: GatewaysId::NONE, pins: 0 });
-            log.push(id);
-            id
+            dests.insert(Dest { prefix, first: NIL, changed: NIL, gateways: GatewaysId::NONE, pins: 0 })
         })
     }
 
@@ -306,6 +304,7 @@ mod tests {
         let mut table = Table::<Ipv4Network>::new();
         let prefix = |n: u8| Ipv4Network::new([10, n, 0, 0].into(), 16).expect("16 is a length");
         let dests: Vec<DestId> = (0..4).map(|n| table.find_or_insert(prefix(n))).collect();
+        dests.iter().for_each(|&dest| table.touch(dest));
         for _ in 0..20 {
             table.touch(dests[1]);
         }

@@ -166,7 +166,8 @@ impl AsPath {
     }
 
     fn decode<const WIDTH: usize>(mut value: &[u8], asn: impl Fn([u8; WIDTH]) -> u32) -> Option<Self> {
-        let mut words = SmallVec::new();
+        // One sequence, as nearly always: a head, which is shorter on the wire, and its systems.
+        let mut words = SmallVec::with_capacity(value.len().div_ceil(WIDTH));
         while let Some((&[kind, count], rest)) = value.split_first_chunk() {
             if count == 0 {
                 return None;

@@ -1,8 +1,7 @@
 //! The two combinators that nom lacks for values in slices that are already cut to size.
 
 use nom::Parser;
-use nom::combinator::all_consuming;
-use nom::multi::fold_many0;
+use nom::combinator::{all_consuming, iterator};
 
 /// Errors carry nothing: whoever cut the slice knows what it is and what its failure means.
 pub(super) type Parsed<'a, T> = nom::IResult<&'a [u8], T, ()>;
@@ -16,11 +15,12 @@ pub(super) fn exactly<'a, T>(
 }
 
 /// As many as there are.
-pub(super) fn list<'a, T, C: Default + Extend<T>>(
-    entry: impl Parser<&'a [u8], Output = T, Error = ()>,
-) -> impl Parser<&'a [u8], Output = C, Error = ()> {
-    fold_many0(entry, C::default, |mut all: C, item| {
-        all.extend([item]);
-        all
-    })
+pub(super) fn list<'a, T, C: FromIterator<T>>(
+    mut entry: impl Parser<&'a [u8], Output = T, Error = ()>,
+) -> impl FnMut(&'a [u8]) -> Parsed<'a, C> {
+    move |input| {
+        let mut entries = iterator(input, |rest| entry.parse(rest));
+        let all = entries.by_ref().collect();
+        entries.finish().map(|(rest, ())| (rest, all))
+    }
 }

@@ -108,8 +108,9 @@ mod sealed {
         }
 
         fn put(&self, out: &mut BytesMut) {
-            out.put_u8(self.prefix());
-            out.put_slice(self.ip().octets().get(..octets_of(self.prefix())).unwrap_or_default());
+            let [a, b, c, d] = self.ip().octets();
+            let octets = [self.prefix(), a, b, c, d];
+            out.put_slice(octets.get(..self.wire_len()).unwrap_or_default());
         }
     }
 
