@@ -32,6 +32,8 @@ use crate::watch::Problem;
 const REPAIR_INTERVAL: Duration = Duration::from_millis(200);
 /// Routes that the kernel refused are tried again after so long, if nothing else happens.
 const RETRY: Duration = Duration::from_secs(5);
+/// A link that is down for so long takes the sessions over it with it; a shorter bounce need not.
+const LINK_GRACE: Duration = Duration::from_secs(1);
 /// Commands that wait; senders wait beyond.
 const MAILBOX: usize = 16;
 
@@ -118,7 +120,7 @@ impl Reconciler for RouteTable {
     }
 }
 
-/// Starts the task, in the current network namespace and tokio runtime. `lost` hears of nexthops whose link went down.
+/// Starts the task, in the current network namespace and tokio runtime. `lost` hears of nexthops whose link stays down.
 /// Says whether an earlier agent left routes.
 pub async fn spawn(lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)> {
     let monitor = Monitor::open()?;
@@ -135,6 +137,7 @@ pub async fn spawn(lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)
         fib: None,
         publish,
         lost,
+        lost_since: BTreeMap::new(),
         pod_routes: Arc::clone(&pod_routes),
         not_before: Instant::now(),
     };
@@ -148,6 +151,8 @@ struct Task {
     fib: Option<FibStream>,
     publish: watch::Sender<RouteStatus>,
     lost: mpsc::Sender<IpAddr>,
+    /// Nexthops whose link went down a moment ago.
+    lost_since: BTreeMap<IpAddr, Instant>,
     pod_routes: Arc<Notify>,
     /// The table is not read again before.
     not_before: Instant,
@@ -157,6 +162,8 @@ impl Task {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Command>, mut monitor: Monitor) {
         let mut wake: Option<Instant> = None;
         loop {
+            let deadline =
+                wake.into_iter().chain(self.lost_since.values().map(|since| *since + LINK_GRACE)).min();
             tokio::select! {
                 command = mailbox.recv() => match command {
                     Some(command) => self.handle_command(command),
@@ -167,7 +174,13 @@ impl Task {
                     Some(event) => self.handle_event(event),
                     None => return warn!(reconciler = "routes", "netlink notifications ended"),
                 },
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.work.retry(),
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    self.report_lost();
+                    if wake.is_some_and(|wake| wake <= Instant::now()) {
+                        wake = None;
+                        self.work.retry();
+                    }
+                }
             }
             if self.work.is_started() && !self.work.is_idle() {
                 wake = self.pass().await;
@@ -206,14 +219,26 @@ impl Task {
     fn handle_event(&mut self, event: Event) {
         if let Event::Link { index, up: false, .. } = &event {
             for address in self.work.directly_on(*index) {
-                // Full: so many links went down that hold timers will have to do.
-                let _ = self.lost.try_send(address);
+                self.lost_since.entry(address).or_insert_with(Instant::now);
             }
         }
         if matches!(&event, Event::Route { route, gone: true, .. } if is_pod_route(route)) {
             self.pod_routes.notify_one();
         }
         self.work.handle_event(event, self.kernel.socket.port());
+    }
+
+    fn report_lost(&mut self) {
+        let due = |since: Instant| since + LINK_GRACE <= Instant::now();
+        let overdue: Vec<IpAddr> =
+            self.lost_since.iter().filter(|(_, since)| due(**since)).map(|(address, _)| *address).collect();
+        for address in overdue {
+            self.lost_since.remove(&address);
+            if !self.work.is_on_a_link(address) {
+                // Full: so many links went down that hold timers will have to do.
+                let _ = self.lost.try_send(address);
+            }
+        }
     }
 
     /// Does what is to be done, or says when.

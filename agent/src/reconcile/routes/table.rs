@@ -161,6 +161,11 @@ impl Work {
         self.reach.iter().filter(direct).map(|(address, _)| *address).collect()
     }
 
+    /// It is reached without a gateway.
+    pub(super) fn is_on_a_link(&self, nexthop: IpAddr) -> bool {
+        self.reach.get(&nexthop).is_some_and(|hops| hops.iter().any(|hop| hop.gateway == nexthop))
+    }
+
     /// Both sides, as far as they are to be compared.
     pub(super) fn sides(&self, dirty: &Dirty) -> (Routes, Table) {
         let own = self.own.as_deref().unwrap_or_default();

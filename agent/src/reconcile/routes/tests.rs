@@ -170,12 +170,12 @@ fn a_bounced_link_gets_its_routes_back_and_its_nexthops_are_reported() {
         until_shown("4", &["10.2.0.0/24 via 192.0.2.2 dev u1", "nexthop via 192.0.2.2"]).await;
 
         ip("link set u1 down");
-        assert_eq!(lab.lost.recv().await, Some("192.0.2.2".parse().unwrap()));
         // The kernel itself passes over a dead member of a multipath route.
         eventually("a route without a link is gone", || !shown("4").contains("10.2.0.0/24")).await;
         let mut status = lab.routes.status();
         let told = status.wait_for(|status| status.problems.iter().any(|p| p.object == "nexthop 192.0.2.2"));
         tokio::time::timeout(Duration::from_secs(5), told).await.unwrap().unwrap();
+        assert_eq!(lab.lost.recv().await, Some("192.0.2.2".parse().unwrap()));
 
         ip("link set u1 up");
         until_shown(
@@ -186,6 +186,24 @@ fn a_bounced_link_gets_its_routes_back_and_its_nexthops_are_reported() {
             ],
         )
         .await;
+    });
+}
+
+#[test]
+fn a_link_that_is_back_at_once_has_lost_nobody() {
+    in_netns(|| async {
+        let mut lab = Lab::new().await;
+        lab.own(&["10.1.0.0/24"]).await;
+        lab.learn("10.2.0.0/24", &["192.0.2.2"]).await;
+        lab.learn("10.3.0.0/24", &["198.51.100.2"]).await;
+        until_shown("4", &["10.2.0.0/24 via 192.0.2.2 dev u1", "10.3.0.0/24"]).await;
+
+        ip("link set u1 down");
+        ip("link set u1 up");
+        until_shown("4", &["10.2.0.0/24 via 192.0.2.2 dev u1"]).await;
+        // Were the first link's nexthop lost, it would be told before that of the second.
+        ip("link set u2 down");
+        assert_eq!(lab.lost.recv().await, Some("198.51.100.2".parse().unwrap()));
     });
 }
 
