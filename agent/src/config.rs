@@ -19,6 +19,9 @@ pub struct RawConfig {
     /// Namespace of the Secrets with BGP passwords; only for the datastore `kubernetes`.
     #[arg(long, env = "WEFT_NAMESPACE", default_value = "weft-system")]
     pub namespace: String,
+    /// Key of a taint that keeps pods away from a fresh node; removed when routes and policy are in the kernel.
+    #[arg(long, env = "WEFT_STARTUP_TAINT", value_name = "KEY")]
+    pub startup_taint: Option<String>,
     /// Sockets and journal; must die with the boot. Set it for weft-cni and weftctl too.
     #[arg(long, env = weft_api::RUN_DIR_ENV, default_value = weft_api::RUN_DIR, value_name = "DIR")]
     pub run_dir: PathBuf,
@@ -47,6 +50,7 @@ pub struct RawConfig {
 pub struct Config {
     pub node: String,
     pub datastore: DatastoreConfig,
+    pub startup_taint: Option<String>,
     pub run_dir: PathBuf,
     pub metrics_address: SocketAddr,
     pub cni_conf_dir: PathBuf,
@@ -88,6 +92,7 @@ impl TryFrom<RawConfig> for Config {
         Ok(Self {
             node: raw.node,
             datastore,
+            startup_taint: raw.startup_taint,
             run_dir: raw.run_dir,
             metrics_address: raw.metrics_address,
             cni_conf_dir: raw.cni_conf_dir,
@@ -108,6 +113,7 @@ mod tests {
             node: "n1".to_owned(),
             datastore: datastore.to_owned(),
             namespace: "weft-system".to_owned(),
+            startup_taint: None,
             run_dir: "/run/weft".into(),
             metrics_address: "[::]:9179".parse().unwrap(),
             cni_conf_dir: "/etc/cni/net.d".into(),

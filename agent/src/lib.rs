@@ -7,6 +7,7 @@ pub mod kernel;
 pub mod plan;
 pub mod readiness;
 pub mod reconcile;
+pub mod report;
 pub mod run;
 pub mod server;
 #[cfg(test)]

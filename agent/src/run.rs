@@ -21,7 +21,6 @@ use crate::config::{Config, DatastoreConfig};
 use crate::kernel::route::RouteSocket;
 use crate::kernel::{sysctl, uplink};
 use crate::plan::{self, Desired, NotYet};
-use crate::readiness;
 use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::{policy, routes, speaker};
@@ -29,6 +28,7 @@ use crate::server::{self, Agent};
 use crate::watch::dir::DirDatastore;
 use crate::watch::kubernetes::KubernetesDatastore;
 use crate::watch::{Datastore, Problem, SnapshotReceiver, SnapshotSender};
+use crate::{readiness, report};
 
 /// Links that go down at once beyond this number wait for hold timers.
 const LOST_NEXTHOPS: usize = 256;
@@ -41,7 +41,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.run_dir)
         .with_context(|| format!("cannot make {}", config.run_dir.display()))?;
     let cancel = CancellationToken::new();
-    let (snapshots, datastore) = watch_datastore(&config, cancel.clone()).await?;
+    let client = api_client(&config.datastore).await?;
+    let (snapshots, datastore) = watch_datastore(&config, client.clone(), cancel.clone());
     let (lost_sender, lost) = mpsc::channel(LOST_NEXTHOPS);
     let (routes, restarting) = routes::spawn(lost_sender).await.context("cannot read kernel routes")?;
     let policy = policy::spawn(snapshots.clone());
@@ -71,6 +72,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         stop: stop_sender,
     });
     server::spawn(Arc::clone(&agent), cancel.clone()).await?;
+    if let Some(client) = client {
+        tokio::spawn(report::run(Arc::clone(&agent), client, cancel.clone()));
+    }
 
     let work = async {
         let cni = wire_pods(&config, desired.clone(), policy, &sysctl_sender).await?;
@@ -96,19 +100,30 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn watch_datastore(
+/// For the datastore that needs one.
+async fn api_client(config: &DatastoreConfig) -> anyhow::Result<Option<kube::Client>> {
+    match config {
+        DatastoreConfig::Dir(_) => Ok(None),
+        DatastoreConfig::Kubernetes { .. } => {
+            kube::Client::try_default().await.map(Some).context("no way to the Kubernetes API")
+        }
+    }
+}
+
+fn watch_datastore(
     config: &Config,
+    client: Option<kube::Client>,
     cancel: CancellationToken,
-) -> anyhow::Result<(SnapshotReceiver, String)> {
+) -> (SnapshotReceiver, String) {
     let (sender, snapshots) = watch::channel(None);
-    let name = match &config.datastore {
-        DatastoreConfig::Dir(path) => start(DirDatastore::new(path.clone()), sender, cancel),
-        DatastoreConfig::Kubernetes { namespace } => {
-            let client = kube::Client::try_default().await.context("no way to the Kubernetes API")?;
+    let name = match (&config.datastore, client) {
+        (DatastoreConfig::Kubernetes { namespace }, Some(client)) => {
             start(KubernetesDatastore::new(client, namespace.clone(), config.node.clone()), sender, cancel)
         }
+        (DatastoreConfig::Kubernetes { .. }, None) => unreachable!("a client was made for it"),
+        (DatastoreConfig::Dir(path), _) => start(DirDatastore::new(path.clone()), sender, cancel),
     };
-    Ok((snapshots, name))
+    (snapshots, name)
 }
 
 fn start(

@@ -19,6 +19,7 @@ fn node(labels: &str, asn: Option<u32>, ips: &[&str], cidrs: &[&str]) -> NodeInf
         asn,
         internal_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
         pod_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
+        ..NodeInfo::default()
     }
 }
 

@@ -38,6 +38,7 @@ impl Machine {
         Config {
             node: "n1".to_owned(),
             datastore: DatastoreConfig::Dir(self.directory.join("store")),
+            startup_taint: None,
             run_dir: self.directory.join("run"),
             metrics_address: "[::]:9179".parse().unwrap(),
             cni_conf_dir: self.directory.join("net.d"),

@@ -80,6 +80,14 @@ pub fn remove_socket(run_dir: &Path, name: &str) {
     let _ = std::fs::remove_file(run_dir.join(name));
 }
 
+/// What a report of this node is made of.
+pub(crate) async fn summary(
+    agent: &Agent,
+) -> (weft_api::control::Status, Vec<weft_api::control::Peer>, Vec<weft_api::control::Pool>) {
+    let pools = agent.cni.borrow().as_ref().map(|cni| cni.ipam().pools).unwrap_or_default();
+    (control::collect_status(agent).await, bgp::peers(agent).await.unwrap_or_default(), pools)
+}
+
 fn bind_unix(path: &PathBuf) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -20,6 +20,8 @@ use weft_policy::translate;
 
 /// Overrides the AS number of the BGPConfiguration for one node.
 pub const ASN_ANNOTATION: &str = "weft.dev/asn";
+/// The reason that we give for a node's condition NetworkUnavailable = False.
+pub const NETWORK_READY: &str = "WeftIsReady";
 /// Set by kubelet on the API's image of a static pod.
 const STATIC_POD_UID: &str = "kubernetes.io/config.hash";
 
@@ -91,6 +93,7 @@ impl fmt::Display for ObjectKey {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeInfo {
+    pub uid: Option<String>,
     pub labels: Labels,
     /// The annotation `weft.dev/asn`.
     pub asn: Option<u32>,
@@ -98,6 +101,10 @@ pub struct NodeInfo {
     pub internal_ips: Vec<IpAddr>,
     /// In the order of `spec.podCIDRs`; network addresses, no host bits.
     pub pod_cidrs: Vec<IpNetwork>,
+    /// As they stand in `spec.taints`.
+    pub taints: Vec<Value>,
+    /// The condition NetworkUnavailable is False, and says so for us.
+    pub network_available: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -280,12 +287,28 @@ struct RawNodeSpec {
     pod_cidr: Option<IpNetwork>,
     #[serde(rename = "podCIDRs")]
     pod_cidrs: Vec<IpNetwork>,
+    taints: Vec<Value>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RawNodeStatus {
     addresses: Vec<RawNodeAddress>,
+    conditions: Vec<RawCondition>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawCondition {
+    r#type: String,
+    status: String,
+    reason: String,
+}
+
+impl RawCondition {
+    fn says_that_our_network_is_there(&self) -> bool {
+        self.r#type == "NetworkUnavailable" && self.status == "False" && self.reason == NETWORK_READY
+    }
 }
 
 #[derive(Deserialize)]
@@ -325,10 +348,13 @@ impl TryFrom<RawNode> for NodeInfo {
             raw.spec.pod_cidrs
         };
         Ok(Self {
+            uid: raw.metadata.uid,
             labels: raw.metadata.labels.unwrap_or_default(),
             asn,
             internal_ips,
             pod_cidrs: cidrs.into_iter().map(without_host_bits).collect(),
+            taints: raw.spec.taints,
+            network_available: raw.status.conditions.iter().any(RawCondition::says_that_our_network_is_there),
         })
     }
 }

@@ -22,6 +22,7 @@ fn a_node_gives_addresses_pod_cidrs_and_its_own_asn() {
         asn: Some(65001),
         internal_ips: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         pod_cidrs: vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
+        ..NodeInfo::default()
     };
     assert_eq!(object, Object::Node(wanted));
 }
