@@ -82,3 +82,79 @@ fn rewrite(path: &Path, ledger: &Ledger, boot_id: &str) -> io::Result<(File, u64
     std::fs::rename(&new, path)?;
     Ok((OpenOptions::new().append(true).open(path)?, bytes.len() as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weft_cni::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId};
+
+    use super::*;
+
+    struct RunDir(PathBuf);
+
+    impl RunDir {
+        fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("weft-journal-{name}-{}", std::process::id())))
+        }
+    }
+
+    impl Drop for RunDir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn life(n: u8) -> [Record; 2] {
+        let id = AttachmentId { container_id: format!("c{n}"), ifname: "eth0".to_owned() };
+        let addresses = Addresses { v4: Some([10, 0, 0, n].into()), v6: None };
+        let attachment = Attachment {
+            id: id.clone(),
+            link: format!("weft{n:011x}"),
+            ifindex: 0,
+            pod: None,
+            addresses,
+            mac: Mac::of_pod(&addresses),
+            netns: NetnsId(1),
+            mtu: 1500,
+        };
+        [Record::Alloc { attachment }, Record::Free { id, at: Duration::ZERO }]
+    }
+
+    #[test]
+    fn the_next_agent_reads_what_was_appended_also_after_compaction() {
+        let dir = RunDir::new("read");
+        let (mut journal, replay) = Journal::open(&dir.0).unwrap();
+        assert_eq!(replay, Replay { ledger: Ledger::default(), damaged: false });
+        let mut ledger = Ledger::default();
+        let [kept, _] = life(1);
+        let others = (0..FEWEST_RECORDS).flat_map(|_| life(2));
+        for record in std::iter::once(kept).chain(others) {
+            journal.append(&record).unwrap();
+            ledger.apply(&record).unwrap();
+            journal.tidy(&ledger).unwrap();
+        }
+        assert!(journal.records < FEWEST_RECORDS);
+        drop(journal);
+        assert_eq!(Journal::open(&dir.0).unwrap().1, Replay { ledger, damaged: false });
+    }
+
+    #[test]
+    fn two_agents_cannot_share_a_run_directory() {
+        let dir = RunDir::new("two");
+        let first = Journal::open(&dir.0).unwrap();
+        Journal::open(&dir.0).unwrap_err();
+        drop(first);
+        Journal::open(&dir.0).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_journal_is_kept_for_the_curious() {
+        let dir = RunDir::new("damaged");
+        drop(Journal::open(&dir.0).unwrap());
+        let path = dir.0.join(FILE);
+        std::fs::write(&path, "nonsense\n").unwrap();
+        assert!(Journal::open(&dir.0).unwrap().1.damaged);
+        assert_eq!(std::fs::read_to_string(path.with_extension("damaged")).unwrap(), "nonsense\n");
+    }
+}

@@ -134,8 +134,7 @@ impl Shared {
 
     /// Whether an ADD that started at `started` has been deleted since.
     pub(super) fn is_buried(&self, id: &AttachmentId, started: u64) -> bool {
-        let tombstones = self.tombstones.lock().unwrap_or_else(PoisonError::into_inner);
-        tombstones.deleted.get(id).is_some_and(|deleted| started < *deleted)
+        self.tombstones.lock().unwrap_or_else(PoisonError::into_inner).covers(id, started)
     }
 
     pub(super) fn ipam(&self) -> Ipam {
@@ -224,5 +223,36 @@ impl Tombstones {
         {
             self.deleted.remove(&oldest);
         }
+    }
+
+    fn covers(&self, id: &AttachmentId, started: u64) -> bool {
+        self.deleted.get(id).is_some_and(|deleted| started < *deleted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: usize) -> AttachmentId {
+        AttachmentId { container_id: format!("c{n}"), ifname: "eth0".to_owned() }
+    }
+
+    #[test]
+    fn only_an_add_that_began_before_its_del_is_refused() {
+        let mut tombstones = Tombstones::default();
+        tombstones.bury(&id(1), 100);
+        assert!(tombstones.covers(&id(1), 99));
+        assert!(!tombstones.covers(&id(1), 101));
+        assert!(!tombstones.covers(&id(2), 99));
+    }
+
+    #[test]
+    fn the_oldest_deletion_is_forgotten_first() {
+        let mut tombstones = Tombstones::default();
+        (0..=MAX_TOMBSTONES).for_each(|n| tombstones.bury(&id(n), 100));
+        assert!(!tombstones.covers(&id(0), 1));
+        assert!(tombstones.covers(&id(1), 1) && tombstones.covers(&id(MAX_TOMBSTONES), 1));
+        assert_eq!(tombstones.deleted.len(), MAX_TOMBSTONES);
     }
 }

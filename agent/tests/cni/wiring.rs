@@ -42,6 +42,18 @@ fn both_ends_have_one_queue_and_the_mtu_of_the_node() {
     node.ip(&format!("link show {host} group 87"));
 }
 
+#[test]
+fn a_namespace_with_ipv6_off_is_wired_in_both_families() {
+    let node = Node::dual_stack();
+    let pod = Pod::new();
+    for scope in ["all", "default"] {
+        run(&format!("ip netns exec {} sysctl -qw net.ipv6.conf.{scope}.disable_ipv6=1", pod.netns));
+    }
+    for address in addresses(&node.add(&pod).result()) {
+        node.exec(&format!("ping -n -c 1 -W 2 {address}"));
+    }
+}
+
 /// No ARP, no neighbour discovery, no duplicate address detection, no link-local address.
 #[test]
 fn nothing_but_the_payload_is_on_the_wire() {
