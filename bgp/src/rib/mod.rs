@@ -227,7 +227,7 @@ impl Rib {
         large_communities.dedup();
         let values = PathAttributes {
             communities: communities.into(),
-            large_communities,
+            large_communities: large_communities.into(),
             ..PathAttributes::default()
         };
         let attributes = self.core.shared.intern(&values);

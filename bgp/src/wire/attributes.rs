@@ -1,8 +1,8 @@
 //! Path attributes as values (RFC 4271 §4.3, RFC 1997, RFC 4360, RFC 4456, RFC 8092). Decoded in [`super::update`],
 //! encoded in [`super::encode`].
 //!
-//! The lists that most routes carry hold a few items in place; a set that appears often is stored once by the RIB, so what
-//! matters here is that decoding one does not allocate.
+//! A full table holds very many sets: the lists that most routes carry have a few items in place, so that decoding them
+//! does not allocate, and the others take no room while they are empty.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::AsPath;
+use super::{AsPath, RareList};
 use crate::types::{Asn, RouterId};
 
 /// RFC 4271 §4.3. Absent optional attributes are `None` or empty. The nexthop travels with its NLRI in [`super::Reach`].
@@ -25,13 +25,13 @@ pub struct PathAttributes {
     /// In wire order.
     pub communities: SmallVec<[Community; 4]>,
     /// Sorted, each once (RFC 8092 §5).
-    pub large_communities: Vec<LargeCommunity>,
+    pub large_communities: RareList<LargeCommunity>,
     /// RFC 4360, eight octets each, uninterpreted.
-    pub extended_communities: SmallVec<[[u8; 8]; 2]>,
+    pub extended_communities: RareList<[u8; 8]>,
     pub originator_id: Option<RouterId>,
-    pub cluster_list: SmallVec<[RouterId; 4]>,
+    pub cluster_list: RareList<RouterId>,
     /// Optional transitive attributes that we do not interpret, in wire order. Partial is set on those that we do not know.
-    pub unknown: Vec<UnknownAttribute>,
+    pub unknown: RareList<UnknownAttribute>,
 }
 
 /// Lower is preferred (RFC 4271 §9.1.2.2 b).

@@ -242,7 +242,7 @@ fn put_attributes(
         let [_, _, _, _, octets @ ..] = parts.to_be_bytes();
         octets
     });
-    for unknown in &attributes.unknown {
+    for unknown in attributes.unknown.iter() {
         put_attribute(out, unknown.flags, unknown.code, &unknown.value);
     }
 }

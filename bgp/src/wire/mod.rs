@@ -11,6 +11,7 @@ mod leaf;
 mod nlri;
 mod notification;
 mod open;
+mod rare;
 mod rules;
 mod update;
 mod walk;
@@ -25,6 +26,7 @@ pub use frame::{Frame, Framer, MessageKind};
 pub use nlri::{Nlri, Prefix};
 pub use notification::{CeaseReason, Notification, UnexpectedIn};
 pub use open::{Capabilities, GracefulRestart, Open};
+pub use rare::RareList;
 pub use update::{AttributeError, DecodeContext, ErrorAction, Fault, Reach, Update};
 
 use crate::types::AfiSafi;

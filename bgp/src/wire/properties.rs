@@ -71,11 +71,11 @@ fn attributes() -> impl Strategy<Value = PathAttributes> {
             atomic_aggregate,
             aggregator,
             communities: communities.into(),
-            large_communities,
+            large_communities: large_communities.into(),
             extended_communities: extended_communities.into(),
             originator_id,
             cluster_list: cluster_list.into(),
-            unknown,
+            unknown: unknown.into(),
         }
     })
 }

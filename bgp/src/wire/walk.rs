@@ -202,7 +202,7 @@ impl<'a> Walk<'a> {
             code::EXTENDED_COMMUNITIES => {
                 attributes.extended_communities = exactly(list(map(be_u64, u64::to_be_bytes)), value)?;
             }
-            code::LARGE_COMMUNITIES => attributes.large_communities = large_communities(value)?,
+            code::LARGE_COMMUNITIES => attributes.large_communities = large_communities(value)?.into(),
             code::AS4_PATH => self.as4_path = Some(AsPath::decode_as4(value)?),
             code::AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(value, true)?),
             code::ONLY_TO_CUSTOMER => {

@@ -138,7 +138,7 @@ fn a_well_formed_update_is_read_in_full() {
     assert_eq!(communities[..], [Community::NO_EXPORT, Community(0xfde9_0007)]);
     assert_eq!(update.attributes.aggregator.unwrap().asn, Asn(65001));
     assert_eq!(update.attributes.cluster_list.len(), 2);
-    assert_eq!(update.attributes.large_communities, [LargeCommunity { global: 2, local1: 1, local2: 3 }]);
+    assert_eq!(update.attributes.large_communities[..], [LargeCommunity { global: 2, local1: 1, local2: 3 }]);
 }
 
 // The message.
@@ -520,7 +520,7 @@ fn the_prefix_sid_of_may_2025_is_dropped_and_not_passed_on() {
     let attributes = [mandatory(), attribute(0xe0, 40, &[0; 28])].concat();
     let update = decode_from(PeerKind::External, &attributes, PREFIX).unwrap();
     assert_eq!(update.reach.len(), 1);
-    assert_eq!(update.attributes.unknown, []);
+    assert_eq!(update.attributes.unknown[..], []);
 }
 
 // Speakers with two-octet AS numbers (RFC 6793).
