@@ -163,6 +163,7 @@ async fn start(
         releasing: Vec::new(),
         freed: BTreeSet::new(),
         dirty: true,
+        world_changed: true,
         audit: false,
         not_before: now,
         next_audit: now + AUDIT_INTERVAL,
@@ -201,6 +202,8 @@ struct Task {
     /// Addresses whose flows are to be forgotten.
     freed: BTreeSet<IpAddr>,
     dirty: bool,
+    /// Established flows must be judged anew; a pod that comes or goes has none.
+    world_changed: bool,
     audit: bool,
     not_before: Instant,
     next_audit: Instant,
@@ -218,7 +221,7 @@ impl Task {
                     None => return,
                 },
                 changed = self.snapshots.changed() => match changed {
-                    Ok(()) => self.dirty = true,
+                    Ok(()) => (self.dirty, self.world_changed) = (true, true),
                     Err(_) => return,
                 },
                 change = monitor.foreign_change() => match change {
@@ -307,10 +310,11 @@ impl Task {
 
     async fn commit(&mut self, snapshot: &Arc<Snapshot>, local: &Arc<Vec<LocalPod>>) -> Result<(), String> {
         let Some(mut core) = self.core.take() else { return Err("the policy task is broken".to_owned()) };
-        let (audit, freed) = (std::mem::take(&mut self.audit), std::mem::take(&mut self.freed));
+        let (audit, judge) = (std::mem::take(&mut self.audit), std::mem::take(&mut self.world_changed));
+        let freed = std::mem::take(&mut self.freed);
         let (world, pods) = (Arc::clone(snapshot), Arc::clone(local));
         let job = tokio::task::spawn_blocking(move || {
-            let done = core.commit(&world.world, &pods, audit, &freed);
+            let done = core.commit(&world.world, &pods, audit, judge, &freed);
             (core, done)
         });
         let Ok((core, done)) = job.await else { return Err("the policy task is broken".to_owned()) };
@@ -327,7 +331,8 @@ impl Task {
             Err(error) => {
                 let reason = in_words(&error);
                 warn!(reconciler = "policy", error = reason, "policy not committed");
-                (self.dirty, self.audit, self.not_before) = (true, true, Instant::now() + RETRY);
+                (self.dirty, self.audit, self.world_changed) = (true, true, true);
+                self.not_before = Instant::now() + RETRY;
                 self.state.send_modify(|state| {
                     state.settled = false;
                     state.problems =
@@ -385,3 +390,6 @@ impl Task {
 fn is_known(world: &World, pod: &LocalPod) -> bool {
     pod.key.namespace.is_empty() || world.pods.get(&pod.key).is_some_and(|object| pod.is(object))
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,12 +47,14 @@ impl Core {
         Ok(NftMonitor::open(&self.table)?)
     }
 
-    /// With `audit` the kernel is asked what it holds; else we know. The flows of `freed` addresses are forgotten.
+    /// With `audit` the kernel is asked what it holds; else we know. With `judge` established flows are judged anew.
+    /// The flows of `freed` addresses are forgotten.
     pub(super) fn commit(
         &mut self,
         world: &World,
         local: &[LocalPod],
         audit: bool,
+        judge: bool,
         freed: &BTreeSet<IpAddr>,
     ) -> Result<Committed, NftError> {
         let begun = Instant::now();
@@ -76,19 +78,19 @@ impl Core {
             reason: format!("{}: {}", problem.field, problem.reason),
         });
         let problems = problems.collect();
-        let revoked = self.cut(world, local, freed, changes > 0);
+        let revoked = self.cut(world, local, freed, judge && changes > 0);
         Ok(Committed { changes, revoked, took, counts, problems })
     }
 
     /// After the rules: what they forbid must not live on in the fast path for established flows.
-    fn cut(&mut self, world: &World, local: &[LocalPod], freed: &BTreeSet<IpAddr>, changed: bool) -> u64 {
+    fn cut(&mut self, world: &World, local: &[LocalPod], freed: &BTreeSet<IpAddr>, judge: bool) -> u64 {
         let Some(conntrack) = &mut self.conntrack else { return 0 };
         for address in freed {
             if let Err(error) = conntrack.delete_flows_of(*address) {
                 warn!(reconciler = "policy", %address, %error, "flows of a gone pod not forgotten");
             }
         }
-        if !changed || local.is_empty() {
+        if !judge || local.is_empty() {
             return 0;
         }
         revoke::run(conntrack, world, local, self.options.revoked_mark).unwrap_or_else(|error| {

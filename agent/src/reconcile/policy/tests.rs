@@ -1,0 +1,102 @@
+//! Against the real kernel, in a namespace of its own.
+
+use std::net::IpAddr;
+
+use weft_cni::attachment::{Addresses, Mac, NetnsId, PodRef};
+use weft_policy::model::{Pod, PodKey};
+
+use super::*;
+use crate::testing::in_netns;
+
+fn attachment(name: &str, last: u8) -> Attachment {
+    let addresses = Addresses { v4: Some([10, 1, 0, last].into()), v6: None };
+    Attachment {
+        id: AttachmentId { container_id: format!("container-{name}"), ifname: "eth0".to_owned() },
+        link: format!("weft000000000{last:02}"),
+        ifindex: 0,
+        pod: Some(PodRef { namespace: "demo".to_owned(), name: name.to_owned(), uid: None }),
+        addresses,
+        mac: Mac::of_pod(&addresses),
+        netns: NetnsId(1),
+        mtu: 1500,
+    }
+}
+
+fn world(names: &[&str]) -> Option<Arc<Snapshot>> {
+    let mut snapshot = Snapshot::default();
+    for name in names {
+        let key = PodKey { namespace: "demo".to_owned(), name: (*name).to_owned() };
+        snapshot.world.pods.insert(key, Pod { active: true, ..Pod::default() });
+    }
+    Some(Arc::new(snapshot))
+}
+
+/// Addresses in the dispatch map of local pods.
+fn dispatched() -> String {
+    let output =
+        std::process::Command::new("nft").args(["list", "map", "inet", "weft", "pod_i4"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+async fn settled(handle: &PolicyHandle, holds: impl Fn(&PolicyState) -> bool) -> PolicyState {
+    let mut state = handle.state();
+    let found = tokio::time::timeout(Duration::from_secs(5), state.wait_for(|state| holds(state))).await;
+    found.expect("the state comes within the deadline").unwrap().clone()
+}
+
+#[test]
+fn a_pod_is_admitted_when_its_policy_is_in_the_kernel_and_forgotten_when_it_is_released() {
+    in_netns(|| async {
+        let (_snapshots, receiver) = watch::channel(world(&["web"]));
+        let handle = spawn(receiver);
+        handle.recovered(Vec::new()).await;
+
+        let web = attachment("web", 2);
+        handle.admit(&web).await.unwrap();
+        assert!(dispatched().contains("10.1.0.2"), "{}", dispatched());
+        assert_eq!(handle.local().len(), 1);
+
+        handle.release(&web.id).await;
+        assert!(!dispatched().contains("10.1.0.2"), "{}", dispatched());
+        assert_eq!(settled(&handle, |state| state.settled).await.counts.revision, 3);
+    });
+}
+
+#[test]
+fn a_pod_waits_for_the_datastore_and_is_refused_when_it_never_comes() {
+    in_netns(|| async {
+        let (snapshots, receiver) = watch::channel(world(&[]));
+        let handle = spawn(receiver);
+        handle.recovered(Vec::new()).await;
+
+        let (late, never) = (attachment("late", 2), attachment("never", 3));
+        let appears = async {
+            settled(&handle, |state| state.settled).await;
+            snapshots.send_replace(world(&["late"]));
+        };
+        let (late, never, ()) = tokio::join!(handle.admit(&late), handle.admit(&never), appears);
+        assert_eq!(late, Ok(()));
+        assert_eq!(never, Err(AdmitError::Unknown("demo/never".to_owned())));
+        assert!(dispatched().contains("10.1.0.2") && !dispatched().contains("10.1.0.3"), "{}", dispatched());
+    });
+}
+
+#[test]
+fn the_next_owner_adopts_what_the_last_one_left() {
+    in_netns(|| async {
+        let web = attachment("web", 2);
+        let (snapshots, receiver) = watch::channel(world(&["web"]));
+        let first = spawn(receiver);
+        first.recovered(vec![web.clone()]).await;
+        settled(&first, |state| state.settled).await;
+        drop((first, snapshots));
+
+        let (_snapshots, receiver) = watch::channel(world(&["web"]));
+        let second = spawn(receiver);
+        second.recovered(vec![web]).await;
+        let state = settled(&second, |state| state.settled).await;
+        assert_eq!(state.counts.revision, 0, "nothing had to change");
+        let address: IpAddr = [10, 1, 0, 2].into();
+        assert!(dispatched().contains(&address.to_string()));
+    });
+}
