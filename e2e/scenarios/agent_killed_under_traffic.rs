@@ -1,5 +1,5 @@
-//! An agent is killed with SIGKILL under traffic. Nothing is lost, and the next one adopts what it finds: no route, no
-//! neighbour and no rule is touched, on the node or on the routers.
+//! An agent ends under traffic: by SIGKILL, or by SIGTERM for an upgrade. Nothing is lost, and the next one adopts what it
+//! finds: no route and no rule is touched, on the node or on the routers.
 
 use std::process::Command;
 use std::time::Duration;
@@ -35,7 +35,8 @@ fn no_packet_is_lost_and_nothing_is_touched() {
     cut_off(&outside, &closed);
 
     // On a node behind BIRD and on one behind FRR.
-    for node in ["node1", "node2"] {
+    let ends: [fn(&Lab, &str) -> anyhow::Result<()>; 2] = [Lab::kill_agent, Lab::terminate_agent];
+    for (node, end) in ["node1", "node2"].into_iter().flat_map(|node| ends.map(|end| (node, end))) {
         let (rules, monitors) = (ruleset(&lab, node), watch_routes(&lab));
         let mut flows = Vec::new();
         for proto in Proto::ALL {
@@ -45,7 +46,7 @@ fn no_packet_is_lost_and_nothing_is_touched() {
             flows.extend(a.addresses().iter().map(|ip| Flow::start(&outside, proto, at(*ip), RATE).unwrap()));
         }
 
-        lab.kill_agent(node).unwrap();
+        end(&lab, node).unwrap();
         until_more_echoes(&flows, RATE);
         cut_off(&outside, &closed);
         lab.start_agent(node).unwrap();

@@ -34,10 +34,18 @@ impl Lab {
         self.agent(node)?.kill()
     }
 
-    /// Sends a signal and waits for the agent's own end.
-    pub fn stop_agent(&self, node: &str, signal: Signal) -> Result<()> {
+    /// SIGTERM, as for an upgrade: the agent ends, its work stays.
+    pub fn terminate_agent(&self, node: &str) -> Result<()> {
         let agent = self.agent(node)?;
-        agent.signal(signal)?;
+        agent.signal(Signal::SIGTERM)?;
+        agent.wait_gone(READY)
+    }
+
+    /// Stops the agent for good, with a text for the routers' operators.
+    pub fn stop_agent(&self, node: &str, text: &str) -> Result<()> {
+        let agent = self.agent(node)?;
+        let program = self.programs().path("weft-agent")?;
+        self.machine(node)?.run([program.as_os_str(), "stop".as_ref(), "--text".as_ref(), text.as_ref()])?;
         agent.wait_gone(READY)
     }
 

@@ -120,7 +120,15 @@ fn addresses(link: &str, addresses: [String; 2]) -> Vec<String> {
 
 fn route_packets(machine: &Machine, mut batch: Vec<String>) -> Result<()> {
     batch.push("link set lo up".to_owned());
-    machine.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])?;
+    // By ports as well as addresses, so that two flows between the same pods may take two paths.
+    let settings = [
+        "ipv4.ip_forward",
+        "ipv6.conf.all.forwarding",
+        "ipv4.fib_multipath_hash_policy",
+        "ipv6.fib_multipath_hash_policy",
+    ];
+    let settings = settings.map(|name| format!("net.{name}=1"));
+    machine.run(["sysctl", "-qw"].into_iter().chain(settings.iter().map(String::as_str)))?;
     ip(machine, &batch)
 }
 

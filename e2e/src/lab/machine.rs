@@ -4,9 +4,9 @@
 //! second is the machine's pid 1. So a machine has nothing outside itself: when pid 1 ends, the kernel ends every process
 //! in it, and with them go its links, mounts and files. Nothing is ever made in the namespaces of the real machine.
 //!
-//! Inside, `/run` is an empty tmpfs and `/etc` an overlay that forgets, so that daemons find the paths they are used to
-//! (`/etc/bird`, `/run/frr`, `/etc/cni/net.d`) and `birdc` and `vtysh` need no flags. The lab's own directory is visible
-//! at the same path as outside.
+//! Inside, `/run` is an empty tmpfs, and `/etc` and `/opt` are overlays that forget, so that daemons find the paths they
+//! are used to (`/etc/bird`, `/run/frr`, `/opt/cni/bin`) and `birdc` and `vtysh` need no flags. The lab's own directory is
+//! visible at the same path as outside.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -250,28 +250,25 @@ fn private_mounts(lab_dir: &Path, name: &str) -> Result<()> {
         mount(Some(lab_dir), &inside, none, MsFlags::MS_BIND, none).context("the lab's directory")?;
     }
     mount(Some(&run), "/run", none, MsFlags::MS_MOVE, none).context("/run")?;
-    fs::create_dir_all("/run/etc/upper")?;
-    fs::create_dir_all("/run/etc/work")?;
-    let layers = "lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work";
-    mount(Some("overlay"), "/etc", Some("overlay"), MsFlags::empty(), Some(layers))
-        .context("overlay on /etc")?;
+    for dir in ["etc", "opt"] {
+        let layer = |name: &str| format!("/run/overlay/{dir}/{name}");
+        fs::create_dir_all(layer("upper"))?;
+        fs::create_dir_all(layer("work"))?;
+        let layers = format!("lowerdir=/{dir},upperdir={},workdir={}", layer("upper"), layer("work"));
+        mount(Some("overlay"), &*format!("/{dir}"), Some("overlay"), MsFlags::empty(), Some(&*layers))
+            .with_context(|| format!("overlay on /{dir}"))?;
+    }
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).context("/proc")?;
     fs::create_dir_all("/etc/cni/net.d")?;
     fs::create_dir_all("/run/netns")?;
     Ok(())
 }
 
-/// What a fresh machine in a data centre has, and no address that is still being checked for duplicates.
+/// No address waits until it is known to be nobody else's.
 fn default_sysctls() -> Result<()> {
-    let settings = [
-        ("ipv6/conf/all/accept_dad", "0"),
-        ("ipv6/conf/default/accept_dad", "0"),
-        // By ports as well as addresses, so that two flows between the same pods may take two paths.
-        ("ipv4/fib_multipath_hash_policy", "1"),
-        ("ipv6/fib_multipath_hash_policy", "1"),
-    ];
-    for (name, value) in settings {
-        fs::write(format!("/proc/sys/net/{name}"), value).context(name)?;
+    for scope in ["all", "default"] {
+        let name = format!("/proc/sys/net/ipv6/conf/{scope}/accept_dad");
+        fs::write(&name, "0").context(name)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The container runtime's and kubelet's part: sandboxes, the CNI calls around them, and the Pod objects.
 //!
 //! Calls are made as libcni makes them: the conflist that the agent wrote is read from `/etc/cni/net.d`, the highest
-//! version that it offers is taken, and `weft-cni` is executed with `CNI_*` in its environment and one plugin's
+//! version that it offers is taken, and the plugin that the agent installed in `/opt/cni/bin` is executed with `CNI_*` in its environment and one plugin's
 //! configuration on standard input (CNI spec 1.1.0 §4).
 
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ use super::machine::Machine;
 use crate::net::Namespace;
 
 const CNI_DIR: &str = "/etc/cni/net.d";
+/// Where the agent installs the plugin.
+const CNI_PATH: &str = "/opt/cni/bin";
 const IFNAME: &str = "eth0";
 
 /// What is remembered of a pod to find it again.
@@ -141,7 +143,7 @@ impl Lab {
     /// Ends a pod: DEL, then its namespace, then its object.
     pub fn delete_pod(&self, pod: &Pod) -> Result<()> {
         let machine = self.machine(pod.node())?;
-        cni(self, &machine, &environment("DEL", &pod.key, &pod.container_id)?)?;
+        cni(&machine, &environment("DEL", &pod.key, &pod.container_id)?)?;
         machine.run(["ip", "netns", "delete", &netns_name(&pod.container_id)])?;
         self.state().pods.remove(&pod.key);
         self.store().take(&pod_object(&pod.key, &pod.node, &BTreeMap::new(), &[])?)?;
@@ -158,13 +160,13 @@ impl Lab {
     /// The CNI verb STATUS on a node: an error says why no pod can be added.
     pub fn cni_status(&self, node: &str) -> Result<()> {
         let environment = vec![("CNI_COMMAND".to_owned(), "STATUS".to_owned())];
-        cni(self, &self.machine(node)?, &environment).map(drop)
+        cni(&self.machine(node)?, &environment).map(drop)
     }
 
     /// The CNI verb CHECK for a pod that runs.
     pub fn cni_check(&self, pod: &Pod) -> Result<()> {
         let machine = self.machine(pod.node())?;
-        cni(self, &machine, &environment("CHECK", &pod.key, &pod.container_id)?).map(drop)
+        cni(&machine, &environment("CHECK", &pod.key, &pod.container_id)?).map(drop)
     }
 }
 
@@ -177,7 +179,7 @@ impl Sandbox<'_> {
     pub fn add(&self) -> Result<Pod> {
         let environment = environment("ADD", &self.key, &self.container_id)?;
         let answer =
-            cni(self.lab, &self.node, &environment).with_context(|| format!("ADD for {}", self.key))?;
+            cni(&self.node, &environment).with_context(|| format!("ADD for {}", self.key))?;
         let addresses = result_addresses(&answer)?;
         let record = PodRecord {
             node: self.node.name.clone(),
@@ -199,14 +201,18 @@ impl Sandbox<'_> {
 }
 
 /// Executes the plugin; its answer, or its error in words.
-fn cni(lab: &Lab, node: &Machine, environment: &[(String, String)]) -> Result<Value> {
+fn cni(node: &Machine, environment: &[(String, String)]) -> Result<Value> {
     let mut conflist = read_conflist(node)?;
     let config = plugin_config(&mut conflist)?;
-    let mut command = Command::new(lab.programs().path("weft-cni")?);
-    command.env_clear().envs(environment.iter().cloned()).env("CNI_PATH", &lab.programs().dir);
+    let plugin = config["type"].as_str().context("the plugin has no type")?;
+    let mut command = Command::new(format!("{CNI_PATH}/{plugin}"));
+    command.env_clear().envs(environment.iter().cloned()).env("CNI_PATH", CNI_PATH);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = node.spawn(&mut command)?;
-    std::io::Write::write_all(&mut child.stdin.take().context("standard input")?, config.as_bytes())?;
+    std::io::Write::write_all(
+        &mut child.stdin.take().context("standard input")?,
+        config.to_string().as_bytes(),
+    )?;
     let output = child.wait_with_output()?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     let answer = if stdout.trim().is_empty() {
@@ -233,7 +239,7 @@ fn read_conflist(node: &Machine) -> Result<Value> {
 }
 
 /// What libcni hands to the first plugin: its own part of the list, with the list's name and the version chosen.
-fn plugin_config(conflist: &mut Value) -> Result<String> {
+fn plugin_config(conflist: &mut Value) -> Result<Value> {
     let offered = conflist["cniVersions"].as_array().into_iter().flatten().chain([&conflist["cniVersion"]]);
     let version =
         offered.filter_map(Value::as_str).max().context("the conflist has no cniVersion")?.to_owned();
@@ -243,7 +249,7 @@ fn plugin_config(conflist: &mut Value) -> Result<String> {
     object.remove("capabilities");
     object.insert("cniVersion".to_owned(), version.into());
     object.insert("name".to_owned(), name);
-    Ok(plugin.to_string())
+    Ok(plugin)
 }
 
 fn environment(verb: &str, key: &str, container_id: &str) -> Result<Vec<(String, String)>> {
