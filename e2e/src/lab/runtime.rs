@@ -178,8 +178,7 @@ impl Sandbox<'_> {
     /// ADD, and the addresses that it answered into the Pod object, as kubelet does it. May be tried again after a failure.
     pub fn add(&self) -> Result<Pod> {
         let environment = environment("ADD", &self.key, &self.container_id)?;
-        let answer =
-            cni(&self.node, &environment).with_context(|| format!("ADD for {}", self.key))?;
+        let answer = cni(&self.node, &environment).with_context(|| format!("ADD for {}", self.key))?;
         let addresses = result_addresses(&answer)?;
         let record = PodRecord {
             node: self.node.name.clone(),

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use super::Namespace;
 use super::echo::is_timeout;
 use super::probe::{Proto, udp_towards};
+use crate::wait;
 
 /// How long an echo may take before it counts as lost.
 const STRAGGLERS: Duration = Duration::from_millis(500);
@@ -24,6 +25,8 @@ const RECORD: usize = 8;
 pub struct Flow {
     sent: Arc<AtomicU64>,
     echoed: Arc<AtomicU64>,
+    /// When the last echo came; before the first, when the flow started.
+    last: Arc<Mutex<Instant>>,
     stop: Arc<AtomicBool>,
     sender: JoinHandle<Result<()>>,
     receiver: JoinHandle<Arrivals>,
@@ -68,16 +71,18 @@ impl Flow {
     pub fn start(namespace: &Namespace, proto: Proto, to: SocketAddr, rate: u32) -> Result<Self> {
         let (mut write, read) = namespace.enter(|| connect(proto, to))?;
         let (sent, echoed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let last = Arc::new(Mutex::new(Instant::now()));
         let stop = Arc::new(AtomicBool::new(false));
         let sender = {
             let (sent, stop) = (Arc::clone(&sent), Arc::clone(&stop));
-            thread::spawn(move || send(&mut *write, rate, &sent, &stop))
+            thread::spawn(move || send(&mut write, rate, &sent, &stop))
         };
         let receiver = {
-            let (sent, echoed, stop) = (Arc::clone(&sent), Arc::clone(&echoed), Arc::clone(&stop));
-            thread::spawn(move || receive(read, &sent, &echoed, &stop))
+            let (sent, echoed, last) = (Arc::clone(&sent), Arc::clone(&echoed), Arc::clone(&last));
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || receive(read, &sent, &echoed, &last, &stop))
         };
-        Ok(Self { sent, echoed, stop, sender, receiver })
+        Ok(Self { sent, echoed, last, stop, sender, receiver })
     }
 
     /// Records sent so far.
@@ -88,6 +93,14 @@ impl Flow {
     /// Records that came back so far.
     pub fn echoed(&self) -> u64 {
         self.echoed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until nothing has come back for `quiet`, and tells when the last echo came.
+    pub fn until_silent(&self, quiet: Duration, limit: Duration) -> Result<Instant> {
+        wait::until("silence", limit, || {
+            let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok((last.elapsed() >= quiet).then_some(last))
+        })
     }
 
     /// Stops sending, waits for the last echoes, and tells what happened.
@@ -104,7 +117,7 @@ impl Flow {
     }
 }
 
-type Writer = Box<dyn FnMut(&[u8]) -> std::io::Result<()> + Send>;
+type Writer = Box<dyn FnMut(&[u8]) -> std::io::Result<usize> + Send>;
 type Reader = Box<dyn FnMut(&mut [u8]) -> std::io::Result<usize> + Send>;
 
 fn connect(proto: Proto, to: SocketAddr) -> Result<(Writer, Reader)> {
@@ -114,18 +127,16 @@ fn connect(proto: Proto, to: SocketAddr) -> Result<(Writer, Reader)> {
                 .with_context(|| format!("TCP to {to}"))?;
             writer.set_nodelay(true)?;
             writer.set_read_timeout(Some(NOTICE))?;
+            writer.set_write_timeout(Some(NOTICE))?;
             let mut reader = writer.try_clone()?;
-            Ok((
-                Box::new(move |record| writer.write_all(record)),
-                Box::new(move |buffer| reader.read(buffer)),
-            ))
+            Ok((Box::new(move |record| writer.write(record)), Box::new(move |buffer| reader.read(buffer))))
         }
         Proto::Udp => {
             let socket = udp_towards(to)?;
             socket.set_read_timeout(Some(NOTICE))?;
             let reader = socket.try_clone()?;
             // What ICMP reports here is a loss of this datagram or an earlier one; the counts show it.
-            let write = move |record: &[u8]| socket.send(record).map_or(Ok(()), |_| Ok(()));
+            let write = move |record: &[u8]| Ok(socket.send(record).unwrap_or(record.len()));
             Ok((Box::new(write), Box::new(move |buffer| datagram(&reader, buffer))))
         }
     }
@@ -139,18 +150,22 @@ fn datagram(socket: &std::net::UdpSocket, buffer: &mut [u8]) -> std::io::Result<
     }
 }
 
-fn send(
-    write: &mut (dyn FnMut(&[u8]) -> std::io::Result<()> + Send),
-    rate: u32,
-    sent: &AtomicU64,
-    stop: &AtomicBool,
-) -> Result<()> {
-    let start = Instant::now();
+fn send(write: &mut Writer, rate: u32, sent: &AtomicU64, stop: &AtomicBool) -> Result<()> {
     let pace = Duration::from_secs(1) / rate;
-    let mut due = start;
+    let mut due = Instant::now();
     while !stop.load(Ordering::Relaxed) {
-        let sequence = sent.fetch_add(1, Ordering::Relaxed);
-        write(&sequence.to_be_bytes())?;
+        let record = sent.load(Ordering::Relaxed).to_be_bytes();
+        let mut written = 0;
+        while written < RECORD {
+            match write(&record[written..]) {
+                Ok(length) => written += length,
+                // The connection is stuck and its buffer full.
+                Err(error) if is_timeout(&error) && stop.load(Ordering::Relaxed) => return Ok(()),
+                Err(error) if is_timeout(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        sent.fetch_add(1, Ordering::Relaxed);
         due += pace;
         // The pace of a traffic generator, not a wait for a condition.
         thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -158,10 +173,17 @@ fn send(
     Ok(())
 }
 
-fn receive(mut read: Reader, sent: &AtomicU64, echoed: &AtomicU64, stop: &AtomicBool) -> Arrivals {
+fn receive(
+    mut read: Reader,
+    sent: &AtomicU64,
+    echoed: &AtomicU64,
+    last: &Mutex<Instant>,
+    stop: &AtomicBool,
+) -> Arrivals {
     let mut arrivals = Arrivals::default();
     let mut buffer = [0; 4096];
-    let (mut bytes, mut last, mut stopped) = (0, Instant::now(), None);
+    let (mut bytes, mut stopped) = (0, None);
+    let last = || last.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         match read(&mut buffer) {
             Ok(0) => {
@@ -170,8 +192,9 @@ fn receive(mut read: Reader, sent: &AtomicU64, echoed: &AtomicU64, stop: &Atomic
             }
             Ok(length) => {
                 bytes += length;
-                arrivals.longest_gap = arrivals.longest_gap.max(last.elapsed());
-                last = Instant::now();
+                let now = Instant::now();
+                let before = std::mem::replace(&mut *last(), now);
+                arrivals.longest_gap = arrivals.longest_gap.max(now - before);
                 echoed.store((bytes / RECORD) as u64, Ordering::Relaxed);
             }
             Err(error) if is_timeout(&error) => {}
@@ -184,7 +207,7 @@ fn receive(mut read: Reader, sent: &AtomicU64, echoed: &AtomicU64, stop: &Atomic
             let since = *stopped.get_or_insert_with(Instant::now);
             let complete = echoed.load(Ordering::Relaxed) >= sent.load(Ordering::Relaxed);
             if complete || since.elapsed() > STRAGGLERS {
-                arrivals.longest_gap = arrivals.longest_gap.max(since.saturating_duration_since(last));
+                arrivals.longest_gap = arrivals.longest_gap.max(since.saturating_duration_since(*last()));
                 return arrivals;
             }
         }
