@@ -36,7 +36,7 @@ enum LogFormat {
 enum Command {
     /// Run the node agent. SIGTERM ends it for a restart: forwarding goes on, peers are not told (graceful restart).
     /// SIGINT ends it for good: peers get a Cease.
-    Run(RawConfig),
+    Run(Box<RawConfig>),
     /// Stop the running agent for good: peers get a Cease with a text for their operators and withdraw our routes.
     Stop {
         /// At most 255 bytes (RFC 9003).
@@ -63,7 +63,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     log_to_stderr(&arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.command {
-        Command::Run(raw) => runtime.block_on(weft_agent::run::run(Config::try_from(raw)?)),
+        Command::Run(raw) => runtime.block_on(weft_agent::run::run(Config::try_from(*raw)?)),
         Command::Stop { text, run_dir } => runtime.block_on(weft_agent::server::stop_running(&run_dir, text)),
     }
 }

@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    fn namespace(name: &str, labels: Value) -> Raw {
+    fn namespace(name: &str, labels: &Value) -> Raw {
         let object = json!({ "metadata": { "name": name, "labels": labels } });
         serde_json::from_value(object).unwrap()
     }
@@ -114,7 +114,7 @@ mod tests {
     fn list(objects: &mut Objects, names: &[&str]) {
         objects.handle(Kind::Namespace, Event::Init);
         for name in names {
-            objects.handle(Kind::Namespace, Event::InitApply(namespace(name, json!({}))));
+            objects.handle(Kind::Namespace, Event::InitApply(namespace(name, &json!({}))));
         }
         objects.handle(Kind::Namespace, Event::InitDone);
     }
@@ -137,7 +137,7 @@ mod tests {
     fn a_new_list_removes_what_it_does_not_name_but_not_before_it_is_complete() {
         let mut objects = listed(&["a", "b"]);
         objects.handle(Kind::Namespace, Event::Init);
-        objects.handle(Kind::Namespace, Event::InitApply(namespace("b", json!({}))));
+        objects.handle(Kind::Namespace, Event::InitApply(namespace("b", &json!({}))));
         assert_eq!(names(&objects), ["a", "b"]);
         objects.handle(Kind::Namespace, Event::InitDone);
         assert_eq!(names(&objects), ["b"]);
@@ -146,12 +146,12 @@ mod tests {
     #[test]
     fn a_refused_object_keeps_its_last_good_version_until_it_is_deleted() {
         let mut objects = listed(&["a"]);
-        objects.handle(Kind::Namespace, Event::Apply(namespace("a", json!({ "x": 7 }))));
+        objects.handle(Kind::Namespace, Event::Apply(namespace("a", &json!({ "x": 7 }))));
         assert_eq!(names(&objects), ["a"]);
         let problems = objects.snapshot().problems;
         assert!(problems.iter().any(|problem| problem.object == "Namespace a"), "{problems:?}");
 
-        objects.handle(Kind::Namespace, Event::Delete(namespace("a", json!({}))));
+        objects.handle(Kind::Namespace, Event::Delete(namespace("a", &json!({}))));
         assert!(names(&objects).is_empty() && objects.snapshot().problems.is_empty());
     }
 }
