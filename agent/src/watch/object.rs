@@ -10,7 +10,8 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -481,6 +482,33 @@ fn network_policy(object: &NetworkPolicy) -> Result<Policy, String> {
         None => Ok(policy),
         Some(problem) => Err(named(problem)),
     }
+}
+
+/// What stands in for a policy that is refused and of which no good version is known: the pods that it selects, as
+/// far as that can be read, are isolated in the directions that it names.
+pub fn closed(key: &ObjectKey, written: &Value) -> Option<Object> {
+    if key.kind != Kind::NetworkPolicy {
+        return None;
+    }
+    let spec = written.get("spec");
+    let selector = spec.and_then(|spec| spec.get("podSelector")).map(strict::<LabelSelector>);
+    let types = spec.and_then(|spec| spec.get("policyTypes")).map(typed::<Vec<String>>);
+    let names_egress = spec.is_some_and(|spec| spec.get("egress").is_some());
+    let default =
+        || [Some("Ingress"), names_egress.then_some("Egress")].into_iter().flatten().map(str::to_owned);
+    let spec = NetworkPolicySpec {
+        pod_selector: Some(selector.and_then(Result::ok).unwrap_or_default()),
+        policy_types: Some(types.and_then(Result::ok).unwrap_or_else(|| default().collect())),
+        ..NetworkPolicySpec::default()
+    };
+    let metadata = ObjectMeta {
+        name: Some(key.name.clone()),
+        namespace: Some(key.namespace.clone()),
+        ..ObjectMeta::default()
+    };
+    // A direction or a selector that makes no sense isolates all pods of the namespace.
+    let policy = translate::policy(&NetworkPolicy { metadata, spec: Some(spec) }).ok()?;
+    Some(Object::NetworkPolicy(Box::new(policy)))
 }
 
 fn named(problem: &weft_policy::model::Problem) -> String {

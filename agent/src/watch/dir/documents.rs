@@ -22,7 +22,11 @@ pub(super) struct Entry {
 pub(super) enum Fault {
     /// Of a kind that nothing here reads; harmless.
     UnknownKind(String),
-    Refused(Refusal),
+    Refused {
+        refusal: Refusal,
+        /// What is safe in its place, where no good version is known.
+        closed: Option<Box<Object>>,
+    },
 }
 
 /// Empty documents are skipped but counted.
@@ -32,7 +36,7 @@ pub(super) fn parse(text: &str) -> Vec<Entry> {
         let results = match serde_saphyr::from_str::<Value>(text) {
             Ok(Value::Null) => Vec::new(),
             Ok(value) => parse_objects(without_nulls(value)),
-            Err(error) => vec![Err(Fault::Refused(Refusal { key: None, reason: yaml_reason(&error, line) }))],
+            Err(error) => vec![Err(nameless(yaml_reason(&error, line)))],
         };
         entries.extend(results.into_iter().map(|result| Entry { document: index + 1, line, result }));
     }
@@ -79,8 +83,15 @@ fn parse_objects(value: Value) -> Vec<Result<(ObjectKey, Object), Fault>> {
 fn parse_object(value: &Value) -> Result<(ObjectKey, Object), Fault> {
     match object::unknown_kind(value) {
         Some(kind) => Err(Fault::UnknownKind(kind)),
-        None => object::parse(value).map_err(Fault::Refused),
+        None => object::parse(value).map_err(|refusal| {
+            let closed = refusal.key.as_ref().and_then(|key| object::closed(key, value));
+            Fault::Refused { refusal, closed: closed.map(Box::new) }
+        }),
     }
+}
+
+fn nameless(reason: String) -> Fault {
+    Fault::Refused { refusal: Refusal { key: None, reason }, closed: None }
 }
 
 /// A null is an absent field, as in the API server.
@@ -115,7 +126,7 @@ mod tests {
         let name = |entry: Entry| match entry.result {
             Ok((key, _)) => Ok(key.to_string()),
             Err(Fault::UnknownKind(kind)) => Err(Some(kind)),
-            Err(Fault::Refused(refusal)) => Err(refusal.key.map(|key| key.to_string())),
+            Err(Fault::Refused { refusal, .. }) => Err(refusal.key.map(|key| key.to_string())),
         };
         parse(text).into_iter().map(name).collect()
     }
@@ -139,7 +150,7 @@ mod tests {
     fn the_reason_for_bad_yaml_names_the_line_of_the_file() {
         let text = format!("{ONE}---\nkind: Pod\n  bad: indent\n");
         let entries = parse(&text);
-        let Err(Fault::Refused(refusal)) = &entries[1].result else { panic!("accepted: {entries:?}") };
+        let Err(Fault::Refused { refusal, .. }) = &entries[1].result else { panic!("accepted: {entries:?}") };
         assert!(
             refusal.reason.starts_with("line 7") || refusal.reason.starts_with("line 6"),
             "{}",

@@ -1,7 +1,7 @@
 //! What each file holds, and what it last held that was good.
 //!
 //! In: the text of files. Out: one [`Snapshot`]. When a document is refused, the object that it would replace stays as
-//! it was; when not even its name can be read, every object stays that the rest of the file does not replace.
+//! it was (at the start, when nobody knows how it was, a policy is read as isolating its pods); when not even its name can be read, every object stays that the rest of the file does not replace.
 //! Of an object that stands in two places, the first counts: by file name, then by place in the file.
 
 use std::collections::btree_map::Entry as MapEntry;
@@ -15,6 +15,8 @@ use crate::watch::{Object, ObjectKey, Problem, Snapshot};
 #[derive(Debug, Default)]
 pub(super) struct Files {
     by_name: BTreeMap<String, File>,
+    /// All files have been read once: an object that is not known has not been in force.
+    listed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -49,12 +51,12 @@ impl Files {
                         format!("document {document} (line {line}): {kind} is not read here, ignored");
                     file.problems.push(problem(&name, reason));
                 }
-                Err(Fault::Refused(refusal)) => match refusal.key {
+                Err(Fault::Refused { refusal, closed }) => match refusal.key {
                     Some(key) => {
                         file.problems.push(problem(&key, format!("{place}: {}", refusal.reason)));
-                        if let (Some(object), false) = (before.remove(&key), file.objects.contains_key(&key))
-                        {
-                            file.objects.insert(key, object);
+                        let stand_in = closed.filter(|_| !self.listed).map(|object| *object);
+                        if let Some(object) = before.remove(&key).or(stand_in) {
+                            file.objects.entry(key).or_insert(object);
                         }
                     }
                     None => {
@@ -70,6 +72,11 @@ impl Files {
                 file.objects.entry(key).or_insert(object);
             }
         }
+    }
+
+    /// Every file has been given.
+    pub(super) fn set_listed(&mut self) {
+        self.listed = true;
     }
 
     /// Its objects stay.
@@ -157,6 +164,24 @@ mod tests {
         assert_eq!(labels(&files), pairs(&[("a", "2"), ("b", "1")]));
         let problems = files.snapshot(BTreeSet::new()).problems;
         assert_eq!(problems.first().map(|problem| problem.object.as_str()), Some("f.yaml"));
+    }
+
+    #[test]
+    fn a_policy_that_is_refused_at_the_start_isolates_its_pods_and_a_new_one_does_nothing() {
+        let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p1, namespace: demo}\n\
+            spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{form: []}]}\n";
+        let policies =
+            |files: &Files| files.snapshot(BTreeSet::new()).world.policies.into_values().collect::<Vec<_>>();
+        let mut files = Files::default();
+        files.update("f.yaml", policy);
+        let stand_in = policies(&files).pop().expect("something stands in its place");
+        assert_eq!((stand_in.ingress, stand_in.egress), (Some(Vec::new()), None));
+        assert!(stand_in.subjects.matches(&[("app".to_owned(), "web".to_owned())].into()));
+        assert!(!stand_in.subjects.matches(&[("app".to_owned(), "db".to_owned())].into()));
+
+        files.set_listed();
+        files.update("g.yaml", &policy.replace("p1", "p2"));
+        assert_eq!(policies(&files).len(), 1);
     }
 
     #[test]
