@@ -79,15 +79,17 @@ impl KubernetesDatastore {
         let paged = watcher::Config::default().page_size(PAGE);
         for config in [streamed, paged] {
             let mut stream = std::pin::pin!(watcher(self.api(kind), config).default_backoff());
+            let mut listed = false;
             while let Some(result) = stream.next().await {
                 match result {
                     Ok(event) => {
+                        listed |= matches!(event, Event::InitDone);
                         if events.send((kind, event)).await.is_err() {
                             return;
                         }
                     }
-                    Err(error) if cannot_stream(&error) => {
-                        info!(%kind, "the API server does not stream lists; asking for pages");
+                    Err(error) if !listed && cannot_stream(&error) => {
+                        info!(%kind, %error, "the API server does not stream lists; asking for pages");
                         break;
                     }
                     Err(error) => warn!(%kind, %error, "watch failed, retrying"),
@@ -124,11 +126,12 @@ impl Datastore for KubernetesDatastore {
     }
 }
 
-/// A server from before streamed lists answers with 400 or 422, and would do so for ever.
+/// A server from before streamed lists answers with 400 or 422, one whose etcd is too old (3.4) with an error on the
+/// stream; both would do so for ever.
 fn cannot_stream(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 400 | 422),
-        watcher::Error::WatchError(status) => matches!(status.code, 400 | 422),
+        watcher::Error::WatchError(_) => true,
         _ => false,
     }
 }

@@ -93,13 +93,17 @@ fn up(name: &str, spec: &ClusterSpec, cni: Plugin, programs: &Programs) -> Resul
     let start = Instant::now();
     let cluster = Cluster::raise(name, spec, programs)?;
     println!("{:5.1} s  API server, kubelets and kube-proxies run", start.elapsed().as_secs_f32());
-    if cni == Plugin::Weft {
-        cluster.load_weft_image()?;
-        cluster.install_weft(&[])?;
+    let installed = match cni {
+        Plugin::Weft => cluster.load_weft_image().and_then(|()| cluster.install_weft(&[])),
+        Plugin::None => Ok(()),
+    };
+    if cni == Plugin::Weft && installed.is_ok() {
         println!("{:5.1} s  Weft is installed, every node is Ready", start.elapsed().as_secs_f32());
     }
     print!("{}", cluster.kubectl(&["get", "nodes", "-o", "wide"])?);
-    cluster.keep()
+    // What went wrong can only be seen on a cluster that is still there.
+    cluster.keep()?;
+    installed
 }
 
 /// The first racks take one more when it does not divide.
