@@ -43,7 +43,8 @@ impl Cluster {
             .chain([chart.into_os_string()])
             .collect();
         words.extend(
-            ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "60s"].map(OsString::from),
+            ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "60s"]
+                .map(OsString::from),
         );
         for setting in settings.iter().map(String::as_str).chain(values.iter().copied()) {
             words.extend([OsString::from("--set"), setting.into()]);
