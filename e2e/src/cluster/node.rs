@@ -139,6 +139,8 @@ for dir in /opt/cni/bin /var/lib/kubelet /var/lib/containerd /var/lib/cni /var/l
   mkdir -p "{disk}$dir" "$dir"
   mount --bind "{disk}$dir" "$dir"
 done
+# What every installer puts there, and containerd asks for: it sets up `lo` with it.
+cp /usr/lib/cni/loopback /opt/cni/bin/
 mount --make-rshared /
 "#
         )
