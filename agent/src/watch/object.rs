@@ -4,7 +4,11 @@
 //! the object (as far as it could be read) and the field. Pods and nodes are read through slim types of our own (a full
 //! Pod costs thirty times the memory); the other kinds strictly, so that a misspelt field cannot widen a policy.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ranges;
+mod slim;
+mod typed;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -12,19 +16,23 @@ use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+
+use serde::Deserialize;
 use serde_json::Value;
 use weft_api::crd::{BGPConfiguration, BGPConfigurationSpec, BGPPeer, BGPPeerSpec};
-use weft_policy::model::{Labels, NamedPort, Pod, PodUid, Policy, Protocol};
+use weft_policy::model::{Labels, Pod, Policy};
 use weft_policy::translate;
+
+pub use self::ranges::parse_cidr;
+use self::ranges::{check_configuration, check_peer};
+pub use self::slim::without_host_bits;
+use self::slim::{RawNode, RawPod};
+use self::typed::{checked, strict, typed};
 
 /// Overrides the AS number of the BGPConfiguration for one node.
 pub const ASN_ANNOTATION: &str = "weft.dev/asn";
 /// The reason that we give for a node's condition NetworkUnavailable = False.
 pub const NETWORK_READY: &str = "WeftIsReady";
-/// Set by kubelet on the API's image of a static pod.
-const STATIC_POD_UID: &str = "kubernetes.io/config.hash";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -175,14 +183,6 @@ struct RawName {
     namespace: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawMetadata {
-    uid: Option<String>,
-    labels: Option<Labels>,
-    annotations: Option<BTreeMap<String, String>>,
-}
-
 fn parse_key(value: &Value) -> Result<ObjectKey, String> {
     let raw: RawIdentity = typed(value)?;
     let kind = Kind::from_type(&raw.api_version, &raw.kind)
@@ -221,258 +221,6 @@ fn parse_object(kind: Kind, value: &Value, source: Source) -> Result<Object, Str
         Kind::BgpConfiguration => check_configuration(checked::<BGPConfiguration>(value, source)?.spec),
         Kind::BgpPeer => check_peer(checked::<BGPPeer>(value, source)?.spec),
     }
-}
-
-/// As `T`, with the path of the offending field in the error.
-fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = error.into_inner();
-        if path == "." { reason.to_string() } else { format!("{path}: {reason}") }
-    })
-}
-
-fn checked<T: DeserializeOwned + Serialize>(value: &Value, source: Source) -> Result<T, String> {
-    match source {
-        Source::Written => strict(value),
-        Source::Served => typed(value),
-    }
-}
-
-/// As `T`, refusing fields that `T` does not have, as `kubectl apply` does.
-fn strict<T: DeserializeOwned + Serialize>(value: &Value) -> Result<T, String> {
-    let object: T = typed(value)?;
-    let understood = serde_json::to_value(&object).map_err(|error| error.to_string())?;
-    match unknown_field(value, &understood) {
-        Some(path) => Err(format!("{path}: unknown field")),
-        None => Ok(object),
-    }
-}
-
-/// The path of the first field with a value that `understood` lacks.
-fn unknown_field(written: &Value, understood: &Value) -> Option<String> {
-    match (written, understood) {
-        (Value::Object(written), Value::Object(understood)) => written
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .find_map(|(name, value)| match understood.get(name) {
-                None => Some(name.clone()),
-                Some(inner) => unknown_field(value, inner).map(|rest| join(name, &rest)),
-            }),
-        (Value::Array(written), Value::Array(understood)) => {
-            let pairs = written.iter().zip(understood).enumerate();
-            pairs.into_iter().find_map(|(index, (written, understood))| {
-                unknown_field(written, understood).map(|rest| join(&format!("[{index}]"), &rest))
-            })
-        }
-        _ => None,
-    }
-}
-
-fn join(name: &str, rest: &str) -> String {
-    if rest.starts_with('[') { format!("{name}{rest}") } else { format!("{name}.{rest}") }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawNode {
-    metadata: RawMetadata,
-    spec: RawNodeSpec,
-    status: RawNodeStatus,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct RawNodeSpec {
-    #[serde(rename = "podCIDR")]
-    pod_cidr: Option<IpNetwork>,
-    #[serde(rename = "podCIDRs")]
-    pod_cidrs: Vec<IpNetwork>,
-    taints: Vec<Value>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawNodeStatus {
-    addresses: Vec<RawNodeAddress>,
-    conditions: Vec<RawCondition>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawCondition {
-    r#type: String,
-    status: String,
-    reason: String,
-}
-
-impl RawCondition {
-    fn says_that_our_network_is_there(&self) -> bool {
-        self.r#type == "NetworkUnavailable" && self.status == "False" && self.reason == NETWORK_READY
-    }
-}
-
-#[derive(Deserialize)]
-struct RawNodeAddress {
-    r#type: String,
-    address: String,
-}
-
-impl TryFrom<RawNode> for NodeInfo {
-    type Error = String;
-
-    fn try_from(raw: RawNode) -> Result<Self, String> {
-        let asn = match raw
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|annotations| annotations.get(ASN_ANNOTATION))
-        {
-            None => None,
-            Some(text) => Some(text.parse().ok().filter(|asn| *asn != 0).ok_or_else(|| {
-                format!(
-                    "metadata.annotations[{ASN_ANNOTATION}]: {text:?} is not a number from 1 to 4294967295"
-                )
-            })?),
-        };
-        let mut internal_ips = Vec::new();
-        for (index, address) in
-            raw.status.addresses.iter().enumerate().filter(|(_, a)| a.r#type == "InternalIP")
-        {
-            internal_ips.push(address.address.parse().map_err(|_| {
-                format!("status.addresses[{index}].address: {:?} is no address", address.address)
-            })?);
-        }
-        let cidrs = if raw.spec.pod_cidrs.is_empty() {
-            raw.spec.pod_cidr.into_iter().collect()
-        } else {
-            raw.spec.pod_cidrs
-        };
-        Ok(Self {
-            uid: raw.metadata.uid,
-            labels: raw.metadata.labels.unwrap_or_default(),
-            asn,
-            internal_ips,
-            pod_cidrs: cidrs.into_iter().map(without_host_bits).collect(),
-            taints: raw.spec.taints,
-            network_available: raw.status.conditions.iter().any(RawCondition::says_that_our_network_is_there),
-        })
-    }
-}
-
-/// The prefix itself: `10.1.2.3/16` becomes `10.1.0.0/16`.
-pub fn without_host_bits(prefix: IpNetwork) -> IpNetwork {
-    IpNetwork::new(prefix.network(), prefix.prefix()).expect("the length was valid for the same family")
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawPod {
-    metadata: RawMetadata,
-    spec: RawPodSpec,
-    status: RawPodStatus,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct RawPodSpec {
-    node_name: Option<String>,
-    host_network: bool,
-    containers: Vec<RawContainer>,
-    init_containers: Vec<RawContainer>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct RawContainer {
-    restart_policy: Option<String>,
-    ports: Vec<RawContainerPort>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawContainerPort {
-    name: Option<String>,
-    protocol: Option<String>,
-    container_port: u16,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct RawPodStatus {
-    phase: Option<String>,
-    #[serde(rename = "podIP")]
-    pod_ip: Option<String>,
-    #[serde(rename = "podIPs")]
-    pod_ips: Vec<RawPodIp>,
-}
-
-#[derive(Deserialize)]
-struct RawPodIp {
-    ip: String,
-}
-
-impl TryFrom<RawPod> for Pod {
-    type Error = String;
-
-    fn try_from(raw: RawPod) -> Result<Self, String> {
-        Ok(Self {
-            ips: pod_ips(&raw.status)?,
-            active: is_active(raw.status.phase.as_deref())?,
-            uid: uid(&raw.metadata),
-            labels: raw.metadata.labels.unwrap_or_default(),
-            ports: named_ports(raw.spec.containers, raw.spec.init_containers)?,
-            host_network: raw.spec.host_network,
-            node: raw.spec.node_name,
-        })
-    }
-}
-
-/// What the runtime calls the pod: for the API's image of a static pod, that pod's own uid.
-fn uid(metadata: &RawMetadata) -> Option<PodUid> {
-    let of_static_pod = metadata.annotations.as_ref().and_then(|annotations| annotations.get(STATIC_POD_UID));
-    of_static_pod.or(metadata.uid.as_ref()).filter(|uid| !uid.is_empty()).cloned().map(PodUid)
-}
-
-/// `Unknown` means that its node does not answer; the pod may well run.
-fn is_active(phase: Option<&str>) -> Result<bool, String> {
-    match phase {
-        None | Some("" | "Pending" | "Running" | "Unknown") => Ok(true),
-        Some("Succeeded" | "Failed") => Ok(false),
-        Some(other) => Err(format!("status.phase: {other:?} is no phase")),
-    }
-}
-
-/// `podIPs`, and `podIP` for those who write only that.
-fn pod_ips(status: &RawPodStatus) -> Result<BTreeSet<IpAddr>, String> {
-    let single = status.pod_ip.iter().map(|text| ("status.podIP".to_owned(), text));
-    let many =
-        status.pod_ips.iter().enumerate().map(|(i, entry)| (format!("status.podIPs[{i}].ip"), &entry.ip));
-    single
-        .chain(many)
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(field, text)| text.parse().map_err(|_| format!("{field}: {text:?} is no address")))
-        .collect()
-}
-
-fn named_ports(
-    containers: Vec<RawContainer>,
-    init: Vec<RawContainer>,
-) -> Result<BTreeSet<NamedPort>, String> {
-    let sidecars = init.into_iter().filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    let ports = containers.into_iter().chain(sidecars).flat_map(|container| container.ports);
-    ports
-        .filter_map(|port| Some((port.name?, port.protocol, port.container_port)))
-        .map(|(name, protocol, port)| {
-            let protocol = match protocol.as_deref() {
-                None | Some("" | "TCP") => Protocol::Tcp,
-                Some("UDP") => Protocol::Udp,
-                Some("SCTP") => Protocol::Sctp,
-                Some(other) => return Err(format!("spec.containers.ports.protocol: {other:?} is none")),
-            };
-            Ok(NamedPort { name, protocol, port })
-        })
-        .collect()
 }
 
 /// As in the API server, a policy with any part that cannot be understood is refused as a whole.
@@ -521,83 +269,6 @@ fn secret(raw: Secret) -> BTreeMap<String, Vec<u8>> {
         raw.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect();
     values.extend(raw.string_data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes())));
     values
-}
-
-/// The ranges that the schema's comments promise.
-fn check_configuration(spec: BGPConfigurationSpec) -> Result<Object, String> {
-    check_asn("spec.asn", spec.asn)?;
-    check_hold_time("spec.holdTimeSeconds", spec.hold_time_seconds)?;
-    check_range("spec.listenPort", spec.listen_port, 1, u16::MAX)?;
-    check_range("spec.connectRetrySeconds", spec.connect_retry_seconds, 1, u16::MAX)?;
-    check_range("spec.gracefulRestartSeconds", spec.graceful_restart_seconds, 0, 4095)?;
-    check_range("spec.maxPaths", spec.max_paths, 1, 64)?;
-    check_cidrs("spec.clusterCidrs", &spec.cluster_cidrs)?;
-    Ok(Object::BgpConfiguration(spec))
-}
-
-fn check_peer(spec: BGPPeerSpec) -> Result<Object, String> {
-    if let weft_api::crd::PeerAsn::Number(asn) = spec.asn {
-        check_asn("spec.asn", asn)?;
-    }
-    check_range("spec.port", spec.port, 1, u16::MAX)?;
-    check_range("spec.maxPrefixes", spec.max_prefixes, 1, 10_000_000)?;
-    if let Some(seconds) = spec.hold_time_seconds {
-        check_hold_time("spec.holdTimeSeconds", seconds)?;
-    }
-    if let Some(hops) = spec.multihop {
-        check_range("spec.multihop", hops, 2, 255)?;
-    }
-    if let Some(hops) = spec.ttl_security {
-        check_range("spec.ttlSecurity", hops, 1, 254)?;
-    }
-    if spec.multihop.is_some() && spec.ttl_security.is_some() {
-        return Err("spec.ttlSecurity: excludes multihop".to_owned());
-    }
-    if spec.families.is_empty() {
-        return Err("spec.families: empty".to_owned());
-    }
-    check_cidrs("spec.acceptCidrs", &spec.accept_cidrs)?;
-    Ok(Object::BgpPeer(spec))
-}
-
-fn check_asn(field: &str, asn: u32) -> Result<(), String> {
-    check_range(field, asn, 1, u32::MAX)
-}
-
-fn check_hold_time(field: &str, seconds: u16) -> Result<(), String> {
-    if matches!(seconds, 1 | 2) {
-        Err(format!("{field}: {seconds} is neither 0 nor 3-65535"))
-    } else {
-        Ok(())
-    }
-}
-
-fn check_range<T: Copy + PartialOrd + fmt::Display>(
-    field: &str,
-    value: T,
-    low: T,
-    high: T,
-) -> Result<(), String> {
-    if value < low || value > high {
-        Err(format!("{field}: {value} is not within {low}-{high}"))
-    } else {
-        Ok(())
-    }
-}
-
-fn check_cidrs(field: &str, cidrs: &[String]) -> Result<(), String> {
-    for (index, text) in cidrs.iter().enumerate() {
-        parse_cidr(text).map_err(|reason| format!("{field}[{index}]: {reason}"))?;
-    }
-    Ok(())
-}
-
-/// With its length written out: a bare address is no prefix. Host bits are dropped.
-pub fn parse_cidr(text: &str) -> Result<IpNetwork, String> {
-    match text.parse::<IpNetwork>() {
-        Ok(prefix) if text.contains('/') => Ok(without_host_bits(prefix)),
-        _ => Err(format!("{text:?} is no prefix")),
-    }
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use weft_policy::model::Protocol;
+
 use super::*;
 
 fn read(yaml: &str) -> Result<(ObjectKey, Object), Refusal> {
