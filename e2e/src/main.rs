@@ -111,6 +111,11 @@ enum BenchVerb {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
+    /// A pod's ADD and DEL: ours, `ptp` with `host-local`, and the start of a program.
+    Cni {
+        #[arg(long, default_value_t = 100)]
+        pods: usize,
+    },
     /// Our speaker, as `bench bgp` starts it.
     #[command(hide = true)]
     BgpSpeaker,
@@ -139,6 +144,9 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Net(verb) => net(&verb),
         Verb::Bench(BenchVerb::Bgp { prefixes, runs }) => {
             bench::bgp::run(&prefixes, runs).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Bench(BenchVerb::Cni { pods }) => {
+            bench::cni::run(pods, &programs()?).map(|()| ExitCode::SUCCESS)
         }
         Verb::Bench(BenchVerb::BgpSpeaker) => bench::bgp::run_weft().map(|()| ExitCode::SUCCESS),
         Verb::Machine(MachineVerb::Launch { lab, name }) => {

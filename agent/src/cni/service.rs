@@ -33,6 +33,13 @@ const GONE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long dying links wait for company: deleting one takes as long as deleting fifty.
 const REAP_DELAY: Duration = Duration::from_millis(50);
 
+/// Where the time of an ADD went.
+struct Phases {
+    pod_side: Duration,
+    policy: Duration,
+    host_side: Duration,
+}
+
 #[derive(Debug)]
 pub(super) struct Service<G> {
     pub(super) shared: Arc<Shared>,
@@ -93,13 +100,16 @@ impl<G: PolicyGate> Service<G> {
         });
         let mut attachment = attachment.map_err(|error| self.not_recorded(error))?;
         match self.wire(&mut attachment, sandbox, arrival).await {
-            Ok(()) => {
+            Ok(Phases { pod_side, policy, host_side }) => {
                 tracing::info!(
                     container_id = call.id.container_id,
                     pod = attachment.pod.as_ref().map(tracing::field::display),
                     link = attachment.link,
                     addresses = ?attachment.addresses.iter().collect::<Vec<_>>(),
                     microseconds = start.elapsed().as_micros(),
+                    pod_side = pod_side.as_micros(),
+                    policy = policy.as_micros(),
+                    host_side = host_side.as_micros(),
                     "pod attached"
                 );
                 Ok(attachment)
@@ -117,8 +127,10 @@ impl<G: PolicyGate> Service<G> {
         attachment: &mut Attachment,
         sandbox: Sandbox,
         arrival: &Arrival,
-    ) -> Result<(), CniError> {
+    ) -> Result<Phases, CniError> {
+        let start = Instant::now();
         attachment.ifindex = self.wire_pod_side(attachment.clone(), sandbox).await?;
+        let pod_side = start.elapsed();
         match timeout(POLICY_DEADLINE, self.gate.admit(attachment)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(CniError::TryAgain(format!("no policy for the pod: {error}"))),
@@ -127,6 +139,7 @@ impl<G: PolicyGate> Service<G> {
         if arrival.is_abandoned() {
             return Err(CniError::TryAgain("the runtime has given this attachment up".into()));
         }
+        let policy = start.elapsed() - pod_side;
         let (link, ifindex, steps) =
             (attachment.link.clone(), attachment.ifindex, plan::host_side(attachment));
         let host = self.worker.run(move |rtnl| {
@@ -135,7 +148,8 @@ impl<G: PolicyGate> Service<G> {
         });
         host.await.map_err(kernel("wire the node's side"))?.map_err(refused)?;
         let commit = Record::Commit { id: attachment.id.clone(), ifindex };
-        self.shared.record(&commit).map_err(|error| self.not_recorded(error))
+        self.shared.record(&commit).map_err(|error| self.not_recorded(error))?;
+        Ok(Phases { pod_side, policy, host_side: start.elapsed() - pod_side - policy })
     }
 
     /// The pair and all inside the pod, in one turn of the worker. Closes the descriptors: they keep the namespace alive.
