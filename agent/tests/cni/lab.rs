@@ -292,9 +292,8 @@ impl Answer {
 /// A network configuration with `more` keys.
 pub(crate) fn conf(version: &str, more: Value) -> String {
     let mut conf = json!({ "cniVersion": version, "name": "weft", "type": "weft-cni" });
-    for (key, value) in more.as_object().unwrap() {
-        conf[key] = value.clone();
-    }
+    let Value::Object(more) = more else { panic!("keys and values") };
+    conf.as_object_mut().unwrap().extend(more);
     conf.to_string()
 }
 
