@@ -79,13 +79,13 @@ fn ruleset(lab: &Lab, node: &str) -> String {
 
 const MONITORED: [&str; 4] = ["node1", "node2", "tor1", "tor2"];
 
-/// Every change of a route, neighbour entry of ours, or link, from now on.
+/// Every change of a route, from now on.
 fn watch_routes(lab: &Lab) -> Vec<Process> {
     let start = |machine: &str| {
         let machine = lab.machine(machine).unwrap();
         std::fs::write(machine.dir.join("routes.log"), "").unwrap();
         let mut monitor = Command::new("ip");
-        machine.daemon("routes", monitor.args(["monitor", "route", "link"])).unwrap()
+        machine.daemon("routes", monitor.args(["monitor", "route"])).unwrap()
     };
     MONITORED.map(start).into()
 }

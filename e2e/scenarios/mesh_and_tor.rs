@@ -33,7 +33,8 @@ fn neighbours_are_reached_directly_and_other_racks_by_the_router() {
 
 /// Packets of one exchange that the router took in to route, as opposed to those that its bridge passed on.
 fn routed_by(lab: &Lab, tor: &str, from: &Pod, to: &Pod) -> usize {
-    let bridge: usize = lab.run(tor, "cat /sys/class/net/rack/ifindex").unwrap().trim().parse().unwrap();
+    let bridge = lab.run(tor, "ip -o link show rack").unwrap();
+    let bridge: usize = bridge.split(':').next().unwrap().parse().unwrap();
     let sniffer = Sniffer::start(&lab.namespace(tor).unwrap()).unwrap();
     for ip in to.addresses() {
         for proto in Proto::ALL {

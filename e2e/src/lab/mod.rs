@@ -35,6 +35,9 @@ pub use store::Store;
 use crate::net::Namespace;
 use state::State;
 
+/// Set to keep the lab of a test that failed, to look at it.
+const KEEP_FAILED_ENV: &str = "WEFT_LAB_KEEP_FAILED";
+
 /// The programs under test, found where they were built.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -107,6 +110,10 @@ impl Lab {
 
     /// Lets the lab outlive its owner.
     pub fn keep(mut self) -> Result<()> {
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> Result<()> {
         self.state().kept = true;
         self.save()?;
         if let Some(mut lifeline) = self.lifeline.take() {
@@ -261,8 +268,12 @@ impl Drop for Lab {
         if self.lifeline.is_none() {
             return;
         }
-        if let Err(error) = state::remove(&self.dir) {
-            eprintln!("lab {} is not all gone: {error:#}", self.dir.display());
+        let keep = std::thread::panicking() && std::env::var_os(KEEP_FAILED_ENV).is_some();
+        let ended = if keep { self.let_go() } else { state::remove(&self.dir).map(drop) };
+        match ended {
+            Err(error) => eprintln!("lab {} is not all gone: {error:#}", self.dir.display()),
+            Ok(()) if keep => eprintln!("lab kept: `weft-e2e lab status --name {}`", self.name()),
+            Ok(()) => {}
         }
     }
 }
