@@ -73,29 +73,33 @@ impl Router {
         machine.write("/etc/bird/bird.conf", &bird::config(self))?;
         machine.run(["mkdir", "-p", "/run/bird"])?;
         let bird = machine.daemon("bird", Command::new("bird").args(["-f", "-c", "/etc/bird/bird.conf"]))?;
-        self.until_it_answers(machine, "show status")?;
+        self.until_it_answers(machine, "show status", "up and running")?;
         Ok(vec![bird])
     }
 
+    /// The configuration comes last: a session that is up before bgpd knows its links loses IPv6 routes for good
+    /// ("no peer interface information").
     fn start_frr(&self, machine: &Machine) -> Result<Vec<Process>> {
         machine.write("/etc/frr/frr.conf", &frr::config(self))?;
         machine.run(["chown", "frr:frr", "/etc/frr/frr.conf"])?;
         machine.run(["install", "-d", "-o", "frr", "-g", "frr", "/run/frr"])?;
-        let mut daemons = Vec::new();
-        for name in ["zebra", "bgpd"] {
-            let config = ["-A", "127.0.0.1", "-f", "/etc/frr/frr.conf"];
-            let arguments = if name == "bgpd" { &config[..] } else { &config[..2] };
-            daemons.push(machine.daemon(name, Command::new(format!("/usr/lib/frr/{name}")).args(arguments))?);
-        }
-        self.until_it_answers(machine, "show bgp summary")?;
-        Ok(daemons)
+        let daemon = |name: &str| {
+            machine.daemon(name, Command::new(format!("/usr/lib/frr/{name}")).args(["-A", "127.0.0.1"]))
+        };
+        let zebra = daemon("zebra")?;
+        self.until_it_answers(machine, "show interface brief", "rack")?;
+        let bgpd = daemon("bgpd")?;
+        self.until_it_answers(machine, "show zebra client summary", "bgp")?;
+        machine.run(["vtysh", "-b"])?;
+        self.until_it_answers(machine, "show bgp summary", "local AS")?;
+        Ok(vec![zebra, bgpd])
     }
 
-    fn until_it_answers(&self, machine: &Machine, question: &str) -> Result<()> {
-        wait::until(&format!("answer from {} on {}", self.kind, self.name), START, || {
-            Self::ask(self.kind, machine, question).map(Some)
+    fn until_it_answers(&self, machine: &Machine, question: &str, answer: &str) -> Result<()> {
+        wait::until(&format!("{answer:?} from {} on {}", self.kind, self.name), START, || {
+            let said = Self::ask(self.kind, machine, question)?;
+            Ok(said.contains(answer).then_some(()))
         })
-        .map(drop)
         .with_context(|| format!("logs are in {}", machine.dir.display()))
     }
 }
