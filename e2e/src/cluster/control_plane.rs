@@ -4,13 +4,11 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::{Binaries, Pki};
 use crate::lab::Machine;
-use crate::wait;
 
 /// First the one that `kubernetes.default` has: the first address of each range.
 pub(super) const SERVICE_CIDRS: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
@@ -19,7 +17,6 @@ const FIRST_SERVICE: [IpAddr; 2] = [
     IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1)),
     IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 1)),
 ];
-const READY: Duration = Duration::from_secs(60);
 
 /// What the control plane is told about its cluster.
 #[derive(Clone, Debug)]
@@ -41,8 +38,9 @@ impl ControlPlane {
     pub(super) fn start(&self) -> Result<()> {
         self.start_etcd()?;
         self.start_api_server()?;
-        wait::until_true("ready API server", READY, || self.kubectl(&["get", "--raw", "/readyz"]).is_ok())?;
-        self.start_controllers()
+        super::wait_for_api(self)?;
+        self.start_controller_manager(&[])?;
+        self.start_scheduler()
     }
 
     pub(super) fn kubectl(&self, words: &[&str]) -> Result<String> {
@@ -72,7 +70,7 @@ impl ControlPlane {
         self.machine.daemon("etcd", &mut etcd).map(drop)
     }
 
-    fn start_api_server(&self) -> Result<()> {
+    pub(super) fn start_api_server(&self) -> Result<()> {
         let addresses = [&[self.address][..], &FIRST_SERVICE].concat();
         let hosts = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
         let serving = self.pki.issue("apiserver", "/CN=kube-apiserver", &hosts, &addresses)?;
@@ -101,12 +99,15 @@ impl ControlPlane {
         self.machine.daemon("kube-apiserver", &mut server).map(drop)
     }
 
-    fn start_controllers(&self) -> Result<()> {
+    /// All controllers but those named.
+    pub(super) fn start_controller_manager(&self, disabled: &[&str]) -> Result<()> {
+        let controllers = ["*".to_owned()].into_iter().chain(disabled.iter().map(|name| format!("-{name}")));
         let config = self.pki.kubeconfig("kcm", "/CN=system:kube-controller-manager", &self.server())?;
         let authority = self.pki.authority();
         let mut manager = Command::new(self.binaries.path("kube-controller-manager")?);
         manager.args([
             format!("--kubeconfig={}", config.display()),
+            format!("--controllers={}", controllers.collect::<Vec<_>>().join(",")),
             "--allocate-node-cidrs=true".to_owned(),
             format!("--cluster-cidr={}", self.pod_cidrs.join(",")),
             format!("--service-cluster-ip-range={}", self.service_cidrs()),
@@ -120,7 +121,10 @@ impl ControlPlane {
         } else {
             &["--node-cidr-mask-size=24"]
         });
-        self.machine.daemon("kube-controller-manager", &mut manager)?;
+        self.machine.daemon("kube-controller-manager", &mut manager).map(drop)
+    }
+
+    fn start_scheduler(&self) -> Result<()> {
         let config = self.pki.kubeconfig("scheduler", "/CN=system:kube-scheduler", &self.server())?;
         let mut scheduler = Command::new(self.binaries.path("kube-scheduler")?);
         scheduler.args([format!("--kubeconfig={}", config.display()), "--leader-elect=false".to_owned()]);

@@ -7,8 +7,10 @@
 mod binaries;
 mod control_plane;
 mod images;
+mod life;
 mod node;
 mod pki;
+mod pods;
 mod weft;
 
 use std::fs;
@@ -22,8 +24,9 @@ use serde_json::Value;
 pub use binaries::{Binaries, Scope};
 pub use images::{AGNHOST, WEFT};
 pub use node::ProxyMode;
+pub use pods::{KubePod, pod_spec};
 
-use crate::lab::{CONTROL, Lab, LabSpec, Node, POD_CIDRS, Plan, Programs};
+use crate::lab::{CONTROL, Lab, LabSpec, Machine, Node, POD_CIDRS, Plan, Programs};
 use crate::wait;
 use control_plane::ControlPlane;
 use node::KubeNode;
@@ -31,6 +34,8 @@ use pki::Pki;
 
 /// How long a kubelet may take to register its node.
 const REGISTERED: Duration = Duration::from_secs(60);
+/// How long the API server may take to be ready.
+const API_READY: Duration = Duration::from_secs(60);
 
 /// What a cluster consists of beyond its lab.
 #[derive(Clone, Debug)]
@@ -106,9 +111,7 @@ impl Cluster {
 
     fn start_node(&self, node: &Node, archives: &[PathBuf]) -> Result<()> {
         let machine = self.lab.machine(&node.name)?;
-        let addresses = node.uplinks.first().context("a node without an uplink")?.addresses.both();
-        let addresses = addresses[..self.control.pod_cidrs.len()].to_vec();
-        let kube = KubeNode { machine: &machine, addresses, control: &self.control };
+        let kube = self.kube_node(node, &machine)?;
         kube.prepare()?;
         kube.start_containerd()?;
         archives.iter().try_for_each(|archive| kube.import(archive))?;
@@ -120,6 +123,14 @@ impl Cluster {
         // What an operator says of his racks.
         self.kubectl(&["label", "node", &node.name, &format!("rack=rack{}", node.rack)])?;
         self.kubectl(&["annotate", "node", &node.name, &format!("weft.dev/asn={}", node.asn)]).map(drop)
+    }
+
+    fn kube_node<'a>(&'a self, node: &Node, machine: &'a Machine) -> Result<KubeNode<'a>> {
+        let uplink = node.uplinks.first().context("a node without an uplink")?;
+        let families = self.control.pod_cidrs.len();
+        let addresses = uplink.addresses.both()[..families].to_vec();
+        let gateways = &uplink.gateways.both()[..families];
+        Ok(KubeNode { machine, addresses, gateways: gateways.to_vec(), control: &self.control })
     }
 
     /// On all nodes at once.
@@ -143,6 +154,10 @@ fn control_plane(lab: &Lab, pki: Pki, binaries: Binaries, families: usize) -> Re
         binaries,
         pod_cidrs: POD_CIDRS[..families].iter().map(ToString::to_string).collect(),
     })
+}
+
+fn wait_for_api(control: &ControlPlane) -> Result<()> {
+    wait::until_true("ready API server", API_READY, || control.kubectl(&["get", "--raw", "/readyz"]).is_ok())
 }
 
 /// Removes the cluster of this name and what kubelets left in the machine's control groups.

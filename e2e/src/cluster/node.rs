@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::control_plane::{CLUSTER_DNS, ControlPlane};
+use super::control_plane::{CLUSTER_DNS, ControlPlane, SERVICE_CIDRS};
 use super::images::PAUSE;
 use crate::lab::{Machine, Process};
 use crate::wait;
@@ -36,6 +36,8 @@ impl ProxyMode {
 pub(super) struct KubeNode<'a> {
     pub(super) machine: &'a Machine,
     pub(super) addresses: Vec<IpAddr>,
+    /// The router of each family.
+    pub(super) gateways: Vec<IpAddr>,
     pub(super) control: &'a ControlPlane,
 }
 
@@ -43,7 +45,16 @@ impl KubeNode<'_> {
     /// Mounts that a node has and a lab's machine has not: its own view of /sys, and private folders that pods' mounts
     /// propagate from.
     pub(super) fn prepare(&self) -> Result<()> {
-        self.machine.run_with_input(["sh", "-eu"], &self.mounts()).map(drop)
+        self.machine.run_with_input(["sh", "-eu"], &self.mounts())?;
+        self.route_services()
+    }
+
+    /// kube-proxy translates a service's address after the kernel has looked for a route to it. Real nodes have a default
+    /// route; here it would hide a pod's route that BGP did not bring.
+    fn route_services(&self) -> Result<()> {
+        SERVICE_CIDRS.iter().zip(&self.gateways).try_for_each(|(cidr, gateway)| {
+            self.machine.run(["ip", "route", "replace", cidr, "via", &gateway.to_string()]).map(drop)
+        })
     }
 
     pub(super) fn start_containerd(&self) -> Result<Process> {

@@ -8,7 +8,6 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::node::KubeNode;
 use super::{Cluster, images};
 use crate::lab::{OUTSIDE_CIDRS, POD_CIDRS, Plan};
 
@@ -22,7 +21,7 @@ impl Cluster {
         images::weft(&self.lab.programs().dir, &archive)?;
         self.each_node(|node| {
             let machine = self.lab.machine(&node.name)?;
-            KubeNode { machine: &machine, addresses: Vec::new(), control: &self.control }.import(&archive)
+            self.kube_node(node, &machine)?.import(&archive)
         })
     }
 

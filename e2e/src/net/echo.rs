@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
 
 use super::Namespace;
+use super::probe::roomy;
 
 /// How soon a blocked thread notices that it shall end.
 const NOTICE: Duration = Duration::from_millis(50);
@@ -71,6 +72,7 @@ fn bind(port: u16) -> Result<(TcpListener, UdpSocket)> {
     let udp = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
     udp.set_only_v6(false)?;
     udp.set_read_timeout(Some(NOTICE))?;
+    roomy(&udp)?;
     udp.bind(&any.into()).with_context(|| format!("UDP port {port}"))?;
     Ok((tcp.into(), udp.into()))
 }

@@ -15,8 +15,8 @@ use super::echo::is_timeout;
 use super::probe::{Proto, udp_towards};
 use crate::wait;
 
-/// How long an echo may take before it counts as lost.
-const STRAGGLERS: Duration = Duration::from_millis(500);
+/// How long an echo may take before it counts as lost, on a machine with many threads for each core.
+const STRAGGLERS: Duration = Duration::from_secs(3);
 const NOTICE: Duration = Duration::from_millis(20);
 const RECORD: usize = 8;
 

@@ -3,16 +3,21 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 
 use super::Namespace;
 use crate::wait;
 
 /// Within a lab an answer takes a millisecond, or some hundred when the machine is busy.
 const ATTEMPT: Duration = Duration::from_millis(400);
+/// Bytes. The kernel counts about 800 for the smallest datagram: room for some seconds at 1,000 a second.
+const RECEIVE_BUFFER: usize = 4 << 20;
 const PAYLOAD: &[u8; 16] = b"weft-e2e probe\r\n";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,10 +134,16 @@ fn ask_udp(to: SocketAddr, limit: Duration) -> std::io::Result<()> {
     socket.recv(&mut [0; PAYLOAD.len()]).map(drop)
 }
 
+/// On a busy machine a thread may sleep for a second: what arrives meanwhile must not be lost in its socket.
+pub(super) fn roomy(socket: &impl AsFd) -> std::io::Result<()> {
+    setsockopt(socket, RcvBufForce, &RECEIVE_BUFFER).map_err(Into::into)
+}
+
 /// A socket that only `to` can answer.
 pub(super) fn udp_towards(to: SocketAddr) -> std::io::Result<UdpSocket> {
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
+    roomy(&socket)?;
     socket.connect(to)?;
     Ok(socket)
 }

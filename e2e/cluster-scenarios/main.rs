@@ -1,0 +1,94 @@
+//! The life of a cluster: stories on a real Kubernetes, told in order, proved by traffic. One story per file.
+//!
+//! Raising a cluster takes half a minute, so the stories of one kind of cluster share one: each keeps to a Kubernetes
+//! namespace of its own and leaves the cluster as it found it. A story can be told alone (its name is the argument; part
+//! of it is enough), and on a cluster that is there: `WEFT_CLUSTER=NAME`, from `weft-e2e cluster up`, spares the raising.
+//!
+//! These need root, what `make setup-cluster` installs, and static programs: `make cluster-scenarios`.
+
+#![expect(clippy::unwrap_used, reason = "in a story it is an assertion")]
+
+mod agent_rolled;
+mod install;
+mod scaled;
+mod story;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use weft_e2e::cluster::{self, Cluster, ClusterSpec};
+
+use crate::story::programs;
+
+/// What one story does to a cluster that has Weft.
+type Tell = fn(&Cluster);
+
+/// A kind of cluster, and its stories.
+struct Book {
+    name: &'static str,
+    spec: fn() -> ClusterSpec,
+    stories: &'static [(&'static str, Tell)],
+}
+
+const BOOKS: &[Book] = &[Book {
+    name: "life",
+    spec: ClusterSpec::default,
+    stories: &[
+        ("pods_talk_where_weft_is_installed", install::pods_talk),
+        ("agents_rolled_and_killed_lose_nothing", agent_rolled::nothing_is_lost),
+        ("a_deployment_comes_and_goes_without_a_trace", scaled::no_trace),
+    ],
+}];
+
+fn main() -> ExitCode {
+    // What libtest knows and we do not (`--test-threads=1`) is no name of a story.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
+    let mut failed = Vec::new();
+    for book in BOOKS {
+        let stories: Vec<_> = book.stories.iter().filter(|(name, _)| chosen(name)).collect();
+        if !stories.is_empty() {
+            failed.extend(book.tell(&stories));
+        }
+    }
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("failed: {}", failed.join(", "));
+    ExitCode::FAILURE
+}
+
+impl Book {
+    /// The names of the stories that failed.
+    fn tell(&self, stories: &[&(&'static str, Tell)]) -> Vec<&'static str> {
+        let existing = std::env::var("WEFT_CLUSTER").ok();
+        let name = existing.clone().unwrap_or_else(|| format!("{}-{}", self.name, std::process::id()));
+        let mut failed = Vec::new();
+        let cluster = outcome("cluster_is_installed", || match &existing {
+            Some(name) => Cluster::attach(name, &programs()).unwrap(),
+            None => install::on_a_cluster_that_has_none(&name, &(self.spec)()),
+        });
+        let Some(cluster) = cluster else { return vec!["cluster_is_installed"] };
+        for (story, tell) in stories {
+            if outcome(story, || tell(&cluster)).is_none() {
+                failed.push(*story);
+            }
+        }
+        drop(cluster);
+        if existing.is_none() && outcome("cluster_goes_away", || cluster::down(&name).unwrap()).is_none() {
+            failed.push("cluster_goes_away");
+        }
+        failed
+    }
+}
+
+/// Prints how it ended and how long it took; the panic has said why.
+fn outcome<T>(name: &str, tell: impl FnOnce() -> T) -> Option<T> {
+    println!("story {name} ...");
+    let start = Instant::now();
+    let told = catch_unwind(AssertUnwindSafe(tell)).ok();
+    let verdict = if told.is_some() { "ok" } else { "FAILED" };
+    println!("story {name} ... {verdict} ({:.1} s)", start.elapsed().as_secs_f32());
+    told
+}
