@@ -1,5 +1,6 @@
 //! The kernel's interfaces, each as thin as it can be: netlink, nftables, sysctl. The only place with `unsafe`.
 
+pub mod address;
 pub mod conntrack;
 pub mod descriptors;
 pub mod link;

@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use weft_bgp::net::{self, Ended, Handle, Listen};
-use weft_bgp::speaker::{PeerKey, Shutdown, SpeakerConfig};
+use weft_bgp::speaker::{PeerConfig, PeerKey, Shutdown, SpeakerConfig};
 use weft_bgp::types::AfiSafi;
 
 use super::routes::RouteHandle;
+use crate::kernel::address;
 use crate::plan::{Desired, SpeakerPlan};
 
 /// A port that is taken is tried again after so long.
@@ -87,7 +88,7 @@ impl Task {
 
     async fn configure(&self, handle: &Handle, desired: &Desired) -> Result<(), Ended> {
         handle.set_origin(desired.origin.clone()).await?;
-        handle.set_peers(desired.peers.clone()).await
+        handle.set_peers(with_nexthops_of_links(&desired.peers)).await
     }
 
     async fn replace(&mut self, identity: &SpeakerPlan) -> io::Result<()> {
@@ -124,4 +125,25 @@ impl Task {
             let _ = handle.unreachable(PeerKey { address, interface: None }).await;
         }
     }
+}
+
+/// A node with several uplinks has several addresses. Peers on a link of ours are told that link's, in the family that the
+/// session does not run over; others the node's.
+fn with_nexthops_of_links(peers: &[PeerConfig]) -> Vec<PeerConfig> {
+    let addresses = address::list().unwrap_or_else(|error| {
+        warn!(reconciler = "speaker", %error, "own addresses cannot be listed");
+        Vec::new()
+    });
+    let told = |peer: &PeerConfig| {
+        let mut peer = peer.clone();
+        let v4 = peer.key.address.is_ipv4();
+        let preferred = if v4 { peer.nexthop.v6.map(IpAddr::V6) } else { peer.nexthop.v4.map(IpAddr::V4) };
+        match address::beside(peer.key.address, preferred, &addresses) {
+            Some(IpAddr::V4(v4)) => peer.nexthop.v4 = Some(v4),
+            Some(IpAddr::V6(v6)) => peer.nexthop.v6 = Some(v6),
+            None => {}
+        }
+        peer
+    };
+    peers.iter().map(told).collect()
 }
