@@ -16,14 +16,24 @@ const FAIR: usize = 8;
 
 #[test]
 fn connections_spread_over_both_routers() {
-    let lab = cluster("ecmp", &LabSpec::racks(["bird+frr:1", "bird:1"]));
-    let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
+    spreads(&cluster("ecmp", &LabSpec::racks(["bird+frr:1", "bird:1"])));
+}
+
+/// IPv6 nexthops then come from the configuration, and must be those of the session's own link.
+#[test]
+fn connections_of_both_families_spread_when_the_sessions_run_over_ipv4() {
+    let spec = LabSpec { session_per_family: false, ..LabSpec::racks(["bird+frr:1", "bird:1"]) };
+    spreads(&cluster("ecmp-v4", &spec));
+}
+
+fn spreads(lab: &Lab) {
+    let (a, b) = (server(lab, "default/a", "node1", &[]), server(lab, "default/b", "node2", &[]));
     reaches(a.namespace(), &b);
 
     for (from, to) in [(&a, &b), (&b, &a)] {
         for ip in to.addresses() {
             wait::until_true(&format!("traffic to {ip} on both routers"), CONVERGED, || {
-                let counts = connections_by_router(&lab, from, *ip);
+                let counts = connections_by_router(lab, from, *ip);
                 counts.iter().all(|count| *count >= FAIR)
             })
             .unwrap();
