@@ -14,12 +14,13 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant as Clock, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use super::addresses;
 use super::connection::{Connection, Event, dial, explain};
 use super::listener::Listeners;
 use super::sockopt;
 use super::{Command, FibEvent, FibStream};
 use crate::speaker::{Effect, Input, PeerConfig, PeerKey, Shutdown, Speaker, SpeakerConfig, Transport};
-use crate::types::{Asn, Change, ConnId, Instant, PeerKind};
+use crate::types::{Asn, Change, ConnId, Instant, LocalEnd, PeerKind};
 
 use std::os::fd::AsFd;
 
@@ -261,7 +262,8 @@ impl Shell {
 
     fn connected(&mut self, conn: ConnId, stream: TcpStream, local: SocketAddr, remote: PeerKey) {
         self.connections.insert(conn, Connection::start(conn, stream, self.events.clone()));
-        self.handle(Input::Connected { conn, local: local.ip(), remote });
+        let companion = addresses::companion(local.ip());
+        self.handle(Input::Connected { conn, local: LocalEnd { address: local.ip(), companion }, remote });
     }
 
     fn send(&mut self, conn: ConnId, bytes: Bytes) {

@@ -2,12 +2,11 @@
 //!
 //! In: bytes as they arrive, time, and how much was sent. Out: effects, and the state it is in.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::types::{ConnId, Instant};
+use crate::types::{ConnId, Instant, LocalEnd};
 use crate::wire::{Frame, Framer, Message};
 
 use super::effect::{DownReason, Effect};
@@ -25,7 +24,7 @@ pub(crate) struct Counters {
 pub(super) struct Connection {
     pub(super) id: ConnId,
     pub(super) state: State,
-    local: IpAddr,
+    local: LocalEnd,
     framer: Framer,
     /// Bytes that the shell has taken and TCP has not.
     unsent: usize,
@@ -36,7 +35,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(
         id: ConnId,
-        local: IpAddr,
+        local: LocalEnd,
         start: impl FnOnce(&mut Outbox<'_>) -> State,
         now: Instant,
         counters: &mut Counters,

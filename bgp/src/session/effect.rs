@@ -1,12 +1,11 @@
 //! What a session wants done, in order, and why it went down.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{AfiSafi, ConnId};
+use crate::types::{AfiSafi, ConnId, LocalEnd};
 use crate::wire::{CeaseReason, Notification, Update};
 
 use super::negotiate::Negotiated;
@@ -22,7 +21,7 @@ pub(crate) enum Effect {
     /// The session is Established. `local` is our end of its connection.
     Up {
         terms: Box<Negotiated>,
-        local: IpAddr,
+        local: LocalEnd,
     },
     Update(Box<Update>),
     /// The peer wants this family once more (RFC 2918).
