@@ -139,20 +139,6 @@ pub struct FibNexthop {
     pub interface: Option<u32>,
 }
 
-/// Our end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LocalEnd {
-    pub address: IpAddr,
-    /// Our address in the other family on the same link, where there is one: a nexthop that the peer reaches directly.
-    pub companion: Option<IpAddr>,
-}
-
-impl From<IpAddr> for LocalEnd {
-    fn from(address: IpAddr) -> Self {
-        Self { address, companion: None }
-    }
-}
-
 /// A point on the caller's monotonic clock: the time since some start that only the caller knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

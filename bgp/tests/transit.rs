@@ -39,7 +39,7 @@ impl Net {
         net.input(Input::SetPeers([FROM, TO].map(peer).into()));
         for host in [FROM, TO] {
             let remote = PeerKey { address: address(host).into(), interface: None };
-            net.input(Input::Connected { conn: conn(host), local: IpAddr::from(address(1)).into(), remote });
+            net.input(Input::Connected { conn: conn(host), local: address(1).into(), remote });
             net.receive(host, open(host));
             net.receive(host, encode_keepalive());
         }

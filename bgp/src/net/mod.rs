@@ -3,7 +3,6 @@
 //!
 //! In: desired peers and prefixes. Out: the FIB's changes, as a [`FibStream`], and status values.
 
-mod addresses;
 mod connection;
 mod listener;
 mod shell;

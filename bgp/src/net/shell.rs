@@ -14,13 +14,12 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant as Clock, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::addresses;
 use super::connection::{Connection, Event, dial, explain};
 use super::listener::Listeners;
 use super::sockopt;
 use super::{Command, FibEvent, FibStream};
 use crate::speaker::{Effect, Input, PeerConfig, PeerKey, Shutdown, Speaker, SpeakerConfig, Transport};
-use crate::types::{Asn, Change, ConnId, Instant, LocalEnd, PeerKind};
+use crate::types::{Asn, Change, ConnId, Instant, PeerKind};
 
 use std::os::fd::AsFd;
 
@@ -262,8 +261,7 @@ impl Shell {
 
     fn connected(&mut self, conn: ConnId, stream: TcpStream, local: SocketAddr, remote: PeerKey) {
         self.connections.insert(conn, Connection::start(conn, stream, self.events.clone()));
-        let companion = addresses::companion(local.ip());
-        self.handle(Input::Connected { conn, local: LocalEnd { address: local.ip(), companion }, remote });
+        self.handle(Input::Connected { conn, local: local.ip(), remote });
     }
 
     fn send(&mut self, conn: ConnId, bytes: Bytes) {

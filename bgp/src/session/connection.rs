@@ -2,11 +2,12 @@
 //!
 //! In: bytes as they arrive, time, and how much was sent. Out: effects, and the state it is in.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::types::{ConnId, Instant, LocalEnd};
+use crate::types::{ConnId, Instant};
 use crate::wire::{Frame, Framer, Message};
 
 use super::effect::{DownReason, Effect};
@@ -24,7 +25,7 @@ pub(crate) struct Counters {
 pub(super) struct Connection {
     pub(super) id: ConnId,
     pub(super) state: State,
-    local: LocalEnd,
+    local: IpAddr,
     framer: Framer,
     /// Bytes that the shell has taken and TCP has not.
     unsent: usize,
@@ -35,7 +36,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(
         id: ConnId,
-        local: LocalEnd,
+        local: IpAddr,
         start: impl FnOnce(&mut Outbox<'_>) -> State,
         now: Instant,
         counters: &mut Counters,

@@ -1,11 +1,12 @@
 //! What a session wants done, in order, and why it went down.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{AfiSafi, ConnId, LocalEnd};
+use crate::types::{AfiSafi, ConnId};
 use crate::wire::{CeaseReason, Notification, Update};
 
 use super::negotiate::Negotiated;
@@ -21,7 +22,7 @@ pub(crate) enum Effect {
     /// The session is Established. `local` is our end of its connection.
     Up {
         terms: Box<Negotiated>,
-        local: LocalEnd,
+        local: IpAddr,
     },
     Update(Box<Update>),
     /// The peer wants this family once more (RFC 2918).

@@ -26,6 +26,7 @@ mod timers;
 mod tests;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,7 +48,7 @@ use open_sent::OpenSent;
 use state::{Event, State};
 use timers::{Flaps, OPEN_WAIT};
 
-use crate::types::{ConnId, Instant, LocalEnd, PeerId};
+use crate::types::{ConnId, Instant, PeerId};
 use crate::wire::{CeaseReason, Message, Notification, Open};
 
 /// RFC 4271 §8.2.2, in order of progress.
@@ -122,7 +123,7 @@ impl Session {
     }
 
     /// A dialed or accepted connection is there; `local` is our end of it.
-    pub(crate) fn connected(&mut self, conn: ConnId, local: LocalEnd, offer: Offer, step: &mut Step<'_>) {
+    pub(crate) fn connected(&mut self, conn: ConnId, local: IpAddr, offer: Offer, step: &mut Step<'_>) {
         match (conn, &self.dialing) {
             (ConnId::Dialed { .. }, Dialing::Connect(connect)) if connect.conn == conn => {
                 self.dialing = Dialing::Active(Active { retry_at: None });

@@ -1,8 +1,10 @@
 //! The states of one connection as one type, and the events that move it. What a state does stands in its own file.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
-use crate::types::{ConnId, Instant, LocalEnd};
+use crate::types::{ConnId, Instant};
 use crate::wire::{DecodeContext, Message, MessageKind, Notification, UnexpectedIn, encode_keepalive};
 
 use super::StateKind;
@@ -43,7 +45,7 @@ pub(super) enum Event {
 pub(super) struct Outbox<'a> {
     pub(super) conn: ConnId,
     /// Our end of the connection.
-    pub(super) local: LocalEnd,
+    pub(super) local: IpAddr,
     pub(super) effects: &'a mut Vec<Effect>,
     pub(super) sent: &'a mut u64,
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::speaker::RemoteAsn;
-use crate::types::{AfiSafi, Asn, LocalEnd, RouterId};
+use crate::types::{AfiSafi, Asn, RouterId};
 use crate::wire::{
     Capabilities, DecodeContext, Framer, GracefulRestart, UnexpectedIn, encode_end_of_rib, encode_keepalive,
     encode_route_refresh,
 };
 
-const LOCAL: LocalEnd = LocalEnd { address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)), companion: None };
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));
 const RULES: DialRules = DialRules { passive: false, connect_retry: Duration::from_secs(5) };
 const PEER: PeerId = PeerId(1);
 

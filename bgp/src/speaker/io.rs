@@ -1,12 +1,13 @@
 //! What goes into a speaker and what comes out. Both can be written down: a recorded session replays byte for byte.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::config::{OriginConfig, PeerConfig, PeerKey, Shutdown, Transport};
 use crate::session::StateKind;
 use crate::types::ConnId;
-use crate::types::LocalEnd;
 use crate::wire::AttributeError;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub enum Input {
     /// TCP is established: one of our dials, or a connection accepted from `remote`. `local` is our end of it.
     Connected {
         conn: ConnId,
-        local: LocalEnd,
+        local: IpAddr,
         remote: PeerKey,
     },
     DialFailed {

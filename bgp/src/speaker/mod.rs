@@ -11,6 +11,7 @@ mod peer;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use ipnetwork::IpNetwork;
@@ -27,7 +28,7 @@ use peer::{Peer, export_policy, import_policy};
 
 use crate::rib::{OriginAttributes, PathView, PrefixLimitExceeded, Rib, RibConfig, RouteView, Standing};
 use crate::session::{DownReason, Effect as SessionEffect, Jitter, Negotiated, Session, StateKind, Step};
-use crate::types::{AfiSafi, Change, ConnId, Instant, LocalEnd, PeerId};
+use crate::types::{AfiSafi, Change, ConnId, Instant, PeerId};
 use crate::wire::{CeaseReason, Notification, Update};
 
 /// A peer is given no more routes while it has this much to read. What it misses is kept as prefixes in the RIB.
@@ -280,7 +281,7 @@ impl Speaker {
         self.all_untold = true;
     }
 
-    fn connected(&mut self, conn: ConnId, local: LocalEnd, remote: PeerKey, now: Instant) {
+    fn connected(&mut self, conn: ConnId, local: IpAddr, remote: PeerKey, now: Instant) {
         let owner = match conn {
             ConnId::Dialed { peer, .. } => Some(peer),
             ConnId::Accepted(_) => self.by_key.get(&remote).copied(),
@@ -397,7 +398,7 @@ impl Speaker {
         }
     }
 
-    fn came_up(&mut self, id: PeerId, terms: Box<Negotiated>, local: LocalEnd, now: Instant) {
+    fn came_up(&mut self, id: PeerId, terms: Box<Negotiated>, local: IpAddr, now: Instant) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };

@@ -7,7 +7,7 @@ use super::config::{PeerConfig, RemoteAsn, SpeakerConfig};
 use super::status::{FamilyStatus, PeerStatus};
 use crate::rib::{Accept, ExportPolicy, ImportPolicy, Rib, RibPeer};
 use crate::session::{DialRules, Negotiated, Offer, Session, StateKind};
-use crate::types::{AfiSafi, Instant, LocalEnd, PeerId};
+use crate::types::{AfiSafi, Instant, PeerId};
 use crate::wire::{Capabilities, GracefulRestart, Open};
 
 /// A peer that is back gets this long for its End-of-RIB before what is still stale goes (RFC 4724 §4.2).
@@ -27,7 +27,7 @@ pub(super) struct Peer {
     pub(super) stale_until: Option<Instant>,
     pub(super) established_count: u64,
     /// The terms of the session that is up, and our end of it.
-    pub(super) up: Option<(Box<Negotiated>, LocalEnd)>,
+    pub(super) up: Option<(Box<Negotiated>, IpAddr)>,
     /// Under which it stands in the speaker's queue of deadlines.
     pub(super) deadline: Option<Instant>,
 }
@@ -77,7 +77,7 @@ impl Peer {
     }
 
     /// What the RIB must know of the session that has come up.
-    pub(super) fn rib_peer(&self, terms: &Negotiated, local: LocalEnd) -> RibPeer {
+    pub(super) fn rib_peer(&self, terms: &Negotiated, local: IpAddr) -> RibPeer {
         RibPeer {
             kind: terms.kind,
             asn: terms.asn,
@@ -170,18 +170,14 @@ pub(super) fn import_policy(config: &PeerConfig) -> ImportPolicy {
 }
 
 /// The configured routes, with ourselves as nexthop: in the session's family the address that the peer talks to, in the other
-/// the one on the same link, else the configured one. IPv4 routes over an IPv6 session get the IPv6 nexthop where the peer can (RFC 8950): it need
+/// the configured one. IPv4 routes over an IPv6 session get the IPv6 nexthop where the peer can (RFC 8950): it need
 /// not share an IPv4 subnet with us.
-pub(super) fn export_policy(config: &PeerConfig, terms: &Negotiated, local: LocalEnd) -> ExportPolicy {
-    let (v4, v6) = match local.companion {
-        Some(IpAddr::V4(v4)) => (Some(v4), config.nexthop.v6),
-        Some(IpAddr::V6(v6)) => (config.nexthop.v4, Some(v6)),
-        None => (config.nexthop.v4, config.nexthop.v6),
-    };
-    let unless_extended = v4.filter(|_| !terms.extended_nexthop);
-    let (nexthop_v4, nexthop_v6, link_local) = match local.address {
-        IpAddr::V4(local) => (Some(local), v6, None),
-        IpAddr::V6(local) if local.is_unicast_link_local() => (unless_extended, v6, Some(local)),
+pub(super) fn export_policy(config: &PeerConfig, terms: &Negotiated, local: IpAddr) -> ExportPolicy {
+    let configured = config.nexthop;
+    let unless_extended = configured.v4.filter(|_| !terms.extended_nexthop);
+    let (nexthop_v4, nexthop_v6, link_local) = match local {
+        IpAddr::V4(local) => (Some(local), configured.v6, None),
+        IpAddr::V6(local) if local.is_unicast_link_local() => (unless_extended, configured.v6, Some(local)),
         IpAddr::V6(local) => (unless_extended, Some(local), None),
     };
     ExportPolicy { routes: config.export, nexthop_v4, nexthop_v6, link_local, ..ExportPolicy::default() }

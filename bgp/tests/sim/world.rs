@@ -355,12 +355,9 @@ impl World {
         self.wires.insert(from, Wire { other, last_at: seen });
         self.wires.insert(other, Wire { other: from, last_at: back });
         let (local, remote) = (address(to), key(index));
-        self.schedule(
-            seen,
-            Event::Input(other, Input::Connected { conn: accepted, local: local.into(), remote }),
-        );
+        self.schedule(seen, Event::Input(other, Input::Connected { conn: accepted, local, remote }));
         let (local, remote) = (address(index), key(to));
-        self.schedule(back, Event::Input(from, Input::Connected { conn, local: local.into(), remote }));
+        self.schedule(back, Event::Input(from, Input::Connected { conn, local, remote }));
     }
 
     fn send(&mut self, from: End, bytes: &Bytes) {
