@@ -10,6 +10,9 @@
 
 mod agent_rolled;
 mod install;
+mod nodes;
+mod outages;
+mod policy;
 mod scaled;
 mod story;
 
@@ -37,6 +40,12 @@ const BOOKS: &[Book] = &[Book {
     stories: &[
         ("pods_talk_where_weft_is_installed", install::pods_talk),
         ("agents_rolled_and_killed_lose_nothing", agent_rolled::nothing_is_lost),
+        ("a_policy_is_in_force_on_every_node", policy::in_force_on_every_node),
+        ("a_policy_follows_the_label_of_a_namespace", policy::follows_the_label_of_a_namespace),
+        ("the_api_server_is_gone_for_a_minute", outages::api_server_is_gone_for_a_minute),
+        ("containerd_and_kubelet_are_killed", outages::daemons_of_a_node_are_killed),
+        ("a_node_is_drained_deleted_and_added", nodes::drained_deleted_and_added),
+        ("a_pod_cidr_comes_late", nodes::a_pod_cidr_comes_late),
         ("a_deployment_comes_and_goes_without_a_trace", scaled::no_trace),
     ],
 }];

@@ -78,6 +78,12 @@ impl Cluster {
         self.lab.machine(node)?.run(["pkill", "-KILL", "-x", "weft-agent"]).map(drop)
     }
 
+    /// Deletes the agent's pod of a node; the DaemonSet makes another.
+    pub fn delete_agent(&self, node: &str) -> Result<()> {
+        let field = format!("--field-selector=spec.nodeName={node}");
+        self.kubectl(&["-n", NAMESPACE, "delete", "pods", &field]).map(drop)
+    }
+
     /// Replaces the agents of all nodes, as `kubectl rollout restart` does; returns when the last is ready.
     pub fn roll_agents(&self) -> Result<()> {
         self.kubectl(&["-n", NAMESPACE, "rollout", "restart", "daemonset/weft-agent"])?;

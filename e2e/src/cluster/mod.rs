@@ -32,8 +32,6 @@ use control_plane::ControlPlane;
 use node::KubeNode;
 use pki::Pki;
 
-/// How long a kubelet may take to register its node.
-const REGISTERED: Duration = Duration::from_secs(60);
 /// How long the API server may take to be ready.
 const API_READY: Duration = Duration::from_secs(60);
 
@@ -117,12 +115,7 @@ impl Cluster {
         archives.iter().try_for_each(|archive| kube.import(archive))?;
         kube.start_kubelet()?;
         kube.start_kube_proxy(self.proxy)?;
-        wait::until_true(&format!("node {}", node.name), REGISTERED, || {
-            self.kubectl(&["get", "node", &node.name]).is_ok()
-        })?;
-        // What an operator says of his racks.
-        self.kubectl(&["label", "node", &node.name, &format!("rack=rack{}", node.rack)])?;
-        self.kubectl(&["annotate", "node", &node.name, &format!("weft.dev/asn={}", node.asn)]).map(drop)
+        self.introduce_node(&node.name)
     }
 
     fn kube_node<'a>(&'a self, node: &Node, machine: &'a Machine) -> Result<KubeNode<'a>> {

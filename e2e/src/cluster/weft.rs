@@ -13,6 +13,8 @@ use crate::lab::{OUTSIDE_CIDRS, POD_CIDRS, Plan};
 
 pub(super) const NAMESPACE: &str = "weft-system";
 const RELEASE: &str = "weft";
+/// How long a kubelet may take to register its node.
+const REGISTERED: &str = "--timeout=60s";
 
 impl Cluster {
     /// Builds the image and loads it into every node's containerd.
@@ -59,6 +61,15 @@ impl Cluster {
         helm.extend([OsString::from("--kubeconfig"), self.kubeconfig().into_os_string()]);
         helm.extend_from_slice(words);
         self.control.machine.run(helm)
+    }
+
+    /// Says of a node, as soon as it has registered, what an operator knows of his racks.
+    pub fn introduce_node(&self, name: &str) -> Result<()> {
+        let node = self.lab.node(name)?;
+        self.kubectl(&["wait", "--for=create", "node", name, REGISTERED])?;
+        self.kubectl(&["label", "--overwrite", "node", name, &format!("rack=rack{}", node.rack)])?;
+        let asn = format!("weft.dev/asn={}", node.asn);
+        self.kubectl(&["annotate", "--overwrite", "node", name, &asn]).map(drop)
     }
 
     /// The cluster's BGPConfiguration, and a BGPPeer for each session with a top-of-rack router.

@@ -44,9 +44,15 @@ impl Lab {
     /// Stops the agent for good, with a text for the routers' operators.
     pub fn stop_agent(&self, node: &str, text: &str) -> Result<()> {
         let agent = self.agent(node)?;
-        let program = self.programs().path("weft-agent")?;
-        self.machine(node)?.run([program.as_os_str(), "stop".as_ref(), "--text".as_ref(), text.as_ref()])?;
+        self.weft_stop(node, text)?;
         agent.wait_gone(READY)
+    }
+
+    /// `weft-agent stop` on a node, whoever started its agent.
+    pub fn weft_stop(&self, node: &str, text: &str) -> Result<()> {
+        let program = self.programs().path("weft-agent")?;
+        let words = [program.as_os_str(), "stop".as_ref(), "--text".as_ref(), text.as_ref()];
+        self.machine(node)?.run(words).map(drop)
     }
 
     pub fn agent(&self, node: &str) -> Result<Process> {
