@@ -5,12 +5,13 @@ PROFILE ?= release
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 MUSL := $(shell uname -m)-unknown-linux-musl
 BIN := $(TARGET_DIR)/bin/$(PROFILE)
+STATIC := $(TARGET_DIR)/bin/static-$(PROFILE)
 # Cargo calls the output folder of profile `dev` `debug`.
 OUT := $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup bin ## three nodes, two racks, two real routers: the whole story, with proof; leaves the lab up
@@ -46,6 +47,18 @@ unit: ## tests of the crates: units, properties, simulation, the kernel in names
 scenarios: bin ## stories on the lab: real routers, real kernel, traffic as the proof
 	WEFT_BIN_DIR=$(abspath $(BIN)) $(CARGO) test -p weft-e2e --locked --test scenarios -- --test-threads=2
 
+.PHONY: cluster
+cluster: setup-cluster bin bin-static ## three real kubelets and a control plane with Weft installed; stays up
+	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e cluster up --nodes 3 --racks 2 --dual-stack
+
+.PHONY: cluster-down
+cluster-down: ## remove everything that `make cluster` left
+	@if [ -x $(BIN)/weft-e2e ]; then $(BIN)/weft-e2e cluster down; else echo "no cluster was built here"; fi
+
+.PHONY: cluster-scenarios
+cluster-scenarios: setup-cluster bin-static ## the life of a cluster: stories on a real Kubernetes
+	WEFT_BIN_DIR=$(abspath $(STATIC)) $(CARGO) test -p weft-e2e --locked --test cluster
+
 .PHONY: bench
 bench: setup bin ## beside BIRD 2 and the reference CNI plugins, both sides in one run
 	$(BIN)/weft-e2e bench bgp
@@ -59,6 +72,17 @@ bin: ## build the programs into one folder
 	@for b in weft-agent weftctl weft-e2e; do ln -f $(TARGET_DIR)/$(OUT)/$$b $(BIN)/$$b; done
 	@ln -f $(TARGET_DIR)/$(MUSL)/release/weft-cni $(BIN)/weft-cni
 
+.PHONY: bin-static
+bin-static: ## build the programs of the container image, which has no libc
+	CC_$(subst -,_,$(MUSL))=musl-gcc $(CARGO) build --locked --profile $(PROFILE) --target $(MUSL) \
+		-p weft-agent -p weftctl -p weft-cni
+	@mkdir -p $(STATIC)
+	@for b in weft-agent weftctl weft-cni; do install -s $(TARGET_DIR)/$(MUSL)/$(OUT)/$$b $(STATIC)/$$b; done
+
 .PHONY: setup
 setup: ## install what is missing: packages and the static target
 	scripts/setup $(MUSL)
+
+.PHONY: setup-cluster
+setup-cluster: ## install what a cluster needs beyond that: a container runtime, etcd, Go
+	scripts/setup $(MUSL) cluster
