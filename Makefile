@@ -31,11 +31,12 @@ lint: ## formatting, clippy, and that the pure crates are pure
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	scripts/check-pure
-	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --check chart/templates/crds
+	scripts/check-docs
+	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --check --docs docs/crd-reference.md chart/templates/crds
 
 .PHONY: crds
-crds: ## write the chart's CRDs from the Rust types
-	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- chart/templates/crds
+crds: ## write the chart's CRDs, and their reference in docs/, from the Rust types
+	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --docs docs/crd-reference.md chart/templates/crds
 
 .PHONY: unit
 unit: ## tests of the crates: units, properties, simulation, the kernel in namespaces, other people's routers
