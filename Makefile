@@ -60,6 +60,13 @@ cluster-down: ## remove everything that `make cluster` left
 cluster-scenarios: setup-cluster bin-static ## the life of a cluster: stories on a real Kubernetes
 	WEFT_BIN_DIR=$(abspath $(STATIC)) $(CARGO) test -p weft-e2e --locked --test cluster
 
+# netpol, network, all or subset.
+SUITE ?= all
+
+.PHONY: conformance
+conformance: setup-cluster bin bin-static ## Kubernetes' own NetworkPolicy and network suites, on a real cluster with Weft
+	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e conformance --suite $(SUITE) --out $(TARGET_DIR)/conformance
+
 .PHONY: bench
 bench: setup bin ## beside BIRD 2 and the reference CNI plugins, both sides in one run
 	$(BIN)/weft-e2e bench bgp

@@ -2,6 +2,8 @@
 
 #[path = "cli/cluster.rs"]
 mod cluster;
+#[path = "cli/conformance.rs"]
+mod conformance;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -28,6 +30,8 @@ enum Verb {
     /// A real Kubernetes in a lab: build, use and remove it.
     #[command(subcommand)]
     Cluster(cluster::Verb),
+    /// Run Kubernetes' own network suites on a cluster with Weft; fails when a spec fails.
+    Conformance(conformance::Conformance),
     /// Raise a lab and tell the story of Weft in it, with proof at each step; `lab down` removes it.
     Demo {
         #[arg(long, default_value = "demo")]
@@ -138,6 +142,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Lab(verb) => lab(verb),
         Verb::Cluster(verb) => cluster::run(verb, &programs()?),
+        Verb::Conformance(words) => conformance::run(words, &programs()?),
         Verb::Demo { name, remove } => {
             weft_e2e::demo::run(&name, remove, &programs()?).map(|()| ExitCode::SUCCESS)
         }

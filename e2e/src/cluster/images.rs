@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::Binaries;
 
-pub(super) const PAUSE: &str = "weft.test/pause:1";
+/// Holds a pod's namespaces.
+pub const PAUSE: &str = "weft.test/pause:1";
 /// Answers and asks over the network: the tests' pods.
 pub const AGNHOST: &str = "weft.test/agnhost:1";
 /// What the chart runs.

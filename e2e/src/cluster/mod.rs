@@ -14,7 +14,7 @@ mod pods;
 mod weft;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 pub use binaries::{Binaries, Scope};
-pub use images::{AGNHOST, WEFT};
+pub use images::{AGNHOST, PAUSE, WEFT};
 pub use node::ProxyMode;
 pub use pods::{KubePod, pod_spec};
 
@@ -102,6 +102,23 @@ impl Cluster {
         serde_json::from_str(&text).with_context(|| format!("kubectl get {}", words.join(" ")))
     }
 
+    /// Loads archives of images into every node's containerd.
+    pub fn import(&self, archives: &[&Path]) -> Result<()> {
+        self.each_node(|node| {
+            let machine = self.lab.machine(&node.name)?;
+            let kube = self.kube_node(node, &machine)?;
+            archives.iter().try_for_each(|archive| kube.import(archive))
+        })
+    }
+
+    /// Gives an image that the nodes have another name.
+    pub fn tag(&self, image: &str, name: &str) -> Result<()> {
+        self.each_node(|node| {
+            let words = ["ctr", "-n", "k8s.io", "images", "tag", "--force", image, name];
+            self.lab.machine(&node.name)?.run(words).map(drop)
+        })
+    }
+
     /// For programs that run outside the lab's machines but inside its control machine's network.
     pub fn kubeconfig(&self) -> PathBuf {
         self.control.admin_config()
@@ -169,7 +186,7 @@ pub fn down(name: &str) -> Result<bool> {
 }
 
 /// Depth first: only an empty control group can be removed.
-fn remove_groups(group: &std::path::Path) -> Result<()> {
+fn remove_groups(group: &Path) -> Result<()> {
     for entry in fs::read_dir(group)?.flatten() {
         if entry.file_type()?.is_dir() {
             remove_groups(&entry.path())?;

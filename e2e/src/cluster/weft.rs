@@ -21,10 +21,7 @@ impl Cluster {
     pub fn load_weft_image(&self) -> Result<()> {
         let archive = self.lab.dir().join("weft.tar");
         images::weft(&self.lab.programs().dir, &archive)?;
-        self.each_node(|node| {
-            let machine = self.lab.machine(&node.name)?;
-            self.kube_node(node, &machine)?.import(&archive)
-        })
+        self.import(&[&archive])
     }
 
     /// `helm upgrade --install --wait`, with more values as `NAME=VALUE`; returns when every node is Ready.
