@@ -120,6 +120,23 @@ enum BenchVerb {
         #[arg(long, default_value_t = 100)]
         pods: usize,
     },
+    /// Deployments on a real cluster, beside the reference plugins, and the agents at rest. Needs `make bin-static`.
+    Cluster {
+        #[arg(long, default_value_t = 20)]
+        pods: usize,
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+        /// How long nothing happens, in seconds.
+        #[arg(long, default_value_t = 120)]
+        rest: u64,
+    },
+    /// From the API call for a NetworkPolicy to the first packet dropped, on the nodes of a cluster that is up.
+    PolicyLatency {
+        #[arg(long, default_value = "cluster")]
+        name: String,
+        #[arg(long, default_value_t = 100)]
+        rounds: usize,
+    },
     /// Our speaker, as `bench bgp` starts it.
     #[command(hide = true)]
     BgpSpeaker,
@@ -152,6 +169,14 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Bench(BenchVerb::Cni { pods }) => {
             bench::cni::run(pods, &programs()?).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Bench(BenchVerb::Cluster { pods, runs, rest }) => {
+            bench::cluster::run(pods, runs, Duration::from_secs(rest), &programs()?)
+                .map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Bench(BenchVerb::PolicyLatency { name, rounds }) => {
+            let cluster = weft_e2e::cluster::Cluster::attach(&name, &programs()?)?;
+            bench::policy_latency::run(&cluster, rounds).map(|()| ExitCode::SUCCESS)
         }
         Verb::Bench(BenchVerb::BgpSpeaker) => bench::bgp::run_weft().map(|()| ExitCode::SUCCESS),
         Verb::Machine(MachineVerb::Launch { lab, name }) => {

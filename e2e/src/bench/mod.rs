@@ -1,4 +1,14 @@
 //! Benches: ours beside what people run instead, in one run on one machine. They print ratios and assert nothing.
 
 pub mod bgp;
+pub mod cluster;
 pub mod cni;
+pub mod policy_latency;
+
+use std::time::Duration;
+
+/// The value at `rank` per cent of what was measured, at least one value.
+fn percentile(times: &mut [Duration], rank: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() - 1) * rank / 100]
+}

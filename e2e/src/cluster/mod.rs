@@ -22,6 +22,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 pub use binaries::{Binaries, Scope};
+pub use control_plane::AGENT_AUDIT_LOG;
 pub use images::{AGNHOST, PAUSE, WEFT};
 pub use node::ProxyMode;
 pub use pods::{KubePod, pod_spec};
@@ -86,6 +87,11 @@ impl Cluster {
 
     pub fn lab(&self) -> &Lab {
         &self.lab
+    }
+
+    /// A program of Kubernetes, as it was built for this cluster.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        self.control.binaries.path(name)
     }
 
     /// Runs kubectl as the cluster's administrator; its output.
