@@ -10,6 +10,8 @@
 
 mod agent_rolled;
 mod install;
+mod jobs;
+mod kube_proxy;
 mod nodes;
 mod outages;
 mod policy;
@@ -20,7 +22,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use weft_e2e::cluster::{self, Cluster, ClusterSpec};
+use weft_e2e::cluster::{self, Cluster, ClusterSpec, ProxyMode};
+use weft_e2e::lab::LabSpec;
 
 use crate::story::programs;
 
@@ -34,21 +37,36 @@ struct Book {
     stories: &'static [(&'static str, Tell)],
 }
 
-const BOOKS: &[Book] = &[Book {
-    name: "life",
-    spec: ClusterSpec::default,
-    stories: &[
-        ("pods_talk_where_weft_is_installed", install::pods_talk),
-        ("agents_rolled_and_killed_lose_nothing", agent_rolled::nothing_is_lost),
-        ("a_policy_is_in_force_on_every_node", policy::in_force_on_every_node),
-        ("a_policy_follows_the_label_of_a_namespace", policy::follows_the_label_of_a_namespace),
-        ("the_api_server_is_gone_for_a_minute", outages::api_server_is_gone_for_a_minute),
-        ("containerd_and_kubelet_are_killed", outages::daemons_of_a_node_are_killed),
-        ("a_node_is_drained_deleted_and_added", nodes::drained_deleted_and_added),
-        ("a_pod_cidr_comes_late", nodes::a_pod_cidr_comes_late),
-        ("a_deployment_comes_and_goes_without_a_trace", scaled::no_trace),
-    ],
-}];
+const BOOKS: &[Book] = &[
+    Book {
+        name: "life",
+        spec: ClusterSpec::default,
+        stories: &[
+            ("pods_talk_where_weft_is_installed", install::pods_talk),
+            ("agents_rolled_and_killed_lose_nothing", agent_rolled::nothing_is_lost),
+            ("a_policy_is_in_force_on_every_node", policy::in_force_on_every_node),
+            ("a_policy_follows_the_label_of_a_namespace", policy::follows_the_label_of_a_namespace),
+            ("the_api_server_is_gone_for_a_minute", outages::api_server_is_gone_for_a_minute),
+            ("containerd_and_kubelet_are_killed", outages::daemons_of_a_node_are_killed),
+            ("a_node_is_drained_deleted_and_added", nodes::drained_deleted_and_added),
+            ("a_pod_cidr_comes_late", nodes::a_pod_cidr_comes_late),
+            ("a_deployment_comes_and_goes_without_a_trace", scaled::no_trace),
+        ],
+    },
+    Book {
+        name: "small",
+        spec: iptables_and_few_addresses,
+        stories: &[
+            ("kube_proxy_in_iptables_mode", kube_proxy::iptables),
+            ("an_address_of_a_completed_job_is_used_again", jobs::address_is_used_again),
+        ],
+    },
+];
+
+fn iptables_and_few_addresses() -> ClusterSpec {
+    let lab = LabSpec::racks(["bird:2"]);
+    ClusterSpec { lab, proxy: ProxyMode::Iptables, node_mask: 29, ..ClusterSpec::default() }
+}
 
 fn main() -> ExitCode {
     // What libtest knows and we do not (`--test-threads=1`) is no name of a story.

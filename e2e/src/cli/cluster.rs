@@ -70,7 +70,7 @@ pub(crate) fn run(verb: Verb, programs: &Programs) -> Result<ExitCode> {
                 Proxy::Nftables => ProxyMode::Nftables,
                 Proxy::Iptables => ProxyMode::Iptables,
             };
-            up(&name, &ClusterSpec { lab, dual_stack, proxy }, cni, programs)?;
+            up(&name, &ClusterSpec { lab, dual_stack, proxy, ..ClusterSpec::default() }, cni, programs)?;
         }
         Verb::Down { name } => {
             let was = if cluster::down(&name)? { "removed" } else { "was not there" };

@@ -37,6 +37,8 @@ pub(super) struct ControlPlane {
     pub(super) binaries: Binaries,
     /// One per family in use.
     pub(super) pod_cidrs: Vec<String>,
+    /// Length of a node's IPv4 podCIDR.
+    pub(super) node_mask: u8,
 }
 
 impl ControlPlane {
@@ -129,10 +131,11 @@ impl ControlPlane {
             "--use-service-account-credentials=true".to_owned(),
             "--leader-elect=false".to_owned(),
         ]);
+        let mask = self.node_mask;
         manager.args(if self.pod_cidrs.len() == 2 {
-            &["--node-cidr-mask-size-ipv4=24", "--node-cidr-mask-size-ipv6=64"][..]
+            vec![format!("--node-cidr-mask-size-ipv4={mask}"), "--node-cidr-mask-size-ipv6=64".to_owned()]
         } else {
-            &["--node-cidr-mask-size=24"]
+            vec![format!("--node-cidr-mask-size={mask}")]
         });
         self.machine.daemon("kube-controller-manager", &mut manager).map(drop)
     }

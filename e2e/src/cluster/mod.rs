@@ -33,6 +33,7 @@ use control_plane::ControlPlane;
 use node::KubeNode;
 use pki::Pki;
 
+const NODE_MASK: u8 = 24;
 /// How long the API server may take to be ready.
 const API_READY: Duration = Duration::from_secs(60);
 
@@ -42,13 +43,15 @@ pub struct ClusterSpec {
     pub lab: LabSpec,
     pub dual_stack: bool,
     pub proxy: ProxyMode,
+    /// Length of a node's IPv4 podCIDR.
+    pub node_mask: u8,
 }
 
 impl Default for ClusterSpec {
     /// The demo's lab, with a control plane and both families.
     fn default() -> Self {
         let lab = LabSpec { control_plane: true, ..LabSpec::default() };
-        Self { lab, dual_stack: true, proxy: ProxyMode::Nftables }
+        Self { lab, dual_stack: true, proxy: ProxyMode::Nftables, node_mask: NODE_MASK }
     }
 }
 
@@ -67,7 +70,11 @@ impl Cluster {
         let lab = Lab::raise(name, &LabSpec { control_plane: true, ..spec.lab.clone() }, programs)?;
         let families = if spec.dual_stack { 2 } else { 1 };
         let pki = Pki::create(lab.dir().join("pki"))?;
-        let cluster = Self { control: control_plane(&lab, pki, binaries, families)?, lab, proxy: spec.proxy };
+        let cluster = Self {
+            control: control_plane(&lab, pki, binaries, families, spec.node_mask)?,
+            lab,
+            proxy: spec.proxy,
+        };
         cluster.control.start()?;
         cluster.each_node(|node| cluster.start_node(node, &archives))?;
         Ok(cluster)
@@ -78,7 +85,11 @@ impl Cluster {
         let binaries = Binaries::build(Scope::Cluster)?;
         let lab = Lab::attach(name, programs)?;
         let pki = Pki::open(lab.dir().join("pki"));
-        Ok(Self { control: control_plane(&lab, pki, binaries, 2)?, lab, proxy: ProxyMode::Nftables })
+        Ok(Self {
+            control: control_plane(&lab, pki, binaries, 2, NODE_MASK)?,
+            lab,
+            proxy: ProxyMode::Nftables,
+        })
     }
 
     pub fn keep(self) -> Result<()> {
@@ -162,12 +173,19 @@ impl Cluster {
     }
 }
 
-fn control_plane(lab: &Lab, pki: Pki, binaries: Binaries, families: usize) -> Result<ControlPlane> {
+fn control_plane(
+    lab: &Lab,
+    pki: Pki,
+    binaries: Binaries,
+    families: usize,
+    node_mask: u8,
+) -> Result<ControlPlane> {
     Ok(ControlPlane {
         machine: lab.machine(CONTROL)?,
         address: Plan::control().v4.into(),
         pki,
         binaries,
+        node_mask,
         pod_cidrs: POD_CIDRS[..families].iter().map(ToString::to_string).collect(),
     })
 }
