@@ -49,6 +49,7 @@ const BOOKS: &[Book] = &[
             ("the_api_server_is_gone_for_a_minute", outages::api_server_is_gone_for_a_minute),
             ("containerd_and_kubelet_are_killed", outages::daemons_of_a_node_are_killed),
             ("a_node_is_drained_deleted_and_added", nodes::drained_deleted_and_added),
+            ("a_node_is_rebooted", nodes::rebooted),
             ("a_pod_cidr_comes_late", nodes::a_pod_cidr_comes_late),
             ("a_deployment_comes_and_goes_without_a_trace", scaled::no_trace),
         ],

@@ -1,4 +1,4 @@
-//! A node is drained, stopped and deleted, and added again; another time its podCIDR comes late.
+//! A node is drained, stopped and deleted, and added again; it is rebooted; its podCIDR comes late.
 
 use std::time::Duration;
 
@@ -6,9 +6,12 @@ use weft_e2e::cluster::Cluster;
 use weft_e2e::lab::{OUTSIDE, SPINE};
 use weft_e2e::wait;
 
-use crate::story::{CONVERGED, Scene, reaches};
+use weft_e2e::net::{Flow, Proto};
+
+use crate::story::{CONVERGED, Scene, Server, at, nothing_was_lost, reaches};
 
 const NODE: &str = "node3";
+const RATE: u32 = 500;
 const READY: &str = "--timeout=120s";
 /// The DaemonSet's pod has to be made and started before it can say anything.
 const JOINED: Duration = Duration::from_secs(90);
@@ -43,6 +46,30 @@ pub(crate) fn drained_deleted_and_added(cluster: &Cluster) {
     let back = scene.server("back", NODE, &[]);
     reaches(a.namespace(), &back);
     reaches(&outside, &back);
+}
+
+pub(crate) fn rebooted(cluster: &Cluster) {
+    let scene = Scene::set(cluster, "rebooted");
+    let (a, b) = (scene.server("a", "node1", &[]), scene.server("b", "node2", &[]));
+    reaches(a.namespace(), &b);
+    let key = {
+        let before = scene.server("survivor", NODE, &[]);
+        reaches(a.namespace(), &before);
+        before.key().to_owned()
+    };
+    let flows: Vec<_> = b
+        .addresses()
+        .iter()
+        .map(|ip| Flow::start(a.namespace(), Proto::Udp, at(*ip), RATE).unwrap())
+        .collect();
+
+    cluster.reboot(NODE).unwrap();
+
+    // The pod's object has outlived its containers: the kubelet runs it again.
+    let after = Server::of(cluster.running_pod(&key).unwrap());
+    reaches(a.namespace(), &after);
+    reaches(&cluster.lab().namespace(OUTSIDE).unwrap(), &after);
+    nothing_was_lost(flows, "another node rebooted");
 }
 
 pub(crate) fn a_pod_cidr_comes_late(cluster: &Cluster) {

@@ -78,6 +78,18 @@ impl Cluster {
         self.lab.machine(node)?.run(["pkill", "-KILL", "-x", "weft-agent"]).map(drop)
     }
 
+    /// Ends everything on a node, and boots it with the disk that it had.
+    pub fn reboot(&self, node: &str) -> Result<()> {
+        self.lab.reboot(node)?;
+        let proxy = self.proxy;
+        self.on_node(node, |kube| {
+            kube.prepare()?;
+            kube.start_containerd()?;
+            kube.start_kubelet()?;
+            kube.start_kube_proxy(proxy).map(drop)
+        })
+    }
+
     /// Deletes the agent's pod of a node; the DaemonSet makes another.
     pub fn delete_agent(&self, node: &str) -> Result<()> {
         let field = format!("--field-selector=spec.nodeName={node}");

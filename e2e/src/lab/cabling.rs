@@ -4,12 +4,17 @@
 //! it never shows up anywhere else.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::Lab;
 use super::machine::{Machine, finish};
 use super::spec::{CONTROL, Dual, FABRIC_CIDRS, Node, OUTSIDE, Plan, SPINE, Tor};
+use crate::wait;
+
+/// How long the kernel may take to clean up a network namespace.
+const UNPLUGGED: Duration = Duration::from_secs(20);
 
 pub(super) fn connect(lab: &Lab) -> Result<()> {
     for tor in &lab.plan().tors {
@@ -26,6 +31,19 @@ pub(super) fn connect(lab: &Lab) -> Result<()> {
     lab.plan().nodes.iter().try_for_each(|node| address_node(lab, node))?;
     address_spine(lab)?;
     address_leaf(lab, OUTSIDE, Plan::outside(), Plan::spine())
+}
+
+/// Plugs in a node that has booted again. The kernel takes the old cables' ends away when it has cleaned up behind it.
+pub(super) fn reconnect(lab: &Lab, node: &Node) -> Result<()> {
+    for uplink in &node.uplinks {
+        let tor = lab.machine(&uplink.tor)?;
+        wait::until_true(&format!("end of the cable to {}", node.name), UNPLUGGED, || {
+            tor.run(["ip", "link", "show", "dev", &node.name]).is_err()
+        })?;
+        plug(lab, &uplink.tor, &[(&node.name, &node.name, &uplink.ifname)])?;
+        ip(&tor, &[format!("link set {} master rack", node.name)])?;
+    }
+    address_node(lab, node)
 }
 
 /// Gives a router's links their addresses and turns forwarding on; safe to repeat.

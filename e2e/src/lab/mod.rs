@@ -15,7 +15,7 @@ mod spec;
 mod state;
 mod store;
 
-use std::io::{PipeWriter, Write};
+use std::io::{PipeReader, PipeWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -73,8 +73,8 @@ pub struct Lab {
     plan: Plan,
     programs: Programs,
     state: Mutex<State>,
-    /// While it is open the machines stay.
-    lifeline: Option<PipeWriter>,
+    /// While its writing end is open the machines stay; its reading end is for machines that boot later.
+    lifeline: Option<(PipeReader, PipeWriter)>,
 }
 
 impl Lab {
@@ -82,16 +82,15 @@ impl Lab {
     pub fn raise(name: &str, spec: &LabSpec, programs: &Programs) -> Result<Self> {
         Self::sweep()?;
         let dir = state::claim(name)?;
-        let (reader, writer) = std::io::pipe()?;
         let lab = Self {
             state: Mutex::new(State::new(name, spec)?),
             plan: spec.plan(),
             programs: programs.clone(),
-            lifeline: Some(writer),
+            lifeline: Some(std::io::pipe()?),
             dir,
         };
         lab.save()?;
-        lab.boot(&reader)?;
+        lab.boot()?;
         cabling::connect(&lab)?;
         lab.start_routers()?;
         lab.describe(spec)?;
@@ -116,7 +115,7 @@ impl Lab {
     fn let_go(&mut self) -> Result<()> {
         self.state().kept = true;
         self.save()?;
-        if let Some(mut lifeline) = self.lifeline.take() {
+        if let Some((_, mut lifeline)) = self.lifeline.take() {
             let machines = self.state().machines.len();
             lifeline.write_all(&machine::LINGER.repeat(machines))?;
         }
@@ -233,16 +232,33 @@ impl Lab {
         self.save()
     }
 
-    fn boot(&self, lifeline: &std::io::PipeReader) -> Result<()> {
+    /// Ends everything on a node and boots it, with its cables and addresses. Its directory stays, what was in memory does
+    /// not. Only the owner of a lab can.
+    pub fn reboot(&self, node: &str) -> Result<()> {
+        self.machine(node)?.init.kill()?;
+        self.boot_machine(node)?;
+        cabling::reconnect(self, self.node(node)?)
+    }
+
+    fn boot(&self) -> Result<()> {
         let names = self.plan.nodes.iter().map(|node| node.name.as_str());
         let names = names.chain(self.plan.tors.iter().map(|tor| tor.name.as_str())).chain([SPINE, OUTSIDE]);
         let names = names.chain(self.has_control_plane().then_some(CONTROL));
         for name in names {
-            let machine = Machine::boot(&self.programs.weft_e2e, &self.dir, name, lifeline)?;
-            self.state().machines.push(machine);
-            self.save()?;
+            self.boot_machine(name)?;
         }
         Ok(())
+    }
+
+    fn boot_machine(&self, name: &str) -> Result<()> {
+        let (lifeline, _) = self.lifeline.as_ref().context("only the owner of a lab boots its machines")?;
+        let machine = Machine::boot(&self.programs.weft_e2e, &self.dir, name, lifeline)?;
+        {
+            let mut state = self.state();
+            state.machines.retain(|other| other.name != name);
+            state.machines.push(machine);
+        }
+        self.save()
     }
 
     fn start_routers(&self) -> Result<()> {
