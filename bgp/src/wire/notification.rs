@@ -232,10 +232,9 @@ impl Notification {
     pub fn hard_reset_cause(&self) -> Option<Self> {
         (self.is_cease(CeaseReason::HardReset) && self.data.len() >= 2).then(|| Self::decode(&self.data))
     }
-}
 
-impl fmt::Display for Notification {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Name and text, without the cause.
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, subcode, .. } = *self;
         match name(code, subcode) {
             (class, Some(detail)) => write!(f, "{class}: {detail} ({code}/{subcode})")?,
@@ -245,11 +244,19 @@ impl fmt::Display for Notification {
             // Control characters of a stranger do not reach a terminal.
             write!(f, ": \"{}\"", text.escape_debug())?;
         }
-        match self.hard_reset_cause() {
+        Ok(())
+    }
+}
+
+impl fmt::Display for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe(f)?;
+        if let Some(cause) = self.hard_reset_cause() {
             // One level: the inner one is not asked for its own cause, so nesting cannot recurse.
-            Some(cause) => write!(f, ", caused by {}/{}", cause.code, cause.subcode),
-            None => Ok(()),
+            f.write_str(", caused by ")?;
+            cause.describe(f)?;
         }
+        Ok(())
     }
 }
 
@@ -371,7 +378,16 @@ mod tests {
         let sent = Notification::hard_reset(&Notification::hold_timer_expired());
         assert_eq!(sent.hard_reset_cause(), Some(Notification::hold_timer_expired()));
         assert_eq!(Notification::cease(CeaseReason::HardReset, None).hard_reset_cause(), None);
-        assert_eq!(sent.to_string(), "Cease: Hard Reset (6/9), caused by 4/0");
+        assert_eq!(sent.to_string(), "Cease: Hard Reset (6/9), caused by Hold Timer Expired (4/0)");
+    }
+
+    #[test]
+    fn a_shutdown_text_is_shown_from_within_a_hard_reset() {
+        let inner = Notification::cease(CeaseReason::AdministrativeShutdown, Some("drained"));
+        assert_eq!(
+            Notification::hard_reset(&inner).to_string(),
+            "Cease: Hard Reset (6/9), caused by Cease: Administrative Shutdown (6/2): \"drained\""
+        );
     }
 
     #[test]
