@@ -8,7 +8,7 @@ use super::RibConfig;
 use super::attributes::{AttributesId, NexthopId, Shared};
 use super::decision::{self, Candidate};
 use super::peers::{Age, LOCAL, Peers, Slot};
-use super::policy::{DEFAULT_LOCAL_PREF, Rejection, loop_rejection};
+use super::policy::{DEFAULT_LOCAL_PREF, Rejection, path_rejection};
 use super::table::{DestId, Path, PathId, Prefix, Table};
 use super::view::PrefixLimitExceeded;
 use crate::types::{FibNexthop, Nexthop, PeerId, PeerKind};
@@ -221,7 +221,7 @@ impl Core {
     fn rejection<P: Prefix>(&self, path: &Path, prefix: P) -> Option<Rejection> {
         let peer = &self.peers.get(path.peer)?.config;
         let attributes = &self.shared.attributes.get(path.attributes).values;
-        loop_rejection(&self.config, peer, attributes, *self.shared.nexthops.get(path.nexthop))
+        path_rejection(&self.config, peer, attributes, *self.shared.nexthops.get(path.nexthop))
             .or_else(|| peer.import.rejection(prefix.into()))
     }
 

@@ -42,7 +42,7 @@ use attributes::{NexthopId, Shared};
 use deferral::Deferral;
 use loc_rib::{Announcement, Core, Walk};
 use peers::{LOCAL, Peers, Slot};
-use policy::{GroupKey, loop_rejection};
+use policy::{GroupKey, path_rejection};
 use table::{Prefix, Table};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -335,7 +335,7 @@ impl Rib {
     ) -> Result<(), PrefixLimitExceeded> {
         let Self { core, tables, .. } = self;
         let config = core.peers.get(peer).map(|peer| &peer.config);
-        let rejection = config.and_then(|peer| loop_rejection(&core.config, peer, values, nexthop));
+        let rejection = config.and_then(|peer| path_rejection(&core.config, peer, values, nexthop));
         let attributes = core.shared.intern(values);
         let nexthop = core.shared.nexthops.intern(&nexthop, |nexthop| *nexthop);
         let announcement = Announcement { peer, attributes, nexthop, rejection };

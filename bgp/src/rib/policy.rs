@@ -1,7 +1,7 @@
 //! What we take from a peer and what we tell it, as typed values. The defaults are the safe ones: nothing in but what
 //! the configuration names, nothing out but our own routes (RFC 8212 in spirit, for internal peers too).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -10,13 +10,19 @@ use super::{RibConfig, RibPeer};
 use crate::types::{AfiSafi, Asn, Nexthop, PeerKind, RouterId};
 use crate::wire::{Community, EncodeContext, LargeCommunity, PathAttributes};
 
-/// Which of a peer's routes may be used. Loop checks (AS_PATH, ORIGINATOR_ID, CLUSTER_LIST, own nexthop) always apply.
+/// Which of a peer's routes may be used. Loop checks (AS_PATH, ORIGINATOR_ID, CLUSTER_LIST) and those of the nexthop
+/// always apply.
 /// Refused routes are kept and counted, so that a change of policy needs nothing from the peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportPolicy {
     pub accept: Accept,
     /// Accept 0.0.0.0/0 and ::/0. They lie within no prefix of `accept`.
     pub default_route: bool,
+    /// Ourselves, besides the nexthops that we give this peer: no nexthop of its routes (RFC 4271 §5.1.3).
+    pub own_addresses: Vec<IpAddr>,
+    /// An external peer must stand first in the AS_PATH of what it sends (RFC 4271 §6.3). Not so a route server
+    /// (RFC 7947 §2.2.2.1).
+    pub enforce_first_asn: bool,
 }
 
 /// Which prefixes are accepted, the default route aside.
@@ -48,6 +54,10 @@ pub enum Rejection {
     ClusterLoop,
     #[error("its nexthop is our own address")]
     OwnNexthop,
+    #[error("its nexthop is link-local and the peer's link is not known")]
+    LinklessNexthop,
+    #[error("its AS_PATH does not begin with the peer's AS")]
+    FirstAsn,
     #[error("default routes are not accepted from this peer")]
     DefaultRoute,
     #[error("it is outside the prefixes accepted from this peer")]
@@ -108,8 +118,9 @@ impl ImportPolicy {
     }
 }
 
-/// Why a path is refused, whatever its prefix: it came from us, or leads back to us (RFC 4271 §9.1.2, RFC 4456 §8).
-pub(super) fn loop_rejection(
+/// Why a path is refused, whatever its prefix: it came from us, or leads back to us or nowhere (RFC 4271 §9.1.2,
+/// RFC 4456 §8), or is not the peer's to send.
+pub(super) fn path_rejection(
     config: &RibConfig,
     peer: &RibPeer,
     attributes: &PathAttributes,
@@ -120,23 +131,38 @@ pub(super) fn loop_rejection(
         ExportRoutes::Reflect { cluster_id, .. } => cluster_id,
         ExportRoutes::Own | ExportRoutes::Transit => config.router_id,
     };
-    let own_nexthop = match nexthop {
-        Nexthop::V4(address) => export.nexthop_v4 == Some(address),
-        Nexthop::V6 { global, link_local } => {
-            let own = [export.nexthop_v6, export.link_local];
-            own.contains(&Some(global)) || (link_local.is_some() && own.contains(&link_local))
-        }
-    };
     if attributes.as_path.contains(config.local_asn) {
         Some(Rejection::AsLoop)
     } else if attributes.originator_id == Some(config.router_id) {
         Some(Rejection::OriginatorLoop)
     } else if attributes.cluster_list.contains(&cluster_id) {
         Some(Rejection::ClusterLoop)
-    } else if own_nexthop {
-        Some(Rejection::OwnNexthop)
+    } else if peer.import.enforce_first_asn
+        && peer.kind == PeerKind::External
+        && attributes.as_path.neighbor_asn() != Some(peer.asn)
+    {
+        Some(Rejection::FirstAsn)
     } else {
-        None
+        nexthop_rejection(peer, nexthop)
+    }
+}
+
+fn nexthop_rejection(peer: &RibPeer, nexthop: Nexthop) -> Option<Rejection> {
+    let ExportPolicy { nexthop_v4, nexthop_v6, link_local, .. } = peer.export;
+    let is_own = |address: IpAddr| {
+        let given = [nexthop_v4.map(IpAddr::V4), nexthop_v6.map(IpAddr::V6), link_local.map(IpAddr::V6)];
+        given.contains(&Some(address)) || peer.import.own_addresses.contains(&address)
+    };
+    match nexthop {
+        Nexthop::V4(address) => is_own(address.into()).then_some(Rejection::OwnNexthop),
+        Nexthop::V6 { global, link_local } => {
+            if is_own(global.into()) || link_local.is_some_and(|address| is_own(address.into())) {
+                Some(Rejection::OwnNexthop)
+            } else {
+                let linkless = global.is_unicast_link_local() && peer.interface.is_none();
+                linkless.then_some(Rejection::LinklessNexthop)
+            }
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl fmt::Display for PeerKey {
 }
 
 /// One peer. A change of what the session was negotiated with resets the session (Cease/6); a change of `name`,
-/// `connect_retry`, `accept`, `accept_default_route` or `max_prefixes` does not.
+/// `connect_retry`, `accept`, `accept_default_route`, `enforce_first_asn` or `max_prefixes` does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerConfig {
     /// For people: in logs and status.
@@ -86,6 +86,8 @@ pub struct PeerConfig {
     /// Prefixes within which routes are accepted, each with everything inside it. Empty: none.
     pub accept: Vec<IpNetwork>,
     pub accept_default_route: bool,
+    /// Refuse routes whose AS_PATH does not begin with the AS of an external peer. Off for route servers (RFC 7947).
+    pub enforce_first_asn: bool,
     /// Per family, counting what the peer sends before the import policy; Cease/1 beyond.
     pub max_prefixes: u32,
     /// Which routes this peer is told.
@@ -110,6 +112,7 @@ impl PeerConfig {
             extended_nexthop: true,
             accept: Vec::new(),
             accept_default_route: false,
+            enforce_first_asn: true,
             max_prefixes: 10_000,
             export: ExportRoutes::Own,
             nexthop: LocalNexthop::default(),

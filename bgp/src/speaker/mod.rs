@@ -236,7 +236,7 @@ impl Speaker {
             let changed = Notification::cease(CeaseReason::OtherConfigurationChange, None);
             self.step(Some(id), now, |session, step| session.stop(&changed, false, step));
         } else if let Some((terms, local)) = &peer.up {
-            self.rib.set_import(id, import_policy(&peer.config), peer.config.max_prefixes);
+            self.rib.set_import(id, import_policy(&peer.config, *local), peer.config.max_prefixes);
             self.rib.set_export(id, export_policy(&peer.config, terms, *local));
             self.sweeping = true;
             self.untold.insert(id);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::config::{PeerConfig, RemoteAsn, SpeakerConfig};
+use super::config::{LocalNexthop, PeerConfig, RemoteAsn, SpeakerConfig};
 use super::status::{FamilyStatus, PeerStatus};
 use crate::rib::{Accept, ExportPolicy, ImportPolicy, Rib, RibPeer};
 use crate::session::{DialRules, Negotiated, Offer, Session, StateKind};
@@ -86,7 +86,7 @@ impl Peer {
             interface: self.config.key.interface,
             families: terms.families.clone(),
             sends_end_of_rib: sends_end_of_rib(terms),
-            import: import_policy(&self.config),
+            import: import_policy(&self.config, local),
             export: export_policy(&self.config, terms, local),
             max_prefixes: self.config.max_prefixes,
             encode: terms.encode_context(),
@@ -165,8 +165,14 @@ fn sends_end_of_rib(terms: &Negotiated) -> bool {
     terms.graceful_restart.as_ref().is_some_and(|restart| !restart.restarting)
 }
 
-pub(super) fn import_policy(config: &PeerConfig) -> ImportPolicy {
-    ImportPolicy { accept: Accept::Within(config.accept.clone()), default_route: config.accept_default_route }
+pub(super) fn import_policy(config: &PeerConfig, local: IpAddr) -> ImportPolicy {
+    let LocalNexthop { v4, v6 } = config.nexthop;
+    ImportPolicy {
+        accept: Accept::Within(config.accept.clone()),
+        default_route: config.accept_default_route,
+        own_addresses: v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6)).chain([local]).collect(),
+        enforce_first_asn: config.enforce_first_asn,
+    }
 }
 
 /// The configured routes, with ourselves as nexthop: in the session's family the address that the peer talks to, in the other

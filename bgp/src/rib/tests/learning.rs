@@ -45,7 +45,7 @@ fn what_lies_within_the_accepted_prefixes_is_used() {
 #[test]
 fn a_default_route_is_used_when_asked_for() {
     let mut tor = external(1);
-    tor.import = ImportPolicy { accept: Accept::default(), default_route: true };
+    tor.import = ImportPolicy { accept: Accept::default(), default_route: true, ..ImportPolicy::default() };
     assert_eq!(verdict(tor, "0.0.0.0/0", path(&[65001])), USED);
 }
 
@@ -72,6 +72,40 @@ fn our_own_address_is_no_nexthop() {
     let update = announce(net("10.1.0.0/24"), nexthop(250), path(&[65001]));
     network.rib.apply(id(1), update).unwrap();
     assert_eq!(network.best("10.1.0.0/24").1, Standing::Rejected(Rejection::OwnNexthop));
+
+    // One that we have beside those that we give to peers.
+    let mut tor = external(1);
+    tor.import.own_addresses = vec![IpAddr::from([192, 0, 2, 1])];
+    assert_eq!(verdict(tor, "10.1.0.0/24", path(&[65001])), Standing::Rejected(Rejection::OwnNexthop));
+}
+
+#[test]
+fn a_link_local_nexthop_needs_the_peers_link() {
+    for (interface, expected) in [(None, Standing::Rejected(Rejection::LinklessNexthop)), (Some(7), USED)] {
+        let mut network = Network::with([RibPeer { interface, ..external(1) }]);
+        let global = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        let nexthop = Nexthop::V6 { global, link_local: None };
+        network.rib.apply(id(1), announce(net("2001:db8::/48"), nexthop, path(&[65001]))).unwrap();
+        assert_eq!(network.best("2001:db8::/48").1, expected);
+    }
+}
+
+#[test]
+fn an_external_peer_stands_first_in_its_paths() {
+    // RFC 4271 §6.3.
+    let prefix = "10.1.0.0/24";
+    let mut tor = external(1);
+    tor.import.enforce_first_asn = true;
+    assert_eq!(verdict(tor.clone(), prefix, path(&[65001, 65002])), USED);
+    for asns in [&[65002, 65001][..], &[]] {
+        assert_eq!(verdict(tor.clone(), prefix, path(asns)), Standing::Rejected(Rejection::FirstAsn));
+    }
+    tor.import.enforce_first_asn = false;
+    assert_eq!(verdict(tor, prefix, path(&[65002, 65001])), USED);
+
+    let mut node = internal(1);
+    node.import.enforce_first_asn = true;
+    assert_eq!(verdict(node, prefix, path(&[])), USED);
 }
 
 #[test]
@@ -82,7 +116,7 @@ fn a_new_import_policy_judges_what_is_there() {
     network.settle();
     assert_eq!(network.fib.len(), 2);
 
-    let import = ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")]), default_route: false };
+    let import = ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")]), default_route: false, ..ImportPolicy::default() };
     network.rib.set_import(id(1), import, 1000);
     network.settle();
 
@@ -94,7 +128,7 @@ fn a_new_import_policy_judges_what_is_there() {
 #[test]
 fn the_limit_counts_refused_prefixes_too_but_each_once() {
     let mut tor = external(1);
-    tor.import = ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")]), default_route: false };
+    tor.import = ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")]), default_route: false, ..ImportPolicy::default() };
     tor.max_prefixes = 2;
     let mut network = Network::with([tor]);
     network.announce(1, "10.1.0.0/24", path(&[65001]));
