@@ -377,13 +377,16 @@ fn next_hop(value: &[u8]) -> Option<Ipv4Addr> {
 fn is_usable(nexthop: Nexthop) -> bool {
     match nexthop {
         Nexthop::V4(address) => {
-            !(address.is_unspecified()
+            // 0.0.0.0 and the rest of its network (RFC 6890).
+            !(address.octets()[0] == 0
                 || address.is_loopback()
                 || address.is_multicast()
                 || address.is_broadcast())
         }
         Nexthop::V6 { global, .. } => {
-            !(global.is_unspecified() || global.is_loopback() || global.is_multicast())
+            let no_host = global.is_unspecified() || global.is_loopback() || global.is_multicast();
+            // An IPv4 address in disguise: no neighbour on any link answers to it.
+            !no_host && global.to_ipv4_mapped().is_none()
         }
     }
 }

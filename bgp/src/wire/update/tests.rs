@@ -1,5 +1,7 @@
 //! Broken UPDATEs, most of which have brought down somebody's router, and what each must cost: nothing more.
 
+use std::net::Ipv6Addr;
+
 use super::*;
 use crate::types::Asn;
 use crate::wire::{Community, LargeCommunity, Origin};
@@ -332,8 +334,8 @@ fn nexthop_of(family: u8, nexthop: &[u8], context: &DecodeContext) -> Result<Nex
 
 #[test]
 fn an_ipv6_nexthop_serves_ipv4_prefixes_only_when_negotiated() {
-    let global: std::net::Ipv6Addr = "2001:db8::1".parse().unwrap();
-    let link_local: std::net::Ipv6Addr = "fe80::1".parse().unwrap();
+    let global: Ipv6Addr = "2001:db8::1".parse().unwrap();
+    let link_local: Ipv6Addr = "fe80::1".parse().unwrap();
     let both = [global.octets(), link_local.octets()].concat();
     let extended = context(PeerKind::External);
     assert_eq!(nexthop_of(1, &both, &extended), Ok(Nexthop::V6 { global, link_local: Some(link_local) }));
@@ -345,7 +347,7 @@ fn an_ipv6_nexthop_serves_ipv4_prefixes_only_when_negotiated() {
 
 #[test]
 fn a_link_local_nexthop_may_stand_alone_or_behind_no_address() {
-    let link_local: std::net::Ipv6Addr = "fe80::1".parse().unwrap();
+    let link_local: Ipv6Addr = "fe80::1".parse().unwrap();
     let alone = Nexthop::V6 { global: link_local, link_local: None };
     let external = context(PeerKind::External);
     assert_eq!(nexthop_of(2, &link_local.octets(), &external), Ok(alone));
@@ -354,11 +356,13 @@ fn a_link_local_nexthop_may_stand_alone_or_behind_no_address() {
 
 #[test]
 fn an_unusable_mp_nexthop_costs_the_routes() {
-    let mut value = mp_reach_value();
-    value[4..20].fill(0);
-    let attributes = [origin(), as_path(), attribute(OPTIONAL, 14, &value)].concat();
-    let update = decode_from(PeerKind::External, &attributes, &[]).unwrap();
-    assert_eq!(update.unreach[..], [v6("2001:db8::/32")]);
+    for nexthop in ["::", "::1", "ff02::1", "::ffff:192.0.2.1"] {
+        let mut value = mp_reach_value();
+        value[4..20].copy_from_slice(&nexthop.parse::<Ipv6Addr>().unwrap().octets());
+        let attributes = [origin(), as_path(), attribute(OPTIONAL, 14, &value)].concat();
+        let update = decode_from(PeerKind::External, &attributes, &[]).unwrap();
+        assert_eq!(update.unreach[..], [v6("2001:db8::/32")], "{nexthop}");
+    }
 }
 
 // Attributes, by the table.
@@ -404,7 +408,7 @@ fn confederation_segments_are_for_internal_peers() {
 #[test]
 fn a_malformed_or_impossible_next_hop_costs_the_routes() {
     for value in
-        [&[][..], &[10, 0, 0], &[10, 0, 0, 1, 0], &[0; 4], &[127, 0, 0, 1], &[224, 0, 0, 5], &[255; 4]]
+        [&[][..], &[10, 0, 0], &[10, 0, 0, 1, 0], &[0; 4], &[0, 0, 0, 9], &[127, 0, 0, 1], &[224, 0, 0, 5], &[255; 4]]
     {
         assert_eq!(fate_of_mandatory(3, value), Fate::Withdrawn, "{value:?}");
     }
