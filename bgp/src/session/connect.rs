@@ -2,7 +2,7 @@
 
 use crate::types::{ConnId, Instant};
 
-use super::timers::DIAL_TIMEOUT;
+use super::timers::{DIAL_TIMEOUT, EAGER_DIAL_TIMEOUT};
 
 #[derive(Debug)]
 pub(super) struct Connect {
@@ -11,7 +11,8 @@ pub(super) struct Connect {
 }
 
 impl Connect {
-    pub(super) fn new(conn: ConnId, now: Instant) -> Self {
-        Self { conn, give_up_at: now + DIAL_TIMEOUT }
+    /// `eager`: the link may come back at any moment.
+    pub(super) fn new(conn: ConnId, now: Instant, eager: bool) -> Self {
+        Self { conn, give_up_at: now + if eager { EAGER_DIAL_TIMEOUT } else { DIAL_TIMEOUT } }
     }
 }

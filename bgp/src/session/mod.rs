@@ -69,7 +69,10 @@ impl fmt::Display for StateKind {
 }
 
 /// A session that ends is tried again this soon: mostly the peer restarts, and keeps forwarding meanwhile.
-const AFTER_SESSION: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(1);
+/// After the link to the peer went down it is tried that often for so long: mostly it is back in a moment, and nobody
+/// tells.
+const EAGER: Duration = Duration::from_secs(30);
 
 /// How a session gets its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,8 @@ pub(crate) struct Session {
     jitter: Jitter,
     counters: Counters,
     last_down: Option<String>,
+    /// The link to the peer was gone a moment before this.
+    eager_until: Instant,
 }
 
 #[derive(Debug)]
@@ -119,6 +124,7 @@ impl Session {
             jitter,
             counters: Counters::default(),
             last_down: None,
+            eager_until: Instant::default(),
         }
     }
 
@@ -214,6 +220,18 @@ impl Session {
             self.step_connection(id, Event::Drop(reason.clone()), step);
         }
         self.rest(step);
+    }
+
+    /// The link is gone: closes every connection without a word, and tries again soon.
+    pub(crate) fn unreachable(&mut self, step: &mut Step<'_>) {
+        self.eager_until = step.now + EAGER;
+        for id in self.ids() {
+            self.step_connection(id, Event::Drop(DownReason::Unreachable), step);
+        }
+        if let Dialing::Connect(connect) = &self.dialing {
+            step.effects.push(Effect::Abort(connect.conn));
+            self.retry_later(false, step.now);
+        }
     }
 
     /// After [`Session::stop`]: tries again after the connect-retry time, or at once.
@@ -390,7 +408,14 @@ impl Session {
         let mut flapped = false;
         if !reason.is_collision() {
             self.last_down = Some(reason.to_string());
-            flapped = was_up || matches!(reason, DownReason::Sent(_) | DownReason::Received(_));
+            flapped = match reason {
+                DownReason::Sent(_) | DownReason::Received(_) => true,
+                DownReason::Unreachable => false, // Not the peer's doing.
+                DownReason::ConnectionLost
+                | DownReason::SendHoldExpired
+                | DownReason::Replaced
+                | DownReason::Restarting => was_up,
+            };
         }
         if flapped {
             self.flaps.down(now);
@@ -411,7 +436,8 @@ impl Session {
 
     fn retry_later(&mut self, was_up: bool, now: Instant) {
         let retry = self.rules.connect_retry;
-        let wait = if was_up { retry.min(AFTER_SESSION) } else { retry };
+        let soon = was_up || now < self.eager_until;
+        let wait = if soon { retry.min(SOON) } else { retry };
         let retry_at = (!self.rules.passive).then(|| now + self.jitter.shorten(wait));
         self.dialing = Dialing::Active(Active { retry_at });
     }
@@ -437,7 +463,7 @@ impl Session {
         }
         self.attempts += 1;
         let conn = ConnId::Dialed { peer: self.peer, attempt: self.attempts };
-        self.dialing = Dialing::Connect(Connect::new(conn, step.now));
+        self.dialing = Dialing::Connect(Connect::new(conn, step.now, step.now < self.eager_until));
         step.effects.push(Effect::Dial(conn));
     }
 

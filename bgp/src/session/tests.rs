@@ -376,6 +376,31 @@ fn a_peer_that_flaps_is_left_alone_and_refused_meanwhile() {
 }
 
 #[test]
+fn after_a_link_was_down_the_peer_is_tried_often_for_a_while() {
+    let rules = DialRules { connect_retry: Duration::from_secs(60), ..RULES };
+    let mut bench = Bench::with(rules);
+    bench.established(ACCEPTED, &open(2));
+    let effects = bench.act(Session::unreachable);
+    assert_eq!(effects, [Effect::Abort(ACCEPTED), Effect::Down { graceful: false }]);
+
+    let second = Duration::from_secs(1);
+    // A dial that fails at once, one that hangs, and one that the link's next failure finds under way.
+    let failing = dialed(&bench.tick_after(second));
+    let now = bench.now;
+    bench.act(|session, _| session.dial_failed(failing, "no route".to_owned(), now));
+    let hanging = dialed(&bench.tick_after(second));
+    assert_eq!(bench.tick_after(2 * second), [Effect::Abort(hanging)]);
+    let cut = dialed(&bench.tick_after(second));
+    assert_eq!(bench.act(Session::unreachable), [Effect::Abort(cut)]);
+    let late = dialed(&bench.tick_after(second));
+
+    let now = now + Duration::from_secs(60);
+    bench.act(|session, _| session.dial_failed(late, "no route".to_owned(), now));
+    let wait = bench.session.next_deadline().unwrap().since(now);
+    assert!(wait >= Duration::from_secs(45), "not for ever: {wait:?}");
+}
+
+#[test]
 fn late_events_of_a_connection_that_is_gone_are_ignored() {
     let mut bench = Bench::new();
     bench.established(ACCEPTED, &open(2));

@@ -11,6 +11,8 @@ use crate::types::Instant;
 pub(super) const OPEN_WAIT: Duration = Duration::from_secs(60);
 /// An attempt to connect is given up after this long: SYN retransmits at 1, 3 and 7 s have had their chance.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same while the link may come back at any moment: a fresh attempt sends its SYN sooner than TCP its third.
+pub(super) const EAGER_DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// RFC 9687 §3: the send hold timer is the greater of this and twice the hold time.
 const SEND_HOLD_MIN: Duration = Duration::from_secs(8 * 60);
 /// The longest wait of a peer that flaps.

@@ -302,13 +302,7 @@ impl Speaker {
         let Some(id) = self.by_key.get(&key).copied() else {
             return;
         };
-        let rules = self.peers.get(&id).map(|peer| Peer::rules(&peer.config));
-        self.step(Some(id), now, |session, step| {
-            session.abandon(&DownReason::Unreachable, step);
-            if let Some(rules) = rules {
-                session.start(rules, Some(rules.connect_retry), step.now);
-            }
-        });
+        self.step(Some(id), now, Session::unreachable);
     }
 
     fn shutdown(&mut self, how: &Shutdown, now: Instant) {
