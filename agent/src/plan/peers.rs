@@ -176,6 +176,8 @@ impl Planner<'_> {
         PeerConfig {
             accept: self.accept.clone(),
             hold_time: self.snapshot.bgp.hold_time_seconds,
+            // The other node plans the opposite: of each pair one dials.
+            let_peer_dial: local < remote,
             transport: Transport {
                 port: self.snapshot.bgp.listen_port,
                 local_address: Some(local),

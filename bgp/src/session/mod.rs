@@ -74,11 +74,25 @@ const SOON: Duration = Duration::from_secs(1);
 /// tells.
 const EAGER: Duration = Duration::from_secs(30);
 
+/// A peer that is to dial first gets this much time for it: more than it takes to notice the end of a session and to
+/// dial again.
+const HEAD_START: Duration = Duration::from_secs(2);
+
 /// How a session gets its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DialRules {
     pub(crate) passive: bool,
+    /// Dial a little later than the peer would.
+    pub(crate) let_peer_dial: bool,
     pub(crate) connect_retry: Duration,
+}
+
+impl DialRules {
+    /// When to dial what may be dialed from `at` on.
+    fn dial_at(&self, at: Instant) -> Option<Instant> {
+        let head_start = if self.let_peer_dial { HEAD_START } else { Duration::ZERO };
+        (!self.passive).then(|| at + head_start)
+    }
 }
 
 /// See the module.
@@ -111,9 +125,9 @@ pub(crate) struct Step<'a> {
 }
 
 impl Session {
-    /// Dials at the first [`Session::tick`].
+    /// Dials at the first [`Session::tick`], unless the rules are otherwise.
     pub(crate) fn new(peer: PeerId, rules: DialRules, jitter: Jitter, now: Instant) -> Self {
-        let retry_at = (!rules.passive).then_some(now);
+        let retry_at = rules.dial_at(now);
         Self {
             peer,
             rules,
@@ -234,11 +248,13 @@ impl Session {
         }
     }
 
-    /// After [`Session::stop`]: tries again after the connect-retry time, or at once.
+    /// After [`Session::stop`]: tries again, at once or after the peer has been left alone for some time.
     pub(crate) fn start(&mut self, rules: DialRules, delay: Option<Duration>, now: Instant) {
         self.rules = rules;
-        let wait = delay.map_or(Duration::ZERO, |delay| self.jitter.shorten(delay));
-        self.dialing = Dialing::Idle(Idle { until: Some(now + wait) });
+        self.dialing = match delay {
+            Some(delay) => Dialing::Idle(Idle { until: Some(now + self.jitter.shorten(delay)) }),
+            None => Dialing::Active(Active { retry_at: rules.dial_at(now) }),
+        };
     }
 
     /// The rules for the next attempt; a session that is up stays so.
@@ -438,7 +454,7 @@ impl Session {
         let retry = self.rules.connect_retry;
         let soon = was_up || now < self.eager_until;
         let wait = if soon { retry.min(SOON) } else { retry };
-        let retry_at = (!self.rules.passive).then(|| now + self.jitter.shorten(wait));
+        let retry_at = self.rules.dial_at(now + self.jitter.shorten(wait));
         self.dialing = Dialing::Active(Active { retry_at });
     }
 

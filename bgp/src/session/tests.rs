@@ -12,7 +12,8 @@ use crate::wire::{
 };
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));
-const RULES: DialRules = DialRules { passive: false, connect_retry: Duration::from_secs(5) };
+const RULES: DialRules =
+    DialRules { passive: false, let_peer_dial: false, connect_retry: Duration::from_secs(5) };
 const PEER: PeerId = PeerId(1);
 
 fn open(id: u8) -> Open {
@@ -155,6 +156,20 @@ fn a_passive_session_never_dials() {
     bench.act(|session, step| session.closed(ACCEPTED, step));
     assert_eq!(bench.session.kind(), StateKind::Active);
     assert_eq!(bench.session.next_deadline(), None);
+}
+
+#[test]
+fn a_peer_that_is_to_dial_first_is_dialed_when_it_does_not() {
+    let mut bench = Bench::with(DialRules { let_peer_dial: true, ..RULES });
+    assert_eq!(bench.tick_after(Duration::from_millis(1900)), []);
+    bench.established(ACCEPTED, &open(2));
+    assert_eq!(bench.session.next_deadline().map(|at| at > bench.now), Some(true));
+
+    // Lost, and it does not come back: something is between it and us.
+    bench.act(|session, step| session.closed(ACCEPTED, step));
+    assert_eq!(bench.tick_after(Duration::from_secs(2)), []);
+    let conn = dialed(&bench.tick_after(Duration::from_secs(1)));
+    bench.established(conn, &open(2));
 }
 
 #[test]

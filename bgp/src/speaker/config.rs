@@ -66,7 +66,7 @@ impl fmt::Display for PeerKey {
 }
 
 /// One peer. A change of what the session was negotiated with resets the session (Cease/6); a change of `name`,
-/// `connect_retry`, `accept`, `accept_default_route`, `enforce_first_asn` or `max_prefixes` does not.
+/// `let_peer_dial`, `connect_retry`, `accept`, `accept_default_route`, `enforce_first_asn` or `max_prefixes` does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerConfig {
     /// For people: in logs and status.
@@ -77,6 +77,9 @@ pub struct PeerConfig {
     pub families: Vec<AfiSafi>,
     /// Wait for the peer to connect; never dial.
     pub passive: bool,
+    /// Leave the peer some time to dial before we do: set at one of two ends that both dial, it makes collisions rare
+    /// (RFC 4271 §6.8), and the session still comes up when only this end can connect.
+    pub let_peer_dial: bool,
     /// Seconds; 0 (never expires) or at least 3.
     pub hold_time: u16,
     /// Between attempts to connect, before jitter and backoff.
@@ -107,6 +110,7 @@ impl PeerConfig {
             asn,
             families: AfiSafi::ALL.to_vec(),
             passive: false,
+            let_peer_dial: false,
             hold_time: 90,
             connect_retry: Duration::from_secs(5),
             extended_nexthop: true,

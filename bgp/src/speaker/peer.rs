@@ -34,7 +34,11 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn rules(config: &PeerConfig) -> DialRules {
-        DialRules { passive: config.passive, connect_retry: config.connect_retry }
+        DialRules {
+            passive: config.passive,
+            let_peer_dial: config.let_peer_dial,
+            connect_retry: config.connect_retry,
+        }
     }
 
     /// Whether a session under `self.config` would differ from one under `other`.

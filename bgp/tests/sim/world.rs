@@ -126,6 +126,18 @@ impl World {
         }
     }
 
+    /// Of two nodes the one with the lower address lets the other dial.
+    pub(crate) fn agree_who_dials(&mut self) {
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            node.peers.iter_mut().for_each(|peer| peer.let_peer_dial = address(index) < peer.key.address);
+        }
+    }
+
+    /// Since the beginning.
+    pub(crate) fn connections_made(&self) -> u64 {
+        self.nodes.iter().map(|node| node.accepted).sum()
+    }
+
     pub(crate) fn start(&mut self, index: usize) {
         let now = self.now;
         let node = &mut self.nodes[index];
