@@ -1,10 +1,15 @@
 //! When the first round of routes is complete: every peer has sent its End-of-RIB, or has had its time.
 //!
-//! RFC 4724 §4.1. Peers without graceful restart mark no end, so that they always take all of the time.
+//! RFC 4724 §4.1. Peers without graceful restart need not mark the end: they have come to it when they fall silent
+//! ([`QUIET`]).
 
 use std::time::Duration;
 
 use crate::types::Instant;
+
+/// A peer that marks no end and has sent no UPDATE for so long has sent everything that it had. Longer than the pauses
+/// that other speakers make to fill their messages (FRR: 1 s and 50 ms per peer).
+pub(super) const QUIET: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Convergence {

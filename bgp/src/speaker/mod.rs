@@ -9,6 +9,8 @@ mod convergence;
 mod io;
 mod peer;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -23,7 +25,7 @@ pub use config::{
 pub use io::{Effect, Input};
 pub use status::{FamilyStatus, PathStatus, PeerStatus, RouteFilter, RouteStatus};
 
-use convergence::Convergence;
+use convergence::{Convergence, QUIET};
 use peer::{Peer, export_policy, import_policy};
 
 use crate::rib::{OriginAttributes, PathView, PrefixLimitExceeded, Rib, RibConfig, RouteView, Standing};
@@ -214,6 +216,7 @@ impl Speaker {
             stale_until: None,
             established_count: 0,
             up: None,
+            quiet_at: None,
             deadline: None,
         };
         self.peers.insert(id, peer);
@@ -324,7 +327,7 @@ impl Speaker {
     fn tick(&mut self, now: Instant) {
         while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, id));
-            self.expire_stale(id, now);
+            self.expire(id, now);
             self.step(Some(id), now, Session::tick);
         }
         if self.sweeping {
@@ -333,11 +336,12 @@ impl Speaker {
         }
     }
 
-    fn expire_stale(&mut self, id: PeerId, now: Instant) {
+    fn expire(&mut self, id: PeerId, now: Instant) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         peer.deadline = None;
+        peer.quiet_at = peer.quiet_at.filter(|at| *at > now);
         if peer.stale_until.is_some_and(|until| until <= now) {
             peer.stale_until = None;
             self.rib.sweep_stale(id, None);
@@ -408,6 +412,7 @@ impl Speaker {
         peer.restart_ended(now);
         peer.established_count += 1;
         peer.up = Some((terms, local));
+        peer.quiet_at = (!self.convergence.is_done()).then(|| now + QUIET);
         self.untold.insert(id);
     }
 
@@ -421,15 +426,17 @@ impl Speaker {
             peer.stale_until = None;
         }
         peer.up = None;
+        peer.quiet_at = None;
         self.rib.peer_down(id, graceful);
         self.sweeping = true;
         self.untold.remove(&id);
     }
 
     fn update(&mut self, id: PeerId, update: Update, now: Instant) {
-        let Some(peer) = self.peers.get(&id) else {
+        let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
+        peer.quiet_at = (!self.convergence.is_done()).then(|| now + QUIET);
         if !update.errors.is_empty() {
             let (key, errors) = (peer.config.key, update.errors.clone());
             self.effects.push_back(Effect::AttributeErrors { key, errors });

@@ -28,6 +28,8 @@ pub(super) struct Peer {
     pub(super) established_count: u64,
     /// The terms of the session that is up, and our end of it.
     pub(super) up: Option<(Box<Negotiated>, IpAddr)>,
+    /// When it will have been silent for long, if it stays so. `None`: it has been, or nobody waits for it.
+    pub(super) quiet_at: Option<Instant>,
     /// Under which it stands in the speaker's queue of deadlines.
     pub(super) deadline: Option<Instant>,
 }
@@ -111,16 +113,16 @@ impl Peer {
         }
     }
 
-    /// It has sent everything it had.
+    /// It has sent everything it had. One that restarts as we do is silent because it waits for us: only the mark counts.
     pub(super) fn is_converged(&self, rib: &Rib) -> bool {
         self.up.as_ref().is_some_and(|(terms, _)| {
-            sends_end_of_rib(terms)
-                && terms.families.iter().all(|family| rib.counts(self.id, *family).end_of_rib)
+            let marked = terms.families.iter().all(|family| rib.counts(self.id, *family).end_of_rib);
+            marked || (terms.graceful_restart.is_none() && self.quiet_at.is_none())
         })
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.session.next_deadline().into_iter().chain(self.stale_until).min()
+        self.session.next_deadline().into_iter().chain(self.stale_until).chain(self.quiet_at).min()
     }
 
     pub(super) fn status(&self, speaker: &SpeakerConfig, rib: &Rib, now: Instant) -> PeerStatus {
