@@ -55,8 +55,9 @@ impl Connection {
         let mut reading = tokio::spawn(read(conn, from_peer, events.clone()));
         let reader = reading.abort_handle();
         let writer = tokio::spawn(async move {
-            write(conn, to_peer, messages, events).await;
-            if tokio::time::timeout(LINGER, &mut reading).await.is_err() {
+            let closed_by_us = write(conn, to_peer, messages, events).await.is_ok();
+            // After an error the reader comes to the end by itself, and must live to report it.
+            if closed_by_us && tokio::time::timeout(LINGER, &mut reading).await.is_err() {
                 reading.abort();
             }
         });
@@ -134,28 +135,27 @@ async fn read(conn: ConnId, socket: OwnedReadHalf, events: mpsc::Sender<Event>) 
     let _ = events.send(Event::Input(Input::Closed { conn })).await;
 }
 
-/// Until the speaker closes the connection or the peer does. A peer that does not read is the send hold timer's business.
+/// Until the speaker closes the connection, or an error when something else ends it. A peer that does not read is the send hold timer's business.
 async fn write(
     conn: ConnId,
     mut socket: OwnedWriteHalf,
     mut messages: mpsc::Receiver<Bytes>,
     events: mpsc::Sender<Event>,
-) {
+) -> io::Result<()> {
     let mut waiting = VecDeque::new();
     let mut batch = Vec::new();
     while messages.recv_many(&mut batch, WRITE_BATCH).await > 0 {
         waiting.extend(batch.drain(..));
         while !waiting.is_empty() {
-            let Ok(len) = write_some(&mut socket, &mut waiting).await else {
-                return; // The reader sees the end as well, and reports it.
-            };
+            let len = write_some(&mut socket, &mut waiting).await?;
             if events.send(Event::Input(Input::Sent { conn, len })).await.is_err() {
-                return;
+                return Ok(()); // The speaker has ended.
             }
         }
     }
     // The peer may be gone already; then there is nothing left to tell it.
     let _ = socket.shutdown().await;
+    Ok(())
 }
 
 async fn write_some(socket: &mut OwnedWriteHalf, waiting: &mut VecDeque<Bytes>) -> io::Result<usize> {
