@@ -420,6 +420,9 @@ impl Session {
     }
 
     fn ended(&mut self, before: StateKind, reason: &DownReason, now: Instant) {
+        if self.established().is_some() {
+            return; // A connection beside the session: nothing went down.
+        }
         let was_up = before == StateKind::Established;
         let mut flapped = false;
         if !reason.is_collision() {

@@ -311,6 +311,22 @@ fn a_second_connection_does_not_disturb_a_session() {
 }
 
 #[test]
+fn a_second_connection_that_fails_is_no_error_of_the_session() {
+    let mut bench = Bench::new();
+    bench.established(ACCEPTED, &open(9));
+    for attempt in 2..9 {
+        let conn = ConnId::Accepted(attempt);
+        bench.connected(conn);
+        // Not an OPEN.
+        last_word(&bench.hears(conn, &encode_keepalive()), conn);
+    }
+    assert_eq!(bench.session.last_down(), None);
+    // Nor did it flap.
+    bench.act(|session, step| session.closed(ACCEPTED, step));
+    assert_eq!(bench.session.kind(), StateKind::Active);
+}
+
+#[test]
 fn a_peer_that_restarted_unnoticed_replaces_its_session_and_keeps_its_routes() {
     let mut bench = Bench::graceful();
     bench.established(ACCEPTED, &with_restart(open(2), false, true));
