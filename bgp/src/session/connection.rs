@@ -81,7 +81,7 @@ impl Connection {
         let Some(context) = self.state.context_for(frame.kind) else {
             return Event::Unexpected;
         };
-        match Message::decode(frame, &context) {
+        match Message::decode(frame, context) {
             Ok(message) => Event::Message(message),
             Err(notification) => Event::Malformed(notification),
         }

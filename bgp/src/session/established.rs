@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::types::Instant;
-use crate::wire::{Message, Notification, Open, UnexpectedIn};
+use crate::wire::{DecodeContext, Message, Notification, Open, UnexpectedIn};
 
 use super::effect::{DownReason, Effect};
 use super::negotiate::Negotiated;
@@ -18,12 +18,14 @@ const RACE_TAIL: Duration = Duration::from_secs(15);
 pub(super) struct Established {
     pub(super) terms: Negotiated,
     pub(super) liveness: Liveness,
+    /// Of the terms; kept, because every UPDATE is read with it.
+    pub(super) context: DecodeContext,
     since: Instant,
 }
 
 impl Established {
     pub(super) fn new(terms: Negotiated, liveness: Liveness, since: Instant) -> Self {
-        Self { terms, liveness, since }
+        Self { context: terms.decode_context(), terms, liveness, since }
     }
 
     /// RFC 4724 §5: a peer with graceful restart that opens a second connection has restarted; this session is over.

@@ -129,14 +129,15 @@ impl State {
     }
 
     /// How this state reads a message; `None`: it does not want it, whatever is in it.
-    pub(super) fn context_for(&self, kind: MessageKind) -> Option<DecodeContext> {
+    pub(super) fn context_for(&self, kind: MessageKind) -> Option<&DecodeContext> {
         match (kind, self) {
             (MessageKind::Update | MessageKind::RouteRefresh, Self::Established(state)) => {
-                Some(state.terms.decode_context())
+                Some(&state.context)
             }
             (MessageKind::Update | MessageKind::RouteRefresh, _) => None,
             (MessageKind::Open | MessageKind::Notification | MessageKind::Keepalive, _) => {
-                Some(DecodeContext::default())
+                static UNNEGOTIATED: DecodeContext = DecodeContext::UNNEGOTIATED;
+                Some(&UNNEGOTIATED)
             }
         }
     }

@@ -25,15 +25,19 @@ pub struct DecodeContext {
     pub extended_nexthop: bool,
 }
 
-/// Nothing is negotiated.
+impl DecodeContext {
+    /// Nothing is negotiated.
+    pub const UNNEGOTIATED: Self = Self {
+        peer_kind: PeerKind::External,
+        four_octet_asn: false,
+        families: Vec::new(),
+        extended_nexthop: false,
+    };
+}
+
 impl Default for DecodeContext {
     fn default() -> Self {
-        Self {
-            peer_kind: PeerKind::External,
-            four_octet_asn: false,
-            families: Vec::new(),
-            extended_nexthop: false,
-        }
+        Self::UNNEGOTIATED
     }
 }
 
