@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use super::intern::{Id, Interner};
 use crate::types::{Asn, FibNexthop, Nexthop};
-use crate::wire::PathAttributes;
+use crate::wire::{PathAttributes, UnknownAttribute};
 
 /// An attribute set with what the decision asks of it most, worked out once.
 #[derive(Debug)]
@@ -12,13 +12,28 @@ pub(super) struct AttributeSet {
     pub(super) values: PathAttributes,
     pub(super) as_path_length: u32,
     pub(super) neighbor: Option<Asn>,
+    /// What its lists hold, about: all of it that the sender can make long.
+    pub(super) octets: u32,
 }
 
 impl AttributeSet {
     fn new(values: &PathAttributes) -> Box<Self> {
         let as_path_length = u32::try_from(values.as_path.path_length()).unwrap_or(u32::MAX);
-        Box::new(Self { neighbor: values.as_path.neighbor_asn(), as_path_length, values: values.clone() })
+        Box::new(Self {
+            neighbor: values.as_path.neighbor_asn(),
+            as_path_length,
+            octets: octets_of_lists(values),
+            values: values.clone(),
+        })
     }
+}
+
+fn octets_of_lists(values: &PathAttributes) -> u32 {
+    let words = values.as_path.asns().count() + values.communities.len() + values.cluster_list.len();
+    let wide = 12 * values.large_communities.len() + 8 * values.extended_communities.len();
+    let opaque =
+        values.unknown.iter().map(|it| size_of::<UnknownAttribute>() + it.value.len()).sum::<usize>();
+    u32::try_from(4 * words + wide + opaque).unwrap_or(u32::MAX)
 }
 
 impl Borrow<PathAttributes> for Box<AttributeSet> {

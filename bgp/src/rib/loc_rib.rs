@@ -10,8 +10,14 @@ use super::decision::{self, Candidate};
 use super::peers::{Age, LOCAL, Peers, Slot};
 use super::policy::{DEFAULT_LOCAL_PREF, Rejection, path_rejection};
 use super::table::{DestId, Path, PathId, Prefix, Table};
-use super::view::PrefixLimitExceeded;
-use crate::types::{FibNexthop, Nexthop, PeerId, PeerKind};
+use super::view::LimitExceeded;
+use crate::types::{AfiSafi, FibNexthop, Nexthop, PeerId, PeerKind};
+
+/// What the attributes of a peer's routes may take in one family, at most, even if no two have the same: so much for each
+/// prefix of its limit, several times what routes of the Internet have, ...
+const ATTRIBUTE_OCTETS_PER_PREFIX: u64 = 256;
+/// ... and so much in any case, for peers with a small limit.
+const ATTRIBUTE_OCTETS: u64 = 64 * 1024;
 
 /// What both families' tables share.
 #[derive(Debug)]
@@ -49,13 +55,13 @@ impl Walk {
 }
 
 impl<P: Prefix> Table<P> {
-    /// Counts against the limit of prefixes, then judges, stores and selects.
+    /// Counts against the peer's limits, then judges, stores and selects.
     pub(super) fn learn(
         &mut self,
         core: &mut Core,
         announcement: Announcement,
         prefix: P,
-    ) -> Result<(), PrefixLimitExceeded> {
+    ) -> Result<(), LimitExceeded> {
         let Announcement { peer, attributes, nexthop, rejection } = announcement;
         let dest = self.find_or_insert(prefix);
         let old = self.path_from(dest, peer);
@@ -63,18 +69,27 @@ impl<P: Prefix> Table<P> {
         let limit = core.peers.get(peer).map_or(u32::MAX, |peer| peer.config.max_prefixes);
         if age != Some(Age::Fresh) && core.peers.learned(peer, Self::FAMILY) >= limit {
             self.free_if_unused(dest);
-            return Err(PrefixLimitExceeded { family: Self::FAMILY, limit });
+            return Err(LimitExceeded::Prefixes { family: Self::FAMILY, limit });
+        }
+        let octets = core.octets(attributes);
+        let replaced =
+            old.filter(|_| age == Some(Age::Fresh)).map(|id| core.octets(self.path(id).attributes));
+        let taken = (core.peers.octets(peer, Self::FAMILY) + octets).saturating_sub(replaced.unwrap_or(0));
+        let limit = ATTRIBUTE_OCTETS + u64::from(limit) * ATTRIBUTE_OCTETS_PER_PREFIX;
+        if taken > limit {
+            self.free_if_unused(dest);
+            return Err(LimitExceeded::Attributes { family: Self::FAMILY, limit });
         }
         let rejection = rejection.or_else(|| core.prefix_rejection(peer, prefix));
         let epoch = core.peers.epoch(peer, Self::FAMILY);
         let new = Path::new(attributes, nexthop, (peer, epoch), rejection);
         core.shared.retain((attributes, nexthop));
-        core.peers.add(peer, Self::FAMILY, rejection);
+        core.peers.add(peer, Self::FAMILY, (rejection, octets));
         match old {
             None => self.push_path(dest, new),
             Some(id) => {
                 let old = self.replace_path(id, new);
-                core.peers.subtract(peer, Self::FAMILY, old.epoch, old.rejection);
+                core.forget(Self::FAMILY, &old);
                 core.shared.release((old.attributes, old.nexthop));
                 let same = (old.attributes, old.nexthop, old.rejection) == (attributes, nexthop, rejection);
                 if same && age != Some(Age::Dead) {
@@ -142,7 +157,7 @@ impl<P: Prefix> Table<P> {
 
     fn drop_path(&mut self, core: &mut Core, dest: DestId, id: PathId) {
         let path = self.remove_path(dest, id);
-        core.peers.subtract(path.peer, Self::FAMILY, path.epoch, path.rejection);
+        core.forget(Self::FAMILY, &path);
         core.shared.release((path.attributes, path.nexthop));
     }
 
@@ -208,6 +223,16 @@ impl<P: Prefix> Table<P> {
 }
 
 impl Core {
+    /// A path does not count any more. Its references are the caller's affair.
+    fn forget(&mut self, family: AfiSafi, path: &Path) {
+        let octets = self.octets(path.attributes);
+        self.peers.subtract(path.peer, family, path.epoch, (path.rejection, octets));
+    }
+
+    fn octets(&self, attributes: AttributesId) -> u64 {
+        self.shared.attributes.get(attributes).octets.into()
+    }
+
     /// In use and accepted.
     fn is_usable<P: Prefix>(&self, table: &Table<P>, id: PathId) -> bool {
         let path = table.path(id);

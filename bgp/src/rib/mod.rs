@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use decision::Step;
 pub use policy::{Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, Rejection};
-pub use view::{AdvertisedRoute, Counts, PathView, PrefixLimitExceeded, RouteView, Standing};
+pub use view::{AdvertisedRoute, Counts, LimitExceeded, PathView, RouteView, Standing};
 
 use crate::types::{AfiSafi, Asn, Change, Nexthop, PeerId, PeerKind, RouterId};
 use crate::wire::{EncodeContext, Nlri, PathAttributes, Update};
@@ -173,7 +173,7 @@ impl Rib {
         clippy::needless_pass_by_value,
         reason = "an UPDATE is consumed: nobody has a use for it afterwards"
     )]
-    pub fn apply(&mut self, id: PeerId, update: Update) -> Result<(), PrefixLimitExceeded> {
+    pub fn apply(&mut self, id: PeerId, update: Update) -> Result<(), LimitExceeded> {
         let Some((slot, _)) = self.core.peers.established(id) else { return Ok(()) };
         for nlri in &update.unreach {
             match nlri {
@@ -332,7 +332,7 @@ impl Rib {
         values: &PathAttributes,
         nexthop: Nexthop,
         nlri: &Nlri,
-    ) -> Result<(), PrefixLimitExceeded> {
+    ) -> Result<(), LimitExceeded> {
         let Self { core, tables, .. } = self;
         let config = core.peers.get(peer).map(|peer| &peer.config);
         let rejection = config.and_then(|peer| path_rejection(&core.config, peer, values, nexthop));
@@ -389,7 +389,7 @@ fn learn_all<P: Prefix>(
     core: &mut Core,
     announcement: Announcement,
     prefixes: &[P],
-) -> Result<(), PrefixLimitExceeded> {
+) -> Result<(), LimitExceeded> {
     prefixes.iter().try_for_each(|&prefix| table.learn(core, announcement, prefix))
 }
 

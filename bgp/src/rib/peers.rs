@@ -56,10 +56,15 @@ struct Marks {
     reimport: bool,
 }
 
+/// What one path adds to a tally: its verdict and the octets of its attributes.
+type Load = (Option<Rejection>, u64);
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     accepted: u32,
     rejected: u32,
+    /// Of the attributes, as if no two paths shared them.
+    octets: u64,
 }
 
 impl Tally {
@@ -74,6 +79,7 @@ impl Tally {
     fn absorb(&mut self, other: &mut Self) {
         self.accepted += other.accepted;
         self.rejected += other.rejected;
+        self.octets += other.octets;
         *other = Self::default();
     }
 }
@@ -199,15 +205,23 @@ impl Peers {
         self.get(slot).map_or(0, |peer| peer.families[family.index()].fresh.total())
     }
 
-    pub(super) fn add(&mut self, slot: Slot, family: AfiSafi, rejection: Option<Rejection>) {
+    /// Octets of the attributes of the paths that the peer has sent in this session.
+    pub(super) fn octets(&self, slot: Slot, family: AfiSafi) -> u64 {
+        self.get(slot).map_or(0, |peer| peer.families[family.index()].fresh.octets)
+    }
+
+    pub(super) fn add(&mut self, slot: Slot, family: AfiSafi, (rejection, octets): Load) {
         if let Some(marks) = self.marks_mut(slot, family) {
             *marks.fresh.of(rejection) += 1;
+            marks.fresh.octets += octets;
         }
     }
 
-    pub(super) fn subtract(&mut self, slot: Slot, family: AfiSafi, epoch: u8, rejection: Option<Rejection>) {
+    pub(super) fn subtract(&mut self, slot: Slot, family: AfiSafi, epoch: u8, (rejection, octets): Load) {
         if let Some(marks) = self.marks_mut(slot, family) {
-            *marks.tally(marks.age(epoch)).of(rejection) -= 1;
+            let tally = marks.tally(marks.age(epoch));
+            *tally.of(rejection) -= 1;
+            tally.octets -= octets;
         }
     }
 

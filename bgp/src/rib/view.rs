@@ -69,12 +69,15 @@ pub struct Counts {
     pub end_of_rib: bool,
 }
 
-/// The peer sent more than we are ready to take; its session is to be closed (Cease/1, RFC 4486).
+/// The peer sent more than we are ready to take; its session is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("more than {limit} {family} prefixes")]
-pub struct PrefixLimitExceeded {
-    pub family: AfiSafi,
-    pub limit: u32,
+pub enum LimitExceeded {
+    /// Cease/1 (RFC 4486).
+    #[error("more than {limit} {family} prefixes")]
+    Prefixes { family: AfiSafi, limit: u32 },
+    /// Cease/8.
+    #[error("attributes of {family} routes take more than {limit} octets")]
+    Attributes { family: AfiSafi, limit: u64 },
 }
 
 impl Standing {

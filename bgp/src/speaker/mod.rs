@@ -28,15 +28,15 @@ pub use status::{FamilyStatus, PathStatus, PeerStatus, RouteFilter, RouteStatus}
 use convergence::{Convergence, QUIET};
 use peer::{Peer, export_policy, import_policy};
 
-use crate::rib::{OriginAttributes, PathView, PrefixLimitExceeded, Rib, RibConfig, RouteView, Standing};
+use crate::rib::{LimitExceeded, OriginAttributes, PathView, Rib, RibConfig, RouteView, Standing};
 use crate::session::{DownReason, Effect as SessionEffect, Jitter, Negotiated, Session, StateKind, Step};
 use crate::types::{AfiSafi, Change, ConnId, Instant, PeerId};
 use crate::wire::{CeaseReason, Notification, Update};
 
 /// A peer is given no more routes while it has this much to read. What it misses is kept as prefixes in the RIB.
 const SEND_WINDOW: usize = 256 * 1024;
-/// A peer that sent too many prefixes is left alone this long; what it sends will hardly be less at once.
-const AFTER_PREFIX_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
+/// A peer that sent more than its limits is left alone this long; what it sends will hardly be less at once.
+const AFTER_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// See the module.
 #[derive(Debug)]
@@ -451,14 +451,17 @@ impl Speaker {
         }
     }
 
-    fn refuse_more(&mut self, id: PeerId, exceeded: PrefixLimitExceeded, now: Instant) {
+    fn refuse_more(&mut self, id: PeerId, exceeded: LimitExceeded, now: Instant) {
         let Some(rules) = self.peers.get(&id).map(|peer| Peer::rules(&peer.config)) else {
             return;
         };
-        let refusal = Notification::maximum_prefixes(exceeded.family, exceeded.limit);
+        let refusal = match exceeded {
+            LimitExceeded::Prefixes { family, limit } => Notification::maximum_prefixes(family, limit),
+            LimitExceeded::Attributes { .. } => Notification::cease(CeaseReason::OutOfResources, None),
+        };
         self.step(Some(id), now, |session, step| {
             session.stop(&refusal, true, step);
-            session.start(rules, Some(AFTER_PREFIX_LIMIT), step.now);
+            session.start(rules, Some(AFTER_LIMIT), step.now);
         });
     }
 

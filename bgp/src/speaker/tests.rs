@@ -55,10 +55,8 @@ impl Bench {
     }
 
     fn announces(&mut self, prefix: &str) -> Vec<Effect> {
-        let attributes = PathAttributes {
-            as_path: AsPath::from_sequence([Asn(65001)]),
-            ..PathAttributes::default()
-        };
+        let attributes =
+            PathAttributes { as_path: AsPath::from_sequence([Asn(65001)]), ..PathAttributes::default() };
         self.announces_with(prefix, &attributes)
     }
 

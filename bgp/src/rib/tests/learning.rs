@@ -1,6 +1,7 @@
 //! What comes in: policy, loops, limits.
 
 use super::*;
+use crate::wire::UnknownAttribute;
 
 fn verdict(peer: RibPeer, prefix: &str, attributes: PathAttributes) -> Standing {
     let mut network = Network::with([peer]);
@@ -116,7 +117,11 @@ fn a_new_import_policy_judges_what_is_there() {
     network.settle();
     assert_eq!(network.fib.len(), 2);
 
-    let import = ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")]), default_route: false, ..ImportPolicy::default() };
+    let import = ImportPolicy {
+        accept: Accept::Within(vec![net("10.0.0.0/8")]),
+        default_route: false,
+        ..ImportPolicy::default()
+    };
     network.rib.set_import(id(1), import, 1000);
     network.settle();
 
@@ -128,7 +133,11 @@ fn a_new_import_policy_judges_what_is_there() {
 #[test]
 fn the_limit_counts_refused_prefixes_too_but_each_once() {
     let mut tor = external(1);
-    tor.import = ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")]), default_route: false, ..ImportPolicy::default() };
+    tor.import = ImportPolicy {
+        accept: Accept::Within(vec![net("10.0.0.0/8")]),
+        default_route: false,
+        ..ImportPolicy::default()
+    };
     tor.max_prefixes = 2;
     let mut network = Network::with([tor]);
     network.announce(1, "10.1.0.0/24", path(&[65001]));
@@ -136,7 +145,7 @@ fn the_limit_counts_refused_prefixes_too_but_each_once() {
     network.announce(1, "10.1.0.0/24", path(&[65001, 65002]));
 
     let beyond = network.rib.apply(id(1), announce(net("10.2.0.0/24"), nexthop(1), path(&[65001])));
-    assert_eq!(beyond, Err(PrefixLimitExceeded { family: V4, limit: 2 }));
+    assert_eq!(beyond, Err(LimitExceeded::Prefixes { family: V4, limit: 2 }));
     assert!(network.rib.explain(net("10.2.0.0/24")).is_none());
 
     // The other family has its own count, and a withdrawal makes room.
@@ -145,6 +154,41 @@ fn the_limit_counts_refused_prefixes_too_but_each_once() {
     network.announce(1, "10.2.0.0/24", path(&[65001]));
     let Counts { accepted, rejected, .. } = network.rib.counts(id(1), V4);
     assert_eq!((accepted, rejected), (2, 0));
+}
+
+#[test]
+fn attributes_are_limited_by_what_they_take() {
+    let long = |value: u8| {
+        let value = vec![value; 4000].into();
+        PathAttributes {
+            unknown: vec![UnknownAttribute { flags: 0xe0, code: 99, value }].into(),
+            ..path(&[65001])
+        }
+    };
+    let mut network = Network::with([RibPeer { max_prefixes: 100, ..external(1) }]);
+    let mut learn = |n: u8, value| {
+        let prefix = net(&format!("10.1.{n}.0/24"));
+        network.rib.apply(id(1), announce(prefix, nexthop(1), long(value)))
+    };
+    let limit = 64 * 1024 + 100 * 256;
+    // 4044 octets each.
+    assert!((0..22).all(|n| learn(n, n).is_ok()));
+    assert_eq!(learn(22, 22), Err(LimitExceeded::Attributes { family: V4, limit }));
+    // Another set in the place of one is fine.
+    assert!((0..22).all(|n| learn(n, n + 100).is_ok()));
+
+    // So it is for what comes in the place of routes that have gone or are stale.
+    network.withdraw(1, "10.1.0.0/24");
+    network.rib.apply(id(1), announce(net("10.1.22.0/24"), nexthop(1), long(22))).unwrap();
+    network.down(1, true);
+    network.up(1, RibPeer { max_prefixes: 100, ..external(1) });
+    for n in 0..22 {
+        let prefix = net(&format!("10.1.{n}.0/24"));
+        network.rib.apply(id(1), announce(prefix, nexthop(1), long(n))).unwrap();
+    }
+    network.down(1, false);
+    network.settle();
+    network.assert_empty();
 }
 
 #[test]

@@ -407,9 +407,16 @@ fn confederation_segments_are_for_internal_peers() {
 
 #[test]
 fn a_malformed_or_impossible_next_hop_costs_the_routes() {
-    for value in
-        [&[][..], &[10, 0, 0], &[10, 0, 0, 1, 0], &[0; 4], &[0, 0, 0, 9], &[127, 0, 0, 1], &[224, 0, 0, 5], &[255; 4]]
-    {
+    for value in [
+        &[][..],
+        &[10, 0, 0],
+        &[10, 0, 0, 1, 0],
+        &[0; 4],
+        &[0, 0, 0, 9],
+        &[127, 0, 0, 1],
+        &[224, 0, 0, 5],
+        &[255; 4],
+    ] {
         assert_eq!(fate_of_mandatory(3, value), Fate::Withdrawn, "{value:?}");
     }
 }
