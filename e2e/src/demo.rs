@@ -200,6 +200,8 @@ fn agent_is_killed(lab: &Lab, cast: &Cast, out: &mut dyn Write) -> Result<()> {
 
 fn read_it_back(lab: &Lab, out: &mut dyn Write) -> Result<()> {
     heading(out, "All of it, as the agent tells it")?;
+    // The new agent is ready when its peers have told it everything again.
+    crate::wait::until_true("ready agent on node1", CONVERGED, || lab.weftctl("node1", "status").is_ok())?;
     for command in [
         "weftctl status",
         "weftctl bgp peers",
