@@ -88,7 +88,7 @@ pub struct FamilyCounts {
     pub stale: u64,
 }
 
-/// `GET /v1/bgp/routes?prefix=P` (without `prefix`: all), and `GET /v1/bgp/advertised?peer=NAME`
+/// `GET /v1/bgp/routes?prefix=P` (an address: the longest match; without `prefix`: all), and `GET /v1/bgp/advertised?peer=NAME`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub prefix: String,

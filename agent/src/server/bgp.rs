@@ -22,15 +22,16 @@ pub(super) async fn peers(agent: &Agent) -> Result<Vec<Peer>, Failure> {
     Ok(peers.into_iter().map(peer).collect())
 }
 
-/// With a prefix: exactly that one, which must be known.
-pub(super) async fn routes(agent: &Agent, prefix: Option<&str>) -> Result<Vec<Route>, Failure> {
-    let prefix = prefix.map(parse_prefix).transpose()?;
-    let filter = prefix.map_or(RouteFilter::All, RouteFilter::Prefix);
+/// With a prefix: exactly that one; with an address: the one that packets to it take. It must be known.
+pub(super) async fn routes(agent: &Agent, wanted: Option<&str>) -> Result<Vec<Route>, Failure> {
+    let filter = wanted.map_or(Ok(RouteFilter::All), parse_filter)?;
     let routes = speaker(agent)?.routes(filter).await?;
-    let installed: BTreeMap<_, _> = agent.routes.installed(prefix).await.into_iter().collect();
-    if let (Some(prefix), true) = (prefix, routes.is_empty()) {
-        return Err(Failure::not_found(format!("no route to {prefix}")));
-    }
+    let only = match (wanted, routes.as_slice()) {
+        (None, _) => None,
+        (Some(_), [route, ..]) => Some(route.prefix),
+        (Some(wanted), []) => return Err(Failure::not_found(format!("no route to {wanted}"))),
+    };
+    let installed: BTreeMap<_, _> = agent.routes.installed(only).await.into_iter().collect();
     Ok(routes.into_iter().map(|status| route(status, &installed)).collect())
 }
 
@@ -45,10 +46,12 @@ pub(super) async fn advertised(agent: &Agent, name: &str) -> Result<Vec<Route>, 
     Ok(routes.into_iter().map(|status| route(status, &BTreeMap::new())).collect())
 }
 
-/// A bare address is a host route.
-fn parse_prefix(text: &str) -> Result<IpNetwork, Failure> {
-    let prefix: IpNetwork = text.parse().map_err(|_| Failure::bad_request(format!("{text} is no prefix")))?;
-    Ok(crate::watch::object::without_host_bits(prefix))
+fn parse_filter(text: &str) -> Result<RouteFilter, Failure> {
+    if let Ok(address) = text.parse() {
+        return Ok(RouteFilter::LongestMatch(address));
+    }
+    let prefix = text.parse().map_err(|_| Failure::bad_request(format!("{text} is no prefix or address")))?;
+    Ok(RouteFilter::Prefix(crate::watch::object::without_host_bits(prefix)))
 }
 
 fn peer(status: PeerStatus) -> Peer {

@@ -311,6 +311,14 @@ impl Rib {
         }
     }
 
+    /// Where a packet to `address` goes: the longest prefix with a path in use, else the longest that is known.
+    pub fn longest_match(&self, address: IpAddr) -> Option<RouteView> {
+        match address {
+            IpAddr::V4(address) => self.tables.v4.longest_match(&self.core, address.into()),
+            IpAddr::V6(address) => self.tables.v6.longest_match(&self.core, address.into()),
+        }
+    }
+
     /// What this peer has been told, or is on its way to it, in order; empty when it is not established.
     pub fn advertised(&self, id: PeerId) -> Vec<AdvertisedRoute> {
         let Some((slot, _)) = self.core.peers.established(id) else { return Vec::new() };

@@ -115,6 +115,11 @@ impl<P: Prefix> Table<P> {
         self.trie.get(&prefix).copied()
     }
 
+    /// What contains this prefix, from the shortest to itself.
+    pub(super) fn covering(&self, prefix: P) -> impl Iterator<Item = DestId> + '_ {
+        self.trie.cover(&prefix).map(|(_, dest)| *dest)
+    }
+
     /// A new one counts as vacant until the caller has given it a path and touched it, which puts it into the log.
     pub(super) fn find_or_insert(&mut self, prefix: P) -> DestId {
         let dests = &mut self.dests;

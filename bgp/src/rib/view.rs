@@ -114,6 +114,13 @@ impl<P: Prefix> Table<P> {
         self.iter().filter_map(|dest| self.view_of(core, dest)).collect()
     }
 
+    pub(super) fn longest_match(&self, core: &Core, host: P) -> Option<RouteView> {
+        let mut views: Vec<_> = self.covering(host).filter_map(|dest| self.view_of(core, dest)).collect();
+        let in_use = |view: &RouteView| view.paths.iter().any(|path| path.standing.is_active());
+        let index = views.iter().rposition(in_use).or(views.len().checked_sub(1))?;
+        Some(views.swap_remove(index))
+    }
+
     /// `None` when there is no path left.
     pub(super) fn view_of(&self, core: &Core, dest: DestId) -> Option<RouteView> {
         let standings = self.standings(core, dest);

@@ -137,6 +137,7 @@ impl Speaker {
         let views = match filter {
             RouteFilter::All => self.rib.routes(),
             RouteFilter::Prefix(prefix) => self.rib.explain(prefix).into_iter().collect(),
+            RouteFilter::LongestMatch(address) => self.rib.longest_match(address).into_iter().collect(),
         };
         views.into_iter().map(|view| self.route_status(view)).collect()
     }

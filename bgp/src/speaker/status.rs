@@ -1,5 +1,6 @@
 //! What a speaker shows of itself: values for people and metrics.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
@@ -82,4 +83,6 @@ pub enum RouteFilter {
     All,
     /// Exactly this prefix.
     Prefix(IpNetwork),
+    /// The one that packets to this address take.
+    LongestMatch(IpAddr),
 }

@@ -131,6 +131,27 @@ fn a_new_import_policy_judges_what_is_there() {
 }
 
 #[test]
+fn an_address_takes_the_longest_prefix_that_has_a_path_in_use() {
+    let mut tor = external(1);
+    tor.import = ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")]), default_route: false };
+    let mut network = Network::with([tor, external(2)]);
+    network.announce(2, "10.1.0.0/16", path(&[65002]));
+    network.announce(1, "10.1.2.0/24", path(&[65001]));
+    network.announce(1, "172.16.0.0/24", path(&[65001]));
+
+    let matched = |address: &str| {
+        let route = network.rib.longest_match(address.parse().unwrap());
+        route.map(|route| route.prefix.to_string())
+    };
+    assert_eq!(matched("10.1.2.3").as_deref(), Some("10.1.2.0/24"));
+    assert_eq!(matched("10.1.3.3").as_deref(), Some("10.1.0.0/16"));
+    assert_eq!(matched("10.2.0.1"), None);
+    // Refused, but that is the answer to "why not".
+    assert_eq!(matched("172.16.0.1").as_deref(), Some("172.16.0.0/24"));
+    assert_eq!(matched("2001:db8::1"), None);
+}
+
+#[test]
 fn the_limit_counts_refused_prefixes_too_but_each_once() {
     let mut tor = external(1);
     tor.import = ImportPolicy {
