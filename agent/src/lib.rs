@@ -1,6 +1,7 @@
 //! The node agent. Wiring: [`watch`] gives snapshots, [`plan`] turns them into what we want, [`reconcile`] makes it so,
 //! [`cni`] wires pods, [`server`] shows it all; [`run`] joins them.
 
+pub mod cleanup;
 pub mod cni;
 pub mod config;
 pub mod kernel;

@@ -1,11 +1,14 @@
-//! `weft-agent`: wiring only. `run` is the node agent; `stop` asks a running one to leave for good.
+//! `weft-agent`: wiring only. `run` is the node agent; `stop` asks a running one to leave for good; `cleanup` removes what
+//! it left.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use weft_agent::cleanup::{self, Cleanup};
 use weft_agent::config::{Config, RawConfig};
 
 /// musl's allocator is several times slower.
@@ -46,6 +49,9 @@ enum Command {
         #[arg(long, env = weft_api::RUN_DIR_ENV, default_value = weft_api::RUN_DIR, value_name = "DIR")]
         run_dir: PathBuf,
     },
+    /// Remove from this node all that carries Weft's mark: pod links, routes, the nftables table, conflist, plugin, run
+    /// directory. Sysctls stay. For after an uninstall.
+    Cleanup(Cleanup),
 }
 
 fn main() -> ExitCode {
@@ -65,7 +71,22 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run(raw) => runtime.block_on(weft_agent::run::run(Config::try_from(*raw)?)),
         Command::Stop { text, run_dir } => runtime.block_on(weft_agent::server::stop_running(&run_dir, text)),
+        Command::Cleanup(arguments) => runtime.block_on(clean_up(&arguments)),
     }
+}
+
+async fn clean_up(arguments: &Cleanup) -> anyhow::Result<()> {
+    let removed = cleanup::run(arguments).await?;
+    for thing in &removed {
+        println!("removed {thing}");
+    }
+    if removed.is_empty() {
+        println!("nothing of Weft is here");
+    }
+    if arguments.hold {
+        signal(SignalKind::terminate())?.recv().await;
+    }
+    Ok(())
 }
 
 fn log_to_stderr(arguments: &Arguments) -> anyhow::Result<()> {

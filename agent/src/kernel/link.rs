@@ -233,6 +233,16 @@ pub fn reap(rtnl: &mut Rtnl) -> Result<(), RtnlError> {
     }
 }
 
+/// Deletes one link, with the end that the pod has.
+pub fn delete(rtnl: &mut Rtnl, ifindex: u32) -> Result<(), RtnlError> {
+    let mut message = LinkMessage::default();
+    message.header.index = ifindex;
+    match rtnl.request(RouteNetlinkMessage::DelLink(message), 0) {
+        Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}
+
 /// A link as observed, and whether it is administratively up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {

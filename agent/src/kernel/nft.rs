@@ -14,7 +14,8 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use nix::sys::socket::{setsockopt, sockopt};
 use weft_policy::nft::{
-    Batch, Dump, TableFlags, TableState, Transaction, create_table, names_our_table, parse_commit, wire,
+    Batch, Dump, TableFlags, TableState, Transaction, create_table, delete_table, names_our_table,
+    parse_commit, wire,
 };
 use weft_policy::ruleset::Ruleset;
 
@@ -62,6 +63,18 @@ impl NftTable {
         let mut table = Self { socket: NetfilterSocket::open()?, flags: TableFlags::Owned };
         let dump = table.resync()?;
         Ok((table, dump))
+    }
+
+    /// Removes the table that an agent left; whether there was one.
+    pub fn remove() -> Result<bool, NftError> {
+        let mut table = Self { socket: NetfilterSocket::open()?, flags: TableFlags::Owned };
+        if table.table_state()?.is_none() {
+            return Ok(false);
+        }
+        // Only its owner may delete it.
+        table.claim()?;
+        table.send(&delete_table(table.socket.next_sequence()))?;
+        Ok(true)
     }
 
     /// Whether the kernel keeps others away from the table.

@@ -46,6 +46,11 @@ pub fn create_table(flags: TableFlags, sequence: u32) -> Batch {
     Builder::build(sequence, |builder| object::table(&mut builder.out, flags))
 }
 
+/// The batch that removes our table with all that is in it.
+pub fn delete_table(sequence: u32) -> Batch {
+    Builder::build(sequence, |builder| object::delete_table(&mut builder.out))
+}
+
 impl Transaction {
     /// The first message gets `sequence`; the next free number is the last batch's [`Batch::next_sequence`].
     pub fn batches(&self, sequence: u32) -> Vec<Batch> {
@@ -186,6 +191,7 @@ fn describe(message: &Message<'_>) -> String {
     let name = |kind| message.attribute(kind).and_then(wire::text).unwrap_or("?").to_owned();
     match message.kind {
         NEWTABLE => format!("table inet {}", name(OBJECT_TABLE)),
+        DELTABLE => format!("deletion of table inet {}", name(OBJECT_TABLE)),
         NEWCHAIN => format!("new chain {}", name(CHAIN_NAME)),
         DELCHAIN => format!("deletion of chain {}", name(CHAIN_NAME)),
         NEWRULE => format!("rule of chain {}", name(RULE_CHAIN)),

@@ -19,6 +19,7 @@ const fn nft(message: u16) -> u16 {
 }
 pub(super) const NEWTABLE: u16 = nft(0);
 pub(super) const GETTABLE: u16 = nft(1);
+pub(super) const DELTABLE: u16 = nft(2);
 pub(super) const NEWCHAIN: u16 = nft(3);
 pub(super) const GETCHAIN: u16 = nft(4);
 pub(super) const DELCHAIN: u16 = nft(5);

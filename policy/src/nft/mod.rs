@@ -19,7 +19,7 @@ mod object;
 mod transaction;
 pub mod wire;
 
-pub use batch::{Batch, TableFlags, create_table};
+pub use batch::{Batch, TableFlags, create_table, delete_table};
 pub use dump::{Dump, TableState, names_our_table, parse_commit};
 pub use object::RuleDigest;
 pub use transaction::{Change, Transaction};

@@ -47,6 +47,10 @@ pub(super) fn table(out: &mut Writer, flags: u32) {
     });
 }
 
+pub(super) fn delete_table(out: &mut Writer) {
+    out.message(DELTABLE, NLM_F_ACK, NFPROTO_INET, |out| out.attr_str(OBJECT_TABLE, TABLE));
+}
+
 pub(super) fn add_chain(out: &mut Writer, name: &str, base: Option<BaseChain>) {
     out.message(NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL, NFPROTO_INET, |out| {
         out.attr_str(OBJECT_TABLE, TABLE);
