@@ -3,6 +3,7 @@
 //! In: a [`Snapshot`] and the node's name. Out: [`Desired`]: the speaker's identity, peers, own prefixes. Routes are
 //! planned in [`routes`], from what the speaker chose; policy in [`policy`], from the pods that are wired.
 
+pub mod acceptance;
 pub mod peers;
 pub mod policy;
 pub mod routes;

@@ -12,6 +12,7 @@ use ipnetwork::IpNetwork;
 use weft_api::crd::{AsnRule, BGPPeerSpec, Family, NodeMesh, PeerAsn, SecretKeyRef};
 use weft_bgp::speaker::{Hops, LocalNexthop, Password, PeerConfig, RemoteAsn, Transport};
 use weft_bgp::types::{AfiSafi, Asn, PeerKind};
+use weft_policy::selector::Selector;
 use weft_policy::translate;
 
 use super::asn_of;
@@ -50,6 +51,44 @@ pub(super) fn plan(
     peers.into_values().collect()
 }
 
+/// What can be said of a BGPPeer without knowing the node.
+pub(super) fn check(snapshot: &Snapshot, spec: &BGPPeerSpec) -> Result<(), String> {
+    node_selector(spec)?;
+    check_address(spec.address)?;
+    password(snapshot, spec).map(drop)
+}
+
+fn node_selector(spec: &BGPPeerSpec) -> Result<Option<Selector>, String> {
+    let selector = spec.node_selector.as_ref().map(translate::selector).transpose();
+    selector.map_err(|reason| format!("spec.nodeSelector: {reason}"))
+}
+
+fn check_address(address: IpAddr) -> Result<(), String> {
+    let is_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    if is_link_local || address.is_multicast() || address.is_unspecified() || address.is_loopback() {
+        return Err(format!("spec.address: {address} is no address of a router"));
+    }
+    Ok(())
+}
+
+fn password(snapshot: &Snapshot, spec: &BGPPeerSpec) -> Result<Option<Password>, String> {
+    let Some(SecretKeyRef { namespace, name, key }) = &spec.password_secret else { return Ok(None) };
+    let secret = snapshot.secrets.get(&(namespace.clone(), name.clone()));
+    let secret = secret.ok_or_else(|| {
+        format!("spec.passwordSecret: Secret {namespace}/{name} is missing; the session stays down")
+    })?;
+    let value = secret.get(key).ok_or_else(|| {
+        format!("spec.passwordSecret: Secret {namespace}/{name} has no key {key}; the session stays down")
+    })?;
+    let too_long = || {
+        format!(
+            "spec.passwordSecret: {key} of Secret {namespace}/{name} is not 1-{} bytes long",
+            Password::MAX_LEN
+        )
+    };
+    Password::new(value).map(Some).ok_or_else(too_long)
+}
+
 /// The cluster's prefixes without those of this node: nobody else has our pods. What lies inside ours but in another
 /// accepted prefix is left out when routes are planned.
 fn accepted(snapshot: &Snapshot, own: &NodeInfo) -> Vec<IpNetwork> {
@@ -70,14 +109,14 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn selects(&self, spec: &BGPPeerSpec) -> Result<bool, String> {
-        let Some(selector) = &spec.node_selector else { return Ok(true) };
-        let selector =
-            translate::selector(selector).map_err(|reason| format!("spec.nodeSelector: {reason}"))?;
-        Ok(selector.matches(&self.own.labels))
+        Ok(node_selector(spec)?.is_none_or(|selector| selector.matches(&self.own.labels)))
     }
 
     fn peer(&self, name: &str, spec: &BGPPeerSpec) -> Result<PeerConfig, String> {
-        self.check_address(spec.address)?;
+        if self.own.internal_ips.contains(&spec.address) {
+            return Err(format!("spec.address: {} is that of this node", spec.address));
+        }
+        check_address(spec.address)?;
         let asn = match spec.asn {
             PeerAsn::Number(asn) => RemoteAsn::Number(Asn(asn)),
             PeerAsn::Rule(AsnRule::Internal) => RemoteAsn::Internal,
@@ -92,7 +131,7 @@ impl Planner<'_> {
         };
         // On a shared link the kernel knows best; over several hops the router expects the node's own address.
         let is_far = asn.kind(self.asn) == PeerKind::Internal || spec.multihop.is_some();
-        let password = spec.password_secret.as_ref().map(|reference| self.password(reference)).transpose()?;
+        let password = password(self.snapshot, spec)?;
         Ok(PeerConfig {
             families: families(&spec.families),
             passive: spec.passive,
@@ -108,34 +147,6 @@ impl Planner<'_> {
                 password,
             },
             ..self.common(name.to_owned(), spec.address, asn)
-        })
-    }
-
-    fn check_address(&self, address: IpAddr) -> Result<(), String> {
-        if self.own.internal_ips.contains(&address) {
-            return Err(format!("spec.address: {address} is that of this node"));
-        }
-        let is_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        if is_link_local || address.is_multicast() || address.is_unspecified() || address.is_loopback() {
-            return Err(format!("spec.address: {address} is no address of a router"));
-        }
-        Ok(())
-    }
-
-    fn password(&self, reference: &SecretKeyRef) -> Result<Password, String> {
-        let SecretKeyRef { namespace, name, key } = reference;
-        let secret = self.snapshot.secrets.get(&(namespace.clone(), name.clone()));
-        let secret = secret.ok_or_else(|| {
-            format!("spec.passwordSecret: Secret {namespace}/{name} is missing; the session stays down")
-        })?;
-        let value = secret.get(key).ok_or_else(|| {
-            format!("spec.passwordSecret: Secret {namespace}/{name} has no key {key}; the session stays down")
-        })?;
-        Password::new(value).ok_or_else(|| {
-            format!(
-                "spec.passwordSecret: {key} of Secret {namespace}/{name} is not 1-{} bytes long",
-                Password::MAX_LEN
-            )
         })
     }
 

@@ -1,9 +1,10 @@
-//! What the agent tells the API server: its NodeStatus, the node's condition NetworkUnavailable, and that a startup taint
-//! may go.
+//! What the agent tells the API server: its NodeStatus, the node's condition NetworkUnavailable, that a startup taint may
+//! go, and whether objects that users wrote are in force.
 //!
 //! In: the agent's parts, looked at when one of them changes. Out: patches, only where the server does not say so
 //! already. Nothing here is on the way of a pod or a route: when the server is away, what we want to say waits.
 
+mod acceptance;
 mod node;
 mod node_status;
 
@@ -28,13 +29,17 @@ const MANAGER: &str = "weft-agent";
 /// Reports until `cancel`. Errors are logged and tried again.
 pub async fn run(agent: Arc<Agent>, client: Client, cancel: CancellationToken) {
     let reports = async {
-        tokio::join!(keep_node_status(&agent, client.clone()), keep_node_usable(&agent, client.clone()),)
+        tokio::join!(
+            keep_node_status(&agent, client.clone()),
+            keep_node_usable(&agent, client.clone()),
+            acceptance::keep(&agent, client.clone()),
+        )
     };
     cancel.run_until_cancelled(reports).await;
 }
 
 async fn keep_node_status(agent: &Agent, client: Client) {
-    let mut told = None;
+    let (mut told, mut failing) = (None, false);
     let mut ticks = interval(COALESCE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -44,8 +49,12 @@ async fn keep_node_status(agent: &Agent, client: Client) {
             continue;
         }
         match node_status::write(agent, &client, &want).await {
-            Ok(()) => told = Some(want),
-            Err(error) => warn!(%error, "node status not written, retrying"),
+            Ok(()) => (told, failing) = (Some(want), false),
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    warn!(%error, "node status not written, retrying");
+                }
+            }
         }
     }
 }

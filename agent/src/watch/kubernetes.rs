@@ -17,7 +17,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::objects::Objects;
 use self::raw::Raw;
@@ -79,11 +79,12 @@ impl KubernetesDatastore {
         let paged = watcher::Config::default().page_size(PAGE);
         for config in [streamed, paged] {
             let mut stream = std::pin::pin!(watcher(self.api(kind), config).default_backoff());
-            let mut listed = false;
+            let (mut listed, mut failing) = (false, false);
             while let Some(result) = stream.next().await {
                 match result {
                     Ok(event) => {
                         listed |= matches!(event, Event::InitDone);
+                        failing &= matches!(event, Event::Init);
                         if events.send((kind, event)).await.is_err() {
                             return;
                         }
@@ -92,7 +93,11 @@ impl KubernetesDatastore {
                         info!(%kind, %error, "the API server does not stream lists; asking for pages");
                         break;
                     }
-                    Err(error) => warn!(%kind, %error, "watch failed, retrying"),
+                    // Once per outage, which may be long.
+                    Err(error) if !std::mem::replace(&mut failing, true) => {
+                        warn!(%kind, %error, "watch failed, retrying");
+                    }
+                    Err(error) => debug!(%kind, %error, "watch failed again, retrying"),
                 }
             }
         }

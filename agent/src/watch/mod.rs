@@ -5,6 +5,7 @@
 //!
 //! An object that cannot be understood is refused by name as a [`Problem`] while its last good version stays in force.
 
+pub mod acceptance;
 pub mod dir;
 pub mod kubernetes;
 pub mod object;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_api::crd::{BGPConfigurationSpec, BGPPeerSpec};
 use weft_policy::model::{Labels, PodKey, PolicyKey, World};
 
+use super::acceptance::Shown;
 use super::object::{NodeInfo, Object, ObjectKey};
 use super::{Kind, Problem};
 
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub bgp_peers: BTreeMap<String, BGPPeerSpec>,
     /// Objects that do not act as written.
     pub problems: BTreeSet<Problem>,
+    /// Of BGPConfigurations and BGPPeers, where the datastore has a status to write to.
+    pub shown: BTreeMap<ObjectKey, Shown>,
 }
 
 impl Snapshot {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use super::raw::Raw;
+use crate::watch::acceptance::{self, Shown};
 use crate::watch::object::{self, Refusal};
 use crate::watch::{Kind, Object, ObjectKey, Problem, Snapshot};
 
@@ -17,6 +18,7 @@ use crate::watch::{Kind, Object, ObjectKey, Problem, Snapshot};
 pub(super) struct Objects {
     good: BTreeMap<ObjectKey, Object>,
     refused: BTreeMap<ObjectKey, String>,
+    shown: BTreeMap<ObjectKey, Shown>,
     /// Kinds that have not been listed once.
     unlisted: BTreeSet<Kind>,
     /// What the list in progress has named, by kind.
@@ -28,6 +30,7 @@ impl Objects {
         Self {
             good: BTreeMap::new(),
             refused: BTreeMap::new(),
+            shown: BTreeMap::new(),
             unlisted: kinds.iter().copied().collect(),
             listing: BTreeMap::new(),
         }
@@ -42,7 +45,7 @@ impl Objects {
         let problems = self.refused.iter();
         let problems =
             problems.map(|(key, reason)| Problem { object: key.to_string(), reason: reason.clone() });
-        Snapshot::new(&self.good, problems.collect())
+        Snapshot { shown: self.shown.clone(), ..Snapshot::new(&self.good, problems.collect()) }
     }
 
     pub(super) fn handle(&mut self, kind: Kind, event: Event<Raw>) {
@@ -59,6 +62,7 @@ impl Objects {
                 if let Some(key) = object::served_key(kind, &raw.value) {
                     self.good.remove(&key);
                     self.refused.remove(&key);
+                    self.shown.remove(&key);
                 }
             }
         }
@@ -66,6 +70,9 @@ impl Objects {
 
     /// The object's key; `None` for one without a name, which no server sends.
     fn apply(&mut self, kind: Kind, value: &Value) -> Option<ObjectKey> {
+        if let (Some(key), Some(shown)) = (object::served_key(kind, value), acceptance::shown(kind, value)) {
+            self.shown.insert(key, shown);
+        }
         match object::parse_served(kind, value) {
             Ok((key, object)) => {
                 self.refused.remove(&key);
@@ -88,6 +95,7 @@ impl Objects {
         let named = self.listing.remove(&kind).unwrap_or_default();
         self.good.retain(|key, _| key.kind != kind || named.contains(key));
         self.refused.retain(|key, _| key.kind != kind || named.contains(key));
+        self.shown.retain(|key, _| key.kind != kind || named.contains(key));
         if self.unlisted.remove(&kind) {
             info!(%kind, objects = named.len(), "listed");
         }

@@ -1,0 +1,67 @@
+//! What a server shows of one of our own resources beside what its user wrote: which version it is, and what agents have
+//! said about it.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Kind;
+
+/// The condition that tells whether an object is in force as written.
+pub const ACCEPTED: &str = "Accepted";
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Counts changes of the spec.
+    pub generation: i64,
+    /// The condition [`ACCEPTED`].
+    pub accepted: Option<Accepted>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Accepted {
+    /// `True` or `False`.
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+    /// The version of the object that was judged.
+    pub observed_generation: i64,
+    /// Of `status`.
+    pub last_transition_time: String,
+}
+
+/// `None` for kinds that have no such condition.
+pub(super) fn shown(kind: Kind, object: &Value) -> Option<Shown> {
+    match kind {
+        Kind::BgpConfiguration | Kind::BgpPeer => {}
+        Kind::Node | Kind::Namespace | Kind::Pod | Kind::NetworkPolicy | Kind::Secret => return None,
+    }
+    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    let accepted = conditions.into_iter().flatten().find(|condition| condition["type"] == ACCEPTED);
+    Some(Shown { generation, accepted: accepted.and_then(|condition| Accepted::deserialize(condition).ok()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_condition_is_found_among_others() {
+        let object = json!({
+            "metadata": { "generation": 7 },
+            "status": { "conditions": [
+                { "type": "Other", "status": "True" },
+                { "type": "Accepted", "status": "False", "reason": "Refused", "message": "why", "observedGeneration": 6,
+                  "lastTransitionTime": "2026-01-01T00:00:00Z" },
+            ]},
+        });
+        let shown = shown(Kind::BgpPeer, &object).unwrap();
+        let accepted = shown.accepted.unwrap();
+        assert_eq!((shown.generation, accepted.observed_generation), (7, 6));
+        assert_eq!((accepted.status.as_str(), accepted.message.as_str()), ("False", "why"));
+        assert_eq!(super::shown(Kind::Pod, &object), None);
+    }
+}
