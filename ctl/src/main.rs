@@ -1,31 +1,46 @@
-//! `weftctl`: what a node's agent knows and why, for people (tables) and for programs (`-o json`).
+//! `weftctl`: what Weft's agents know and why, for people (tables) and for programs (`-o json`).
+//!
+//! On a node it asks that node's agent. Anywhere else it needs a kubeconfig, as kubectl does, and answers for all nodes
+//! or, with `--node`, for one. Installed as `kubectl-weft` it is `kubectl weft`.
 //!
 //! Exit codes: 0 the answer is yes, or there is one; 1 we could not find out; 2 wrong usage; 3 the answer is no
 //! (not ready, denied, no such route).
 
 mod client;
+mod cluster;
 mod cmd;
+mod place;
 mod render;
 
-use std::path::PathBuf;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use crate::client::Client;
+use crate::client::NotFound;
 use crate::cmd::Outcome;
+use crate::place::{NeedsNode, Where};
 
-/// Shows what the Weft agent of a node knows, and explains it.
+/// How often `--watch` asks.
+const WATCH: Duration = Duration::from_secs(2);
+/// Home, and clear what is below.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Shows what Weft knows of a node or of all, and explains it.
 #[derive(Debug, Parser)]
 #[command(name = "weftctl", disable_version_flag = true)]
 struct Args {
-    /// The agent's control socket.
-    #[arg(long, global = true, env = "WEFT_SOCKET", default_value = "/run/weft/agent.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    place: Where,
 
     /// How to print the answer.
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
+
+    /// Ask again every 2 seconds until interrupted.
+    #[arg(short, long, global = true)]
+    watch: bool,
 
     #[command(subcommand)]
     command: Command,
@@ -34,12 +49,15 @@ struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
     Table,
+    /// A table with more columns.
+    Wide,
     Json,
+    Yaml,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The node at a glance: readiness, peers, routes, pods, policy, and what is wrong.
+    /// A node at a glance, or all: readiness, peers, routes, pods, policy, and what is wrong.
     Status,
     /// Peers and routes.
     #[command(subcommand)]
@@ -50,27 +68,83 @@ enum Command {
     /// Network policies, and whether they allow a connection.
     #[command(subcommand)]
     Policy(cmd::policy::Command),
-    /// Versions of this program and of the agent.
+    /// Before the install: what this node lacks. Run it as root on the node.
+    Check(cmd::check::Options),
+    /// Versions of this program and of the agents.
     Version,
+    /// A script for your shell: `weftctl completion bash`.
+    Completion { shell: clap_complete::Shell },
+    /// The control API as it is: status, then body.
+    #[command(hide = true)]
+    Get { uri: String },
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    let client = Client::new(args.socket);
-    let outcome = match args.command {
-        Command::Status => cmd::status::run(&client, args.output).await,
-        Command::Bgp(command) => cmd::bgp::run(command, &client, args.output).await,
-        Command::Ipam(command) => cmd::ipam::run(&command, &client, args.output).await,
-        Command::Policy(command) => cmd::policy::run(command, &client, args.output).await,
-        Command::Version => cmd::version::run(&client, args.output).await,
+    let args = parse();
+    loop {
+        if args.watch && std::io::stdout().is_terminal() {
+            print!("{CLEAR}");
+        }
+        let code = code(run(&args).await);
+        if !args.watch {
+            return code;
+        }
+        let _ = std::io::stdout().flush();
+        tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// Help and errors say how we were called.
+fn parse() -> Args {
+    let program = std::env::args().next().unwrap_or_default();
+    let command = Args::command();
+    let command = match program.rsplit('/').next() {
+        Some("kubectl-weft") => command.bin_name("kubectl weft"),
+        _ => command,
     };
+    Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+async fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let output = args.output;
+    match &args.command {
+        Command::Check(options) => return cmd::check::run(options, output),
+        Command::Completion { shell } => {
+            clap_complete::generate(*shell, &mut Args::command(), "weftctl", &mut std::io::stdout());
+            return Ok(Outcome::Yes);
+        }
+        Command::Get { uri } => {
+            let answer = client::get_raw(&args.place.socket(), uri).await?;
+            std::io::stdout().write_all(&answer.encode())?;
+            return Ok(Outcome::Yes);
+        }
+        Command::Status | Command::Bgp(_) | Command::Ipam(_) | Command::Policy(_) | Command::Version => {}
+    }
+    let place = args.place.resolve().await?;
+    match &args.command {
+        Command::Status => cmd::status::run(&place, output).await,
+        Command::Bgp(command) => cmd::bgp::run(command, &place, output).await,
+        Command::Ipam(command) => cmd::ipam::run(command, &place, output).await,
+        Command::Policy(command) => cmd::policy::run(command, &place, output).await,
+        Command::Version => cmd::version::run(&place, output).await,
+        Command::Check(_) | Command::Completion { .. } | Command::Get { .. } => Ok(Outcome::Yes),
+    }
+}
+
+fn code(outcome: anyhow::Result<Outcome>) -> ExitCode {
     match outcome {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(3),
         Err(error) => {
             eprintln!("weftctl: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<NotFound>() {
+                ExitCode::from(3)
+            } else if error.is::<NeedsNode>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use anyhow::Result;
 use clap::Subcommand;
+use serde::Serialize;
 use weft_api::control::{Peer, Route};
+use weft_api::crd::PeerSummary;
 
 use super::{Outcome, print};
-use crate::{Output, client::Client, render};
+use crate::place::Place;
+use crate::{Output, render};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -13,7 +16,7 @@ pub(crate) enum Command {
     Peers,
     /// Learned and own routes, every path with the reason why it is used or not.
     Routes {
-        /// Only this prefix, or the one that this address falls into.
+        /// Only this prefix, or the longest that this address falls into.
         prefix: Option<String>,
     },
     /// What we send to a peer.
@@ -23,21 +26,40 @@ pub(crate) enum Command {
     },
 }
 
-pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Result<Outcome> {
-    match command {
-        Command::Peers => {
+/// A session of one node of many.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodePeer {
+    pub(crate) node: String,
+    #[serde(flatten)]
+    pub(crate) peer: PeerSummary,
+}
+
+pub(crate) async fn run(command: &Command, place: &Place, output: Output) -> Result<Outcome> {
+    match (command, place) {
+        (Command::Peers, Place::Agent(client)) => {
             let peers: Vec<Peer> = client.get("/v1/bgp/peers", &[]).await?;
-            print(output, &peers, |peers| render::peers(peers))?;
+            print(output, &peers, |peers| render::peers(peers, output))?;
             Ok(Outcome::Yes)
         }
-        Command::Routes { prefix } => {
+        (Command::Peers, Place::Cluster(cluster)) => {
+            let statuses = cluster.node_statuses().await?.into_iter();
+            let statuses = statuses.filter_map(|node| Some((node.metadata.name?, node.status?.peers)));
+            let peers: Vec<_> = statuses
+                .flat_map(|(node, peers)| {
+                    peers.into_iter().map(move |peer| NodePeer { node: node.clone(), peer })
+                })
+                .collect();
+            print(output, &peers, |peers| render::node_peers(peers))?;
+            Ok(Outcome::Yes)
+        }
+        (Command::Routes { prefix }, _) => {
             let query: Vec<_> = prefix.iter().map(|prefix| ("prefix", prefix.as_str())).collect();
-            let routes: Vec<Route> = client.get("/v1/bgp/routes", &query).await?;
-            print(output, &routes, |routes| render::routes(routes))?;
+            let routes: Vec<Route> = place.one()?.get("/v1/bgp/routes", &query).await?;
+            print(output, &routes, |routes| render::routes(routes, output))?;
             Ok(Outcome::of(prefix.is_none() || !routes.is_empty()))
         }
-        Command::Advertised { peer } => {
-            let routes: Vec<Route> = client.get("/v1/bgp/advertised", &[("peer", &peer)]).await?;
+        (Command::Advertised { peer }, _) => {
+            let routes: Vec<Route> = place.one()?.get("/v1/bgp/advertised", &[("peer", peer)]).await?;
             print(output, &routes, |routes| render::advertised(routes))?;
             Ok(Outcome::Yes)
         }

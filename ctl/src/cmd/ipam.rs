@@ -5,7 +5,8 @@ use clap::Subcommand;
 use weft_api::control::Ipam;
 
 use super::{Outcome, print};
-use crate::{Output, client::Client, render};
+use crate::place::Place;
+use crate::{Output, render};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -13,10 +14,10 @@ pub(crate) enum Command {
     Show,
 }
 
-pub(crate) async fn run(command: &Command, client: &Client, output: Output) -> Result<Outcome> {
+pub(crate) async fn run(command: &Command, place: &Place, output: Output) -> Result<Outcome> {
     match command {
         Command::Show => {
-            let ipam: Ipam = client.get("/v1/ipam", &[]).await?;
+            let ipam: Ipam = place.one()?.get("/v1/ipam", &[]).await?;
             print(output, &ipam, render::ipam)?;
             Ok(Outcome::Yes)
         }

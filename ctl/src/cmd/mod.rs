@@ -1,6 +1,7 @@
 //! One file per command. Each fetches one answer, prints it, and says how the program ends.
 
 pub(crate) mod bgp;
+pub(crate) mod check;
 pub(crate) mod ipam;
 pub(crate) mod policy;
 pub(crate) mod status;
@@ -28,7 +29,8 @@ impl Outcome {
 fn print<T: Serialize>(output: Output, answer: &T, table: impl FnOnce(&T) -> String) -> Result<()> {
     match output {
         Output::Json => println!("{}", serde_json::to_string_pretty(answer)?),
-        Output::Table => print!("{}", table(answer)),
+        Output::Yaml => print!("---\n{}", serde_saphyr::to_string(answer)?),
+        Output::Table | Output::Wide => print!("{}", table(answer)),
     }
     Ok(())
 }

@@ -7,7 +7,8 @@ use clap::Subcommand;
 use weft_api::control::{Explanation, Policy};
 
 use super::{Outcome, print};
-use crate::{Output, client::Client, render};
+use crate::place::Place;
+use crate::{Output, render};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -66,7 +67,16 @@ fn split_port(text: &str) -> Result<(String, Option<&str>), String> {
     }
 }
 
-pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Result<Outcome> {
+pub(crate) async fn run(command: &Command, place: &Place, output: Output) -> Result<Outcome> {
+    let any;
+    // Every agent knows all policies.
+    let client = match place {
+        Place::Agent(client) => client,
+        Place::Cluster(cluster) => {
+            any = cluster.agent_of(None).await?;
+            &any
+        }
+    };
     match command {
         Command::List => {
             let policies: Vec<Policy> = client.get("/v1/policies", &[]).await?;

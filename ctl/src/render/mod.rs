@@ -6,6 +6,10 @@ mod tests;
 
 use std::fmt::Write as _;
 
+use crate::Output;
+use crate::cmd::bgp::NodePeer;
+use crate::cmd::check::{Finding, Verdict};
+use crate::cmd::status::NodeSummary;
 use weft_api::control::{Explanation, Ipam, Path, Peer, Policy, Route, Status};
 
 use table::table;
@@ -49,7 +53,61 @@ pub(crate) fn status(status: &Status) -> String {
     text
 }
 
-pub(crate) fn peers(peers: &[Peer]) -> String {
+/// All nodes.
+pub(crate) fn nodes(nodes: &[NodeSummary], output: Output) -> String {
+    let wide = output == Output::Wide;
+    let mut header = vec!["NODE", "READY", "PEERS", "ROUTES", "PODS", "POLICIES", "PROBLEMS", "VERSION"];
+    header.extend(wide.then_some("POOLS USED"));
+    let rows = nodes.iter().map(|node| {
+        let ready = if node.ready { "yes".to_owned() } else { format!("NO: {}", node.reason) };
+        let mut row = vec![node.node.clone(), ready];
+        let Some(status) = &node.status else { return row };
+        row.extend([
+            status.peers_established.clone(),
+            status.routes.to_string(),
+            status.pods.to_string(),
+            status.policy.policies.to_string(),
+            status.problems.len().to_string(),
+            status.version.clone(),
+        ]);
+        if wide {
+            let pools: Vec<_> = status
+                .pools
+                .iter()
+                .map(|pool| format!("{} {}/{}", pool.cidr, pool.used, pool.size))
+                .collect();
+            row.push(joined(&pools));
+        }
+        row
+    });
+    let mut text = table(&header, rows);
+    for node in nodes {
+        for problem in node.status.iter().flat_map(|status| &status.problems) {
+            let _ = writeln!(text, "  {}: {}: {}", node.node, problem.object, problem.reason);
+        }
+    }
+    text
+}
+
+/// Sessions of all nodes.
+pub(crate) fn node_peers(peers: &[NodePeer]) -> String {
+    let rows = peers.iter().map(|NodePeer { node, peer }| {
+        vec![
+            node.clone(),
+            peer.name.clone(),
+            peer.address.clone(),
+            or_dash(peer.asn),
+            peer.state.clone(),
+            peer.accepted.to_string(),
+            peer.advertised.to_string(),
+            peer.last_error.clone().unwrap_or_default(),
+        ]
+    });
+    table(&["NODE", "PEER", "ADDRESS", "AS", "STATE", "ACCEPTED", "SENT", "LAST ERROR"], rows)
+}
+
+pub(crate) fn peers(peers: &[Peer], output: Output) -> String {
+    let wide = output == Output::Wide;
     let rows = peers.iter().map(|peer| {
         let counts: Vec<_> = peer
             .families
@@ -58,37 +116,60 @@ pub(crate) fn peers(peers: &[Peer]) -> String {
                 format!("{} {}/{}/{}", family.family, family.accepted, family.rejected, family.advertised)
             })
             .collect();
-        vec![
+        let mut row = vec![
             peer.name.clone(),
             peer.address.to_string(),
             or_dash(peer.asn),
             peer.state.clone(),
             span(peer.state_seconds),
             joined(&counts),
-            peer.last_error.clone().unwrap_or_default(),
-        ]
+        ];
+        if wide {
+            row.extend([
+                or_dash(peer.router_id.as_deref()),
+                or_dash(peer.hold_time),
+                peer.established_count.to_string(),
+                format!("{}/{}", peer.messages_in, peer.messages_out),
+                joined(&peer.capabilities),
+            ]);
+        }
+        row.push(peer.last_error.clone().unwrap_or_default());
+        row
     });
-    table(&["PEER", "ADDRESS", "AS", "STATE", "SINCE", "FAMILY ACCEPTED/REFUSED/SENT", "LAST ERROR"], rows)
+    let mut header = vec!["PEER", "ADDRESS", "AS", "STATE", "SINCE", "FAMILY ACCEPTED/REFUSED/SENT"];
+    if wide {
+        header.extend(["ROUTER ID", "HOLD", "TIMES UP", "MESSAGES IN/OUT", "CAPABILITIES"]);
+    }
+    header.push("LAST ERROR");
+    table(&header, rows)
 }
 
 /// A line per path, best first as the agent sends them: `*` the best, `=` its multipath companions.
-pub(crate) fn routes(routes: &[Route]) -> String {
+pub(crate) fn routes(routes: &[Route], output: Output) -> String {
+    let wide = output == Output::Wide;
     let rows = routes.iter().flat_map(|route| {
         route.paths.iter().enumerate().map(|(index, path)| {
             let (prefix, fib) =
                 if index == 0 { (route.prefix.clone(), joined(&route.fib)) } else { Default::default() };
-            vec![
-                prefix,
-                mark(path),
-                path.from.clone(),
-                path.nexthop.clone(),
-                as_path(path),
-                path.reason.clone(),
-                fib,
-            ]
+            let mut row = vec![prefix, mark(path), path.from.clone(), path.nexthop.clone(), as_path(path)];
+            if wide {
+                row.extend([
+                    path.origin.clone(),
+                    or_dash(path.local_pref),
+                    or_dash(path.med),
+                    joined(&path.communities),
+                ]);
+            }
+            row.extend([path.reason.clone(), fib]);
+            row
         })
     });
-    table(&["PREFIX", "", "FROM", "NEXTHOP", "AS PATH", "WHY", "KERNEL"], rows)
+    let mut header = vec!["PREFIX", "", "FROM", "NEXTHOP", "AS PATH"];
+    if wide {
+        header.extend(["ORIGIN", "LOCAL PREF", "MED", "COMMUNITIES"]);
+    }
+    header.extend(["WHY", "KERNEL"]);
+    table(&header, rows)
 }
 
 pub(crate) fn advertised(routes: &[Route]) -> String {
@@ -160,6 +241,18 @@ pub(crate) fn explanation(explanation: &Explanation) -> String {
         let _ = writeln!(text, "  {:<8} {verdict}: {}{place}", step.direction, step.reason);
     }
     text
+}
+
+pub(crate) fn findings(findings: &[Finding]) -> String {
+    let rows = findings.iter().map(|finding| {
+        let verdict = match finding.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Missing => "MISSING",
+        };
+        vec![finding.check.to_owned(), verdict.to_owned(), finding.detail.clone()]
+    });
+    table(&["CHECK", "", "FOUND"], rows)
 }
 
 fn mark(path: &Path) -> String {

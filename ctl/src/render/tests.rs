@@ -95,7 +95,7 @@ fn peers_show_state_counts_and_the_last_error() {
         established_count: 2,
         capabilities: vec![],
     };
-    insta::assert_snapshot!(peers(&[peer]), @r"
+    insta::assert_snapshot!(peers(&[peer], Output::Table), @r"
     PEER   ADDRESS   AS     STATE        SINCE  FAMILY ACCEPTED/REFUSED/SENT  LAST ERROR
     tor-a  10.1.0.1  65001  Established  2h05m  ipv4-unicast 3/1/2            hold timer expired (4/0)
     ");
@@ -103,7 +103,7 @@ fn peers_show_state_counts_and_the_last_error() {
 
 #[test]
 fn routes_show_every_path_with_its_reason_and_the_kernel_once() {
-    insta::assert_snapshot!(routes(&[ecmp_route()]), @r"
+    insta::assert_snapshot!(routes(&[ecmp_route()], Output::Table), @r"
     PREFIX            FROM   NEXTHOP   AS PATH      WHY                           KERNEL
     10.244.2.0/24  *  tor-a  10.1.0.1  65001 64512  best                          10.1.0.1 dev eth0, 10.1.0.2 dev eth1
                    =  tor-b  10.1.0.2  65001 64512  multipath: equal to the best
@@ -197,10 +197,44 @@ fn policies_and_explanations_name_the_rules() {
 
 #[test]
 fn an_empty_answer_is_a_header() {
-    assert_eq!(peers(&[]).lines().count(), 1);
+    assert_eq!(peers(&[], Output::Table).lines().count(), 1);
 }
 
 #[test]
 fn spans_have_two_units_at_the_most() {
     assert_eq!([0, 59, 65, 7_380, 371_000].map(span), ["0s", "59s", "1m05s", "2h03m", "4d07h"]);
+}
+
+#[test]
+fn all_nodes_stand_in_one_table_with_their_problems_below() {
+    let status = |json: &str| serde_json::from_str(json).unwrap();
+    let fine = NodeSummary {
+        node: "node1".into(),
+        ready: true,
+        reason: String::new(),
+        status: Some(status(
+            r#"{"version": "0.1.0", "peersEstablished": "2/2", "routes": 6, "pods": 3, "policy": {"policies": 1},
+                "pools": [{"cidr": "10.244.1.0/24", "size": 254, "used": 3}]}"#,
+        )),
+    };
+    let ill = NodeSummary {
+        node: "node2".into(),
+        ready: false,
+        reason: "no agent runs there".into(),
+        status: Some(status(
+            r#"{"version": "0.1.0", "peersEstablished": "0/2", "problems": [{"object": "BGPPeer tor", "reason": "why"}]}"#,
+        )),
+    };
+    insta::assert_snapshot!(nodes(&[fine, ill], Output::Wide), @r"
+    NODE   READY                    PEERS  ROUTES  PODS  POLICIES  PROBLEMS  VERSION  POOLS USED
+    node1  yes                      2/2    6       3     1         0         0.1.0    10.244.1.0/24 3/254
+    node2  NO: no agent runs there  0/2    0       0     0         1         0.1.0    -
+      node2: BGPPeer tor: why
+    ");
+}
+
+#[test]
+fn wide_tables_have_more_columns() {
+    let (narrow, wide) = (routes(&[ecmp_route()], Output::Table), routes(&[ecmp_route()], Output::Wide));
+    assert!(wide.contains("65001:7") && !narrow.contains("65001:7"), "{wide}");
 }
