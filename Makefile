@@ -79,6 +79,7 @@ bin: ## build the programs into one folder
 	@mkdir -p $(BIN)
 	@for b in weft-agent weftctl weft-e2e; do ln -f $(TARGET_DIR)/$(OUT)/$$b $(BIN)/$$b; done
 	@ln -f $(TARGET_DIR)/$(MUSL)/release/weft-cni $(BIN)/weft-cni
+	@ln -sf weftctl $(BIN)/kubectl-weft
 
 .PHONY: bin-static
 bin-static: ## build the programs of the container image, which has no libc
@@ -86,6 +87,15 @@ bin-static: ## build the programs of the container image, which has no libc
 		-p weft-agent -p weftctl -p weft-cni
 	@mkdir -p $(STATIC)
 	@for b in weft-agent weftctl weft-cni; do install -s $(TARGET_DIR)/$(MUSL)/$(OUT)/$$b $(STATIC)/$$b; done
+
+IMAGE ?= ghcr.io/weft-network/weft:0.1.0
+
+.PHONY: image
+image: setup-cluster bin-static ## the container image, in buildah's store and as an archive to import on nodes; no registry
+	buildah bud --isolation chroot --tag $(IMAGE) --file Dockerfile $(STATIC)
+	@rm -f $(STATIC)/weft-image.tar
+	buildah push $(IMAGE) oci-archive:$(STATIC)/weft-image.tar:$(IMAGE)
+	@echo "$(STATIC)/weft-image.tar: ctr -n k8s.io images import"
 
 .PHONY: setup
 setup: ## install what is missing: packages and the static target

@@ -14,3 +14,41 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "weft.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
+
+{{- define "weft.testHook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{- define "weft.cleanup" -}}
+image: {{ include "weft.image" .root }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+args:
+  - cleanup
+  - --cni-bin-dir=/host/cni/bin
+  - --cni-conf-dir=/host/cni/net.d
+  {{- if .root.Values.cleanup.withPods }}
+  - --with-pods
+  {{- end }}
+  {{- range .flags }}
+  - {{ . }}
+  {{- end }}
+resources: {{- toYaml .root.Values.agent.resources | nindent 2 }}
+securityContext:
+  privileged: false
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  runAsUser: 0
+  capabilities:
+    drop: [ALL]
+    # Routes, links, nftables.
+    add: [NET_ADMIN]
+volumeMounts:
+  - name: run
+    mountPath: /run/weft
+  - name: cni-bin
+    mountPath: /host/cni/bin
+  - name: cni-conf
+    mountPath: /host/cni/net.d
+{{- end }}
