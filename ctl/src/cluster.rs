@@ -68,7 +68,7 @@ impl Cluster {
         };
         match (found, node) {
             (Some(agent), _) => {
-                Ok(Client::Pod(AgentPod { pods: self.pods(), name: agent.pod, node: agent.node }))
+                Ok(Client::Pod(Box::new(AgentPod { pods: self.pods(), name: agent.pod, node: agent.node })))
             }
             (None, Some(node)) => bail!("no agent runs on node {node} (namespace {})", self.namespace),
             (None, None) => bail!("no agent is ready in namespace {}", self.namespace),

@@ -18,7 +18,7 @@ const MAX_ANSWER: usize = 1 << 30;
 
 pub(crate) enum Client {
     Socket(PathBuf),
-    Pod(AgentPod),
+    Pod(Box<AgentPod>),
 }
 
 /// The agent answered that there is no such thing.

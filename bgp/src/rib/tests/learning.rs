@@ -133,7 +133,7 @@ fn a_new_import_policy_judges_what_is_there() {
 #[test]
 fn an_address_takes_the_longest_prefix_that_has_a_path_in_use() {
     let mut tor = external(1);
-    tor.import = ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")]), default_route: false };
+    tor.import.accept = Accept::Within(vec![net("10.0.0.0/8")]);
     let mut network = Network::with([tor, external(2)]);
     network.announce(2, "10.1.0.0/16", path(&[65002]));
     network.announce(1, "10.1.2.0/24", path(&[65001]));
