@@ -72,6 +72,10 @@ bench: setup bin ## beside BIRD 2 and the reference CNI plugins, both sides in o
 	$(BIN)/weft-e2e bench bgp
 	$(BIN)/weft-e2e bench cni
 
+.PHONY: bench-cluster
+bench-cluster: setup-cluster bin bin-static ## Deployments on a real Kubernetes, beside the reference plugins; agents at rest
+	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e bench cluster
+
 .PHONY: bin
 bin: ## build the programs into one folder
 	$(CARGO) build --locked --profile $(PROFILE) -p weft-agent -p weftctl -p weft-e2e
