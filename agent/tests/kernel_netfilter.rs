@@ -14,7 +14,8 @@ use weft_agent::kernel::conntrack::Conntrack;
 use weft_agent::kernel::nft::{ForeignChange, NftError, NftMonitor, NftTable};
 use weft_policy::nft::{TableFlags, Transaction};
 use weft_policy::ruleset::{
-    BaseChain, Chain, End, Family, Hook, KeyField, KeyType, Match, Rule, Ruleset, Set, Side, Verdict,
+    BaseChain, Chain, ChainKind, End, Family, Hook, KeyField, KeyType, Match, Rule, Ruleset, Set, Side,
+    Verdict,
 };
 
 const REVOKED: u32 = 0x4000_0000;
@@ -186,7 +187,7 @@ fn ruleset(peers: &[&str]) -> Ruleset {
         Rule { matches: vec![from_peer], end: end(Verdict::Accept), ..Rule::default() },
         Rule { end: end(Verdict::Drop), comment: Some("the rest".into()), ..Rule::default() },
     ];
-    let base = Some(BaseChain { hook: Hook::Forward, priority: 10 });
+    let base = Some(BaseChain { kind: ChainKind::Filter, hook: Hook::Forward, priority: 10 });
     let peers = Set { key: vec![KeyType::Ipv4Addr], size: None, elements };
     Ruleset {
         sets: BTreeMap::from([("peers".into(), peers)]),

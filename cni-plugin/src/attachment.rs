@@ -84,6 +84,69 @@ impl fmt::Display for Mac {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NetnsId(pub u64);
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Transport {
+    const ALL: [(Self, &str); 3] = [(Self::Tcp, "tcp"), (Self::Udp, "udp"), (Self::Sctp, "sctp")];
+
+    /// Kubernetes writes `TCP`, go-cni `tcp`.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|(_, known)| known.eq_ignore_ascii_case(name))
+            .map(|(transport, _)| transport)
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(transport, _)| transport == self).map_or("", |(_, name)| name);
+        f.write_str(name)
+    }
+}
+
+/// A port of the node that leads to a port of the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortMapping {
+    pub transport: Transport,
+    pub host_port: u16,
+    pub container_port: u16,
+    /// `None`: at all addresses of the node. An unspecified one: at all of its family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ip: Option<IpAddr>,
+}
+
+impl PortMapping {
+    /// Whether the two claim the same port, as two sockets would: one at all addresses claims it at each.
+    pub fn collides_with(&self, other: &Self) -> bool {
+        let at_all_or_same = match (self.host_ip, other.host_ip) {
+            (Some(a), Some(b)) => {
+                a.is_ipv4() == b.is_ipv4() && (a == b || a.is_unspecified() || b.is_unspecified())
+            }
+            (None, _) | (_, None) => true,
+        };
+        self.transport == other.transport && self.host_port == other.host_port && at_all_or_same
+    }
+}
+
+/// What it claims: `tcp 192.0.2.1:8080`, `udp *:53`.
+impl fmt::Display for PortMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { transport, host_port, host_ip, .. } = self;
+        match host_ip {
+            Some(IpAddr::V6(v6)) => write!(f, "{transport} [{v6}]:{host_port}"),
+            Some(IpAddr::V4(v4)) => write!(f, "{transport} {v4}:{host_port}"),
+            None => write!(f, "{transport} *:{host_port}"),
+        }
+    }
+}
+
 /// A pod's interface on this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
@@ -99,4 +162,36 @@ pub struct Attachment {
     pub mac: Mac,
     pub netns: NetnsId,
     pub mtu: u32,
+    /// Sorted. Older records have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMapping>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp_80(host_ip: Option<&str>) -> PortMapping {
+        let host_ip = host_ip.map(|ip| ip.parse().unwrap());
+        PortMapping { transport: Transport::Tcp, host_port: 80, container_port: 8080, host_ip }
+    }
+
+    #[test]
+    fn a_port_at_all_addresses_is_taken_at_each() {
+        let v4 = "192.0.2.1";
+        for (a, b, collide) in [
+            (None, None, true),
+            (None, Some(v4), true),
+            (Some("0.0.0.0"), Some(v4), true),
+            (Some(v4), Some(v4), true),
+            (Some(v4), Some("127.0.0.1"), false),
+            (Some("0.0.0.0"), Some("::"), false),
+            (Some("::"), Some("2001:db8::1"), true),
+        ] {
+            assert_eq!(tcp_80(a).collides_with(&tcp_80(b)), collide, "{a:?} {b:?}");
+            assert_eq!(tcp_80(b).collides_with(&tcp_80(a)), collide, "{b:?} {a:?}");
+        }
+        assert!(!tcp_80(None).collides_with(&PortMapping { transport: Transport::Udp, ..tcp_80(None) }));
+        assert!(!tcp_80(None).collides_with(&PortMapping { host_port: 81, ..tcp_80(None) }));
+    }
 }

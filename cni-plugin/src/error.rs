@@ -34,6 +34,9 @@ pub enum CniError {
     /// CHECK found something else than ADD left.
     #[error("the attachment is damaged: {0}")]
     Damaged(String),
+    /// Another pod of the node has one of the host ports.
+    #[error("{0}")]
+    PortTaken(String),
     #[error("{0}")]
     Internal(String),
 }
@@ -53,6 +56,7 @@ impl CniError {
             Self::NotReady(_) => 50,
             Self::Kernel { .. } => 100,
             Self::Damaged(_) => 101,
+            Self::PortTaken(_) => 102,
             Self::Internal(_) => 999,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p weft-policy --example compile_scale`
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
@@ -83,6 +84,7 @@ fn cluster() -> (World, Vec<LocalPod>) {
         uid: None,
         link: format!("weft{i}"),
         ips: pod.ips.clone(),
+        ports: BTreeSet::new(),
     };
     let local = world.pods.iter().step_by(every).take(LOCAL).enumerate().map(wire).collect();
     (world, local)

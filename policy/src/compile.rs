@@ -4,12 +4,14 @@
 //!
 //! [`owners`] settles who has which address and [`members`] which pods a peer means. For each local pod and direction
 //! the policies that isolate it become an [`allowance`], which [`chains`] turns into a verdict of the dispatch map,
-//! with [`ports`] cut into classes and [`blocks`] into matches. [`layout`] is what stands around them.
+//! with [`ports`] cut into classes and [`blocks`] into matches. [`layout`] is what stands around them, and [`host_ports`]
+//! what leads to pods from ports of the node.
 
 mod allowance;
 mod blocks;
 mod builder;
 mod chains;
+mod host_ports;
 mod layout;
 mod members;
 mod owners;
@@ -73,6 +75,7 @@ pub fn compile(world: &World, local: &[LocalPod], options: &Options) -> Compiled
     }
     filled.hairpins = owners.hairpins().map(|(a, b)| vec![ifname(a), ifname(b)]).collect();
     layout::add(&mut compiler.builder, filled, options);
+    host_ports::add(&mut compiler.builder, local, &mut problems);
 
     problems.sort();
     Compiled { ruleset: compiler.builder.finish(), problems }

@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use crate::ruleset::{
-    Chain, Direction, End, Family, Hook, Key, KeyField, KeyType, Match, Rule, Ruleset, Side, Statement,
-    Verdict,
+    Chain, ChainKind, Direction, End, Family, Hook, Key, KeyField, KeyType, Match, Rule, Ruleset, Side,
+    Statement, Value, Verdict,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ pub(crate) fn passes(ruleset: &Ruleset, hook: Hook, packet: &Packet) -> bool {
         .chains
         .values()
         .filter_map(|chain| Some((chain.base?, chain)))
-        .filter(|(base, _)| base.hook == hook)
+        .filter(|(base, _)| base.hook == hook && base.kind == ChainKind::Filter)
         .collect();
     chains.sort_by_key(|(base, _)| base.priority);
     chains.iter().all(|(_, chain)| run(ruleset, chain, packet, 0) != Outcome::Drop)
@@ -79,7 +79,10 @@ fn verdict_of(ruleset: &Ruleset, rule: &Rule, packet: &Packet) -> Option<Verdict
             let map = &ruleset.maps[map];
             let key = vec![packet.address(*side, *family)?];
             assert_types(&key, &map.key);
-            map.elements.get(&key).cloned()
+            match map.elements.get(&key)? {
+                Value::Verdict(verdict) => Some(verdict.clone()),
+                Value::Endpoint(..) => panic!("an endpoint is no verdict"),
+            }
         }
         End::PortMap(entries) => {
             let port = packet.port?;
@@ -90,6 +93,7 @@ fn verdict_of(ruleset: &Ruleset, rule: &Rule, packet: &Packet) -> Option<Verdict
             assert!(holding.next().is_none(), "ranges of a port map overlap");
             verdict
         }
+        End::Dnat { .. } | End::Masquerade => panic!("only in chains that translate"),
     }
 }
 
@@ -133,6 +137,7 @@ impl Packet {
                 lookup(set, Some(links.to_vec()))
             }
             Match::CtEstablished => self.established,
+            Match::CtDnat | Match::DestinationIsLocal => panic!("only in chains that translate"),
             Match::CtMark { mask, set } => (self.mark & mask != 0) == *set,
             Match::L4Proto(number) => self.protocol == *number,
             Match::Icmpv6Type(types) => {

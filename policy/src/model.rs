@@ -75,6 +75,19 @@ pub struct LocalPod {
     /// The host side of its veth.
     pub link: String,
     pub ips: BTreeSet<IpAddr>,
+    /// Ports of the node that lead to it.
+    pub ports: BTreeSet<HostPort>,
+}
+
+/// A port of the node that leads to a port of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    pub protocol: Protocol,
+    pub host_port: u16,
+    /// `None`: at all addresses of the node. An unspecified one: at all of its family.
+    pub host_ip: Option<IpAddr>,
+    /// The pod's.
+    pub port: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

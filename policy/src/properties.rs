@@ -10,7 +10,7 @@ use crate::compile::{Options, compile};
 use crate::eval::{Flow, Half, evaluate};
 use crate::interpret::{Packet, forwards};
 use crate::model::PolicyKey;
-use crate::ruleset::{Chain, End, Match, Ruleset, Verdict};
+use crate::ruleset::{Chain, End, Match, Ruleset, Value, Verdict};
 use crate::testing::{Cluster, policy};
 
 proptest! {
@@ -185,18 +185,25 @@ fn used_names(ruleset: &Ruleset) -> BTreeSet<String> {
             Match::Prefix { .. }
             | Match::IfnamePrefix { .. }
             | Match::CtEstablished
+            | Match::CtDnat
+            | Match::DestinationIsLocal
             | Match::CtMark { .. }
             | Match::L4Proto(_)
             | Match::Icmpv6Type(_) => None,
         }));
         match &rule.end {
-            End::Continue => {}
+            End::Continue | End::Masquerade => {}
             End::Verdict(verdict) => used.extend(target(verdict)),
-            End::AddrMap { map, .. } => used.extend([map.clone()]),
+            End::AddrMap { map, .. } | End::Dnat { map, .. } => used.extend([map.clone()]),
             End::PortMap(entries) => used.extend(entries.values().filter_map(target)),
         }
     }
-    used.extend(ruleset.maps.values().flat_map(|map| map.elements.values()).filter_map(target));
+    let verdicts =
+        ruleset.maps.values().flat_map(|map| map.elements.values()).filter_map(|value| match value {
+            Value::Verdict(verdict) => target(verdict),
+            Value::Endpoint(..) => None,
+        });
+    used.extend(verdicts);
     used
 }
 

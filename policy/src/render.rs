@@ -9,8 +9,8 @@ mod tests;
 use std::fmt::{self, Display, Formatter, Write};
 
 use crate::ruleset::{
-    BaseChain, Chain, Direction, End, Family, Hook, Key, KeyField, KeyType, Match, PortKey, Rule, Ruleset,
-    Set, Side, Statement, Verdict, VerdictMap,
+    BaseChain, Chain, ChainKind, Direction, End, Family, Hook, Key, KeyField, KeyType, Map, Match, PortKey,
+    Rule, Ruleset, Set, Side, Statement, Value, ValueType, Verdict,
 };
 
 /// The whole of table `inet NAME`.
@@ -31,8 +31,8 @@ pub fn ruleset(table: &str, ruleset: &Ruleset) -> String {
 
 impl Display for Chain {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if let Some(BaseChain { hook, priority }) = self.base {
-            writeln!(f, "    type filter hook {hook} priority {priority}; policy accept;")?;
+        if let Some(BaseChain { kind, hook, priority }) = self.base {
+            writeln!(f, "    type {kind} hook {hook} priority {priority}; policy accept;")?;
         }
         self.rules.iter().try_for_each(|rule| writeln!(f, "    {rule}"))
     }
@@ -50,6 +50,12 @@ impl Display for Rule {
                 let entries = entries.iter().map(|(key, verdict)| format!("{key} : {verdict}"));
                 Some(format!("meta l4proto . th dport vmap {{ {} }}", entries.collect::<Vec<_>>().join(", ")))
             }
+            End::Dnat { family, by_address, map } => {
+                let address = by_address.then(|| format!("{} . ", Addr(*family, Side::Destination)));
+                let address = address.unwrap_or_default();
+                Some(format!("dnat {} to {address}meta l4proto . th dport map @{map}", nat_family(*family)))
+            }
+            End::Masquerade => Some("masquerade".to_owned()),
         };
         let comment = self.comment.iter().map(|comment| format!("comment \"{comment}\""));
         f.write_str(&matches.chain(statements).chain(end).chain(comment).collect::<Vec<_>>().join(" "))
@@ -76,6 +82,8 @@ impl Display for Match {
             }
             Self::IifOifInSet { set } => write!(f, "iifname . oifname @{set}"),
             Self::CtEstablished => f.write_str("ct state established,related"),
+            Self::CtDnat => f.write_str("ct status dnat"),
+            Self::DestinationIsLocal => f.write_str("fib daddr type local"),
             Self::CtMark { mask, set } => {
                 write!(f, "ct mark & {mask:#010x} {} 0", if *set { "!=" } else { "==" })
             }
@@ -123,11 +131,11 @@ impl Display for Set {
     }
 }
 
-impl Display for VerdictMap {
+impl Display for Map {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "type {} : verdict;", key_types(&self.key))?;
+        write!(f, "type {} : {};", key_types(&self.key), self.value)?;
         write_size(f, self.size)?;
-        let elements = self.elements.iter().map(|(fields, verdict)| format!("{} : {verdict}", key(fields)));
+        let elements = self.elements.iter().map(|(fields, value)| format!("{} : {value}", key(fields)));
         write_elements(f, &elements.collect::<Vec<_>>())
     }
 }
@@ -146,6 +154,25 @@ fn key_types(types: &[KeyType]) -> String {
 
 fn key(fields: &Key) -> String {
     fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(" . ")
+}
+
+impl Display for ValueType {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Verdict => "verdict",
+            Self::Endpoint(Family::V4) => "ipv4_addr . inet_service",
+            Self::Endpoint(Family::V6) => "ipv6_addr . inet_service",
+        })
+    }
+}
+
+impl Display for Value {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verdict(verdict) => verdict.fmt(f),
+            Self::Endpoint(address, port) => write!(f, "{address} . {port}"),
+        }
+    }
 }
 
 impl Display for KeyType {
@@ -180,6 +207,15 @@ impl Display for PortKey {
     }
 }
 
+impl Display for ChainKind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Filter => "filter",
+            Self::Nat => "nat",
+        })
+    }
+}
+
 impl Display for Hook {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -211,6 +247,13 @@ impl Display for Addr {
             (Family::V6, Side::Source) => "ip6 saddr",
             (Family::V6, Side::Destination) => "ip6 daddr",
         })
+    }
+}
+
+fn nat_family(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
     }
 }
 

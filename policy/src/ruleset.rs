@@ -7,6 +7,7 @@
 //! Invariant: every name used by a rule or a map entry is a key of this ruleset.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
@@ -16,7 +17,7 @@ pub type Name = String;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
     pub sets: BTreeMap<Name, Set>,
-    pub maps: BTreeMap<Name, VerdictMap>,
+    pub maps: BTreeMap<Name, Map>,
     pub chains: BTreeMap<Name, Chain>,
 }
 
@@ -29,12 +30,27 @@ pub struct Set {
     pub elements: BTreeSet<Key>,
 }
 
-/// A named hash map from key to verdict. Local pods only: each change re-validates the jump graph.
+/// A named hash map. From local pods to verdicts only: each change of one re-validates the jump graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerdictMap {
+pub struct Map {
     pub key: Vec<KeyType>,
+    pub value: ValueType,
     pub size: Option<u32>,
-    pub elements: BTreeMap<Key, Verdict>,
+    /// Each of the declared type.
+    pub elements: BTreeMap<Key, Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ValueType {
+    Verdict,
+    /// `ipv4_addr . inet_service`: where a destination is translated to.
+    Endpoint(Family),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    Verdict(Verdict),
+    Endpoint(IpAddr, u16),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,9 +92,17 @@ pub struct Chain {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BaseChain {
+    pub kind: ChainKind,
     pub hook: Hook,
     /// Absolute: `filter` is 0, `raw` is -300. The chain's policy is always accept.
     pub priority: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainKind {
+    Filter,
+    /// Sees the first packet of a connection only; the rest is translated alike.
+    Nat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +138,14 @@ pub enum End {
     },
     /// `meta l4proto . th dport vmap { ... }`, anonymous; ranges are disjoint; a miss goes to the next rule.
     PortMap(BTreeMap<PortKey, Verdict>),
+    /// `dnat ip to meta l4proto . th dport map @map`, or with `ip daddr` before it when `by_address`; a miss goes to
+    /// the next rule.
+    Dnat {
+        family: Family,
+        by_address: bool,
+        map: Name,
+    },
+    Masquerade,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +186,10 @@ pub enum Match {
     IifOifInSet { set: Name },
     /// `ct state established,related`
     CtEstablished,
+    /// `ct status dnat`: the connection's destination was translated.
+    CtDnat,
+    /// `fib daddr type local`: one of the node's own addresses.
+    DestinationIsLocal,
     /// `ct mark & mask == 0`, or `!= 0`
     CtMark { mask: u32, set: bool },
     /// `meta l4proto P`

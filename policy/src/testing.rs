@@ -4,6 +4,7 @@
 //! named ports `web` (TCP 80) and `dns` (UDP 53; 1053 on pod c). Pod b of the second namespace has 10.0.2.2 and
 //! fd00::2:2. Those of namespace x are wired to this node.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
@@ -65,7 +66,13 @@ impl Cluster {
     pub(crate) fn wire(&mut self, name: &str) {
         let (key, pod) = self.world.pods.get_key_value(&key(name)).expect("a pod of the cluster");
         let link = format!("weft{}{}", key.namespace, key.name);
-        self.local.push(LocalPod { key: key.clone(), uid: pod.uid.clone(), link, ips: pod.ips.clone() });
+        self.local.push(LocalPod {
+            key: key.clone(),
+            uid: pod.uid.clone(),
+            link,
+            ips: pod.ips.clone(),
+            ports: BTreeSet::new(),
+        });
     }
 
     pub(crate) fn pod(&mut self, name: &str) -> &mut Pod {

@@ -14,12 +14,13 @@ pub const CONFLIST: &str = "05-weft.conflist";
 /// The plugin's `type`, which is the name of its file.
 pub const PLUGIN: &str = "weft-cni";
 
-/// Old runtimes read `cniVersion` alone; others take the newest of `cniVersions` that they know.
+/// Old runtimes read `cniVersion` alone; others take the newest of `cniVersions` that they know. A capability is a
+/// promise: only what we act on is there.
 const CONTENT: &str = r#"{
   "cniVersion": "1.0.0",
   "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
   "name": "weft",
-  "plugins": [{ "type": "weft-cni" }]
+  "plugins": [{ "type": "weft-cni", "capabilities": { "portMappings": true } }]
 }
 "#;
 

@@ -117,6 +117,7 @@ mod tests {
             mac: Mac::of_pod(&addresses),
             netns: NetnsId(1),
             mtu: 1500,
+            ports: Vec::new(),
         };
         [Record::Alloc { attachment }, Record::Free { id, at: Duration::ZERO }]
     }

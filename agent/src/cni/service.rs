@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
-use weft_cni::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId};
+use weft_cni::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PortMapping};
 use weft_cni::call::Sandboxed;
 use weft_cni::error::CniError;
 use weft_cni::journal::Record;
@@ -88,6 +88,7 @@ impl<G: PolicyGate> Service<G> {
         }
         let start = Instant::now();
         let link = self.link_name(&call.id).await?;
+        self.wait_ports(&call.ports).await?;
         let attachment = self.shared.allocate(Attachment {
             id: call.id.clone(),
             link,
@@ -97,6 +98,7 @@ impl<G: PolicyGate> Service<G> {
             mac: Mac::HOST,
             netns,
             mtu: *self.mtu.borrow(),
+            ports: call.ports.clone(),
         });
         let mut attachment = attachment.map_err(|error| self.not_recorded(error))?;
         match self.wire(&mut attachment, sandbox, arrival).await {
@@ -287,6 +289,26 @@ impl<G: PolicyGate> Service<G> {
         }
     }
 
+    /// Until the pods that had these host ports and are being deleted are gone.
+    async fn wait_ports(&self, ports: &[PortMapping]) -> Result<(), CniError> {
+        while let Err(LedgerError::PortTaken { port, owner }) =
+            self.shared.read(|ledger| ledger.check_ports(ports))
+        {
+            match self.shared.entry(&owner).map(|entry| entry.phase) {
+                Some(Phase::Dying { .. }) => self.wait_gone(&owner).await?,
+                Some(Phase::Wiring | Phase::Attached) => return Err(self.port_taken(port, &owner)),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn port_taken(&self, port: PortMapping, owner: &AttachmentId) -> CniError {
+        let pod = self.shared.entry(owner).and_then(|entry| entry.attachment.pod);
+        let owner = pod.map_or_else(|| format!("container {owner}"), |pod| format!("pod {pod}"));
+        CniError::PortTaken(format!("host port {port} is already taken on node {} by {owner}", self.node))
+    }
+
     async fn wait_gone(&self, id: &AttachmentId) -> Result<(), CniError> {
         let gone = async {
             loop {
@@ -332,6 +354,7 @@ impl<G: PolicyGate> Service<G> {
             RecordError::Ledger(LedgerError::Ipam(weft_cni::ipam::IpamError::NoPools)) => {
                 CniError::TryAgain(format!("node {} has no podCIDR", self.node))
             }
+            RecordError::Ledger(LedgerError::PortTaken { port, owner }) => self.port_taken(port, &owner),
             RecordError::Ledger(LedgerError::Ipam(error)) => CniError::TryAgain(error.to_string()),
             RecordError::Ledger(error) => CniError::Internal(error.to_string()),
             RecordError::Journal(error) => {

@@ -71,9 +71,10 @@ impl Shared {
         self.state().ledger.ipam_mut().set_pools(pools, &[]);
     }
 
-    /// Gives `attachment` its addresses, and writes it down.
+    /// Gives `attachment` its addresses, and writes it down, unless somebody has one of its host ports.
     pub(super) fn allocate(&self, mut attachment: Attachment) -> Result<Attachment, RecordError> {
         let mut state = self.state();
+        state.ledger.check_ports(&attachment.ports)?;
         attachment.addresses = state.ledger.pick(since_boot()).map_err(LedgerError::from)?;
         attachment.mac = weft_cni::attachment::Mac::of_pod(&attachment.addresses);
         state.record(&Record::Alloc { attachment: attachment.clone() })?;

@@ -18,6 +18,8 @@ const NFNL_SUBSYS_CTNETLINK: u16 = 1;
 const CT_NEW: u16 = NFNL_SUBSYS_CTNETLINK << 8;
 const CT_GET: u16 = NFNL_SUBSYS_CTNETLINK << 8 | 1;
 const CT_DELETE: u16 = NFNL_SUBSYS_CTNETLINK << 8 | 2;
+/// `IPPROTO_UDP`
+const UDP: u8 = 17;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 
@@ -64,6 +66,18 @@ pub struct FlowTuple {
     /// 0 for protocols without ports.
     pub source_port: u16,
     pub destination_port: u16,
+}
+
+impl FlowTuple {
+    /// As the other side sends.
+    fn turned(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +146,29 @@ impl Conntrack {
     /// Forgets all flows of an address; returns how many there were.
     pub fn delete_flows_of(&mut self, address: IpAddr) -> Result<usize, ConntrackError> {
         let flows = self.flows(&BTreeSet::from([address]))?;
+        flows.iter().try_for_each(|flow| self.change(CT_DELETE, flow, |out| out.attr(CTA_ID, &flow.id)))?;
+        Ok(flows.len())
+    }
+
+    /// Forgets the UDP flows to `ports` of the node that were not translated when they began: while their client keeps
+    /// sending they would never be, and never reach the pod that now has the port. TCP begins a connection anew.
+    pub fn delete_untranslated_udp(&mut self, ports: &BTreeSet<u16>) -> Result<usize, ConntrackError> {
+        let concerned = |flow: &Flow| {
+            flow.protocol == UDP
+                && ports.contains(&flow.original.destination_port)
+                && flow.original == flow.reply.turned()
+        };
+        let mut flows = Vec::new();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let before = flows.len();
+            let request = self.request(CT_GET, NLM_F_DUMP, u8::try_from(family).expect("2 or 10"), |_| {});
+            self.socket.dump(
+                &request,
+                &mut flows,
+                |flows| flows.truncate(before),
+                |flows, message| flows.extend(parse_flow(message).filter(concerned)),
+            )?;
+        }
         flows.iter().try_for_each(|flow| self.change(CT_DELETE, flow, |out| out.attr(CTA_ID, &flow.id)))?;
         Ok(flows.len())
     }

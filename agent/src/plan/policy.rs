@@ -2,8 +2,8 @@
 //!
 //! In: what the CNI wired. Out: the local pods that [`weft_policy::compile`] asks for.
 
-use weft_cni::attachment::Attachment;
-use weft_policy::model::{LocalPod, PodKey, PodUid};
+use weft_cni::attachment::{Attachment, PortMapping, Transport};
+use weft_policy::model::{HostPort, LocalPod, PodKey, PodUid, Protocol};
 
 /// An attachment without a pod's name (made by hand, without a cluster) is in no namespace: no policy selects it.
 pub fn local_pod(attachment: &Attachment) -> LocalPod {
@@ -16,5 +16,19 @@ pub fn local_pod(attachment: &Attachment) -> LocalPod {
         uid: attachment.pod.as_ref().and_then(|pod| pod.uid.clone()).map(PodUid),
         link: attachment.link.clone(),
         ips: attachment.addresses.iter().collect(),
+        ports: attachment.ports.iter().map(host_port).collect(),
+    }
+}
+
+fn host_port(port: &PortMapping) -> HostPort {
+    HostPort {
+        protocol: match port.transport {
+            Transport::Tcp => Protocol::Tcp,
+            Transport::Udp => Protocol::Udp,
+            Transport::Sctp => Protocol::Sctp,
+        },
+        host_port: port.host_port,
+        host_ip: port.host_ip,
+        port: port.container_port,
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Nothing after this module sees a string that has not been checked.
 
+mod runtime_config;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::attachment::{AttachmentId, PodRef};
+use crate::attachment::{AttachmentId, PodRef, PortMapping};
 use crate::error::CniError;
 use crate::version::CniVersion;
 
@@ -37,6 +39,8 @@ pub struct Sandboxed {
     pub pod: Option<PodRef>,
     /// Addresses in `prevResult`; only CHECK has one.
     pub previous: BTreeSet<IpAddr>,
+    /// Of capability `portMappings`: sorted, and no two collide. Only for ADD.
+    pub ports: Vec<PortMapping>,
 }
 
 /// The version in which to answer, even to a call that cannot be parsed.
@@ -67,7 +71,8 @@ impl Call {
                 if conf.prev_result.is_some() {
                     return Err(CniError::Config("weft-cni must be the first plugin of its list".into()));
                 }
-                Ok(Self::Add(Sandboxed::parse(&env, BTreeSet::new())?))
+                let ports = runtime_config::ports(conf.runtime_config)?;
+                Ok(Self::Add(Sandboxed { ports, ..Sandboxed::parse(&env, BTreeSet::new())? }))
             }
             "DEL" => Ok(Self::Del(env.attachment_id()?)),
             "CHECK" => {
@@ -101,6 +106,7 @@ impl Sandboxed {
             netns_override: env.optional("CNI_NETNS_OVERRIDE").is_some_and(is_true),
             pod: env.pod(),
             previous,
+            ports: Vec::new(),
         })
     }
 }
@@ -180,6 +186,8 @@ struct NetConf {
     #[serde(default)]
     name: String,
     prev_result: Option<PrevResult>,
+    /// Read for ADD alone: a DEL must succeed whatever it says.
+    runtime_config: Option<serde_json::Value>,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid_attachments: Option<Vec<ValidAttachment>>,
     /// How libcni spelled the key at first, and still does beside the other.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::attachment::{PortMapping, Transport};
 use crate::ledger::tests::attachment;
 
 const BOOT: &str = "5b2c9f0e-0000-4000-8000-000000000000";
@@ -41,6 +42,24 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
 #[test]
 fn the_checksum_is_crc32c() {
     assert_eq!(crc32c(b"123456789"), 0xe306_9283); // RFC 3720 appendix B.4's polynomial, the usual check value.
+}
+
+/// An agent is replaced by its successor while pods live.
+#[test]
+fn a_record_of_the_time_before_host_ports_is_read() {
+    let before = r#"{"op":"alloc","attachment":{"id":{"container_id":"c1","ifname":"eth0"},"link":"weft0123456789a","ifindex":0,"pod":null,"addresses":{"v4":"10.0.0.1"},"mac":[14,87,10,0,0,1],"netns":7,"mtu":1500}}"#;
+    let Record::Alloc { attachment } = serde_json::from_str(before).unwrap() else { panic!("an allocation") };
+    assert_eq!(attachment.ports, []);
+    assert_eq!(serde_json::to_string(&Record::Alloc { attachment }).unwrap(), before);
+}
+
+#[test]
+fn host_ports_are_in_the_journal() {
+    let host_ip = Some("2001:db8::1".parse().unwrap());
+    let port = PortMapping { transport: Transport::Sctp, host_port: 80, container_port: 8080, host_ip };
+    let attachment = Attachment { ports: vec![port], ..attachment("c1", [10, 0, 0, 1]) };
+    let (bytes, states) = write(&[Record::Alloc { attachment }]);
+    assert_eq!(replay(&bytes, BOOT).ledger, states[1].1);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::attachment::{Attachment, AttachmentId};
+use crate::attachment::{Attachment, AttachmentId, PortMapping};
 use crate::ipam::{Ipam, IpamError};
 use crate::journal::Record;
 
@@ -37,6 +37,8 @@ pub enum LedgerError {
     Exists(AttachmentId),
     #[error("attachment {0} is in another phase")]
     Phase(AttachmentId),
+    #[error("host port {port} is taken by {owner}")]
+    PortTaken { port: PortMapping, owner: AttachmentId },
     #[error(transparent)]
     Ipam(#[from] IpamError),
 }
@@ -81,6 +83,7 @@ impl Ledger {
                 if self.entries.contains_key(&attachment.id) {
                     return Err(LedgerError::Exists(attachment.id.clone()));
                 }
+                self.check_ports(&attachment.ports)?;
                 self.ipam.take(&attachment.addresses)?;
                 let entry = Entry { attachment: attachment.clone(), phase: Phase::Wiring };
                 self.entries.insert(attachment.id.clone(), entry);
@@ -107,6 +110,18 @@ impl Ledger {
                 self.ipam.release(&entry.attachment.addresses, (!idle).then_some(*at));
             }
             Record::Cool { address, at } => self.ipam.cool(*address, *at),
+        }
+        Ok(())
+    }
+
+    /// Whether nobody has these host ports. A dying attachment has its own until its link is gone.
+    pub fn check_ports(&self, ports: &[PortMapping]) -> Result<(), LedgerError> {
+        for entry in self.entries.values() {
+            let taken =
+                ports.iter().find(|port| entry.attachment.ports.iter().any(|own| own.collides_with(port)));
+            if let Some(port) = taken {
+                return Err(LedgerError::PortTaken { port: *port, owner: entry.attachment.id.clone() });
+            }
         }
         Ok(())
     }

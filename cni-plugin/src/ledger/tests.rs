@@ -1,5 +1,5 @@
 use super::*;
-use crate::attachment::{Addresses, Mac, NetnsId};
+use crate::attachment::{Addresses, Mac, NetnsId, Transport};
 
 pub(crate) fn attachment(container_id: &str, v4: [u8; 4]) -> Attachment {
     let addresses = Addresses { v4: Some(v4.into()), v6: None };
@@ -13,6 +13,7 @@ pub(crate) fn attachment(container_id: &str, v4: [u8; 4]) -> Attachment {
         addresses,
         netns: NetnsId(4_026_532_000),
         mtu: 1500,
+        ports: Vec::new(),
     }
 }
 
@@ -46,6 +47,22 @@ fn an_address_cannot_be_in_two_records() {
     let second = ledger.apply(&Record::Alloc { attachment: attachment("b", [10, 0, 0, 1]) });
     assert!(matches!(second, Err(LedgerError::Ipam(IpamError::InUse(_)))));
     assert_eq!(ledger, before);
+}
+
+#[test]
+fn a_host_port_is_taken_until_the_link_of_its_pod_is_gone() {
+    let port = PortMapping { transport: Transport::Tcp, host_port: 80, container_port: 8080, host_ip: None };
+    let [a, b] = [("a", 1), ("b", 2)]
+        .map(|(name, last)| Attachment { ports: vec![port], ..attachment(name, [10, 0, 0, last]) });
+    let mut ledger = Ledger::default();
+    let [alloc, commit, release, free] = events(&a.id, &a);
+    let taken = Err(LedgerError::PortTaken { port, owner: a.id.clone() });
+    for event in [alloc, commit, release] {
+        ledger.apply(&event).unwrap();
+        assert_eq!(ledger.apply(&Record::Alloc { attachment: b.clone() }), taken);
+    }
+    ledger.apply(&free).unwrap();
+    ledger.apply(&Record::Alloc { attachment: b }).unwrap();
 }
 
 #[test]

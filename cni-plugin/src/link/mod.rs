@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use weft_api::LINK_PREFIX;
 
-use crate::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PodRef};
+use crate::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PodRef, PortMapping, Transport};
 
 /// Names to try for one attachment before giving up: each costs a collision of 44 bits.
 pub const MAX_SALT: u8 = 8;
@@ -35,8 +35,9 @@ fn fnv1a<const N: usize>(parts: [&[u8]; N]) -> u64 {
 }
 
 /// The attachment as text of at most 255 bytes. A pod whose name does not fit is left out: its addresses identify it.
+/// So are host ports for which there is no room left, some ten of them: only who loses the journal loses these.
 pub fn alias(attachment: &Attachment) -> String {
-    let Attachment { id, addresses, netns, pod, .. } = attachment;
+    let Attachment { id, addresses, netns, pod, ports, .. } = attachment;
     let ips: Vec<String> = addresses.iter().map(|address| address.to_string()).collect();
     let mut alias = format!(
         "{ALIAS_MAGIC} cid={} if={} ip={} netns={}",
@@ -50,6 +51,15 @@ pub fn alias(attachment: &Attachment) -> String {
         if alias.len() + suffix.len() <= MAX_ALIAS {
             alias.push_str(&suffix);
         }
+    }
+    let mut separator = " ports=";
+    for port in ports {
+        let port = format!("{separator}{}", port_text(port));
+        if alias.len() + port.len() > MAX_ALIAS {
+            break;
+        }
+        alias.push_str(&port);
+        separator = ",";
     }
     alias
 }
@@ -75,6 +85,26 @@ pub fn attachment_of(link: &str, ifindex: u32, mtu: u32, alias: &str) -> Option<
         mac: Mac::of_pod(&addresses),
         netns: NetnsId(fields.get("netns")?.parse().ok()?),
         mtu,
+        ports: fields
+            .get("ports")
+            .map_or(Some(Vec::new()), |ports| ports.split(',').map(parse_port).collect())?,
+    })
+}
+
+/// `tcp-8080-80`, `udp-53-53-192.0.2.1`
+fn port_text(port: &PortMapping) -> String {
+    let PortMapping { transport, host_port, container_port, host_ip } = port;
+    let at = host_ip.map(|ip| format!("-{ip}")).unwrap_or_default();
+    format!("{transport}-{host_port}-{container_port}{at}")
+}
+
+fn parse_port(text: &str) -> Option<PortMapping> {
+    let mut parts = text.split('-');
+    Some(PortMapping {
+        transport: Transport::parse(parts.next()?)?,
+        host_port: parts.next()?.parse().ok()?,
+        container_port: parts.next()?.parse().ok()?,
+        host_ip: parts.next().map(str::parse).transpose().ok()?,
     })
 }
 

@@ -29,20 +29,32 @@ fn attachment() -> impl Strategy<Value = Attachment> {
         (any::<[u8; 4]>(), any::<[u8; 16]>()).prop_map(|(v4, v6)| (Some(v4), Some(v6))),
     ];
     let pod = prop::option::of(("[a-z0-9-]{1,63}", "[a-z0-9.-]{1,253}"));
-    (id, addresses, pod, any::<u64>()).prop_map(|((container_id, ifname), (v4, v6), pod, netns)| {
-        let id = AttachmentId { container_id, ifname };
-        let addresses = Addresses { v4: v4.map(Into::into), v6: v6.map(Into::into) };
-        Attachment {
-            link: name(&id, 0),
-            id,
-            ifindex: 5,
-            pod: pod.map(|(namespace, name)| PodRef { namespace, name, uid: None }),
-            mac: Mac::of_pod(&addresses),
-            addresses,
-            netns: NetnsId(netns),
-            mtu: 1500,
-        }
-    })
+    let transport = prop_oneof![Just(Transport::Tcp), Just(Transport::Udp), Just(Transport::Sctp)];
+    let port = (transport, any::<u16>(), any::<u16>(), any::<Option<IpAddr>>());
+    let port = port.prop_map(|(transport, host_port, container_port, host_ip)| PortMapping {
+        transport,
+        host_port,
+        container_port,
+        host_ip,
+    });
+    let ports = prop::collection::vec(port, 0..20);
+    (id, addresses, pod, any::<u64>(), ports).prop_map(
+        |((container_id, ifname), (v4, v6), pod, netns, ports)| {
+            let id = AttachmentId { container_id, ifname };
+            let addresses = Addresses { v4: v4.map(Into::into), v6: v6.map(Into::into) };
+            Attachment {
+                link: name(&id, 0),
+                id,
+                ifindex: 5,
+                pod: pod.map(|(namespace, name)| PodRef { namespace, name, uid: None }),
+                mac: Mac::of_pod(&addresses),
+                addresses,
+                netns: NetnsId(netns),
+                mtu: 1500,
+                ports,
+            }
+        },
+    )
 }
 
 proptest! {
@@ -51,12 +63,14 @@ proptest! {
         let alias = alias(&attachment);
         prop_assert!(alias.len() <= 255, "{} bytes", alias.len());
         let mut read = attachment_of(&attachment.link, attachment.ifindex, attachment.mtu, &alias).unwrap();
-        if alias.contains("pod=") {
-            prop_assert_eq!(read, attachment);
-        } else {
+        if !alias.contains("pod=") {
             read.pod.clone_from(&attachment.pod);
-            prop_assert_eq!(read, attachment);
         }
+        // As many as there is room for.
+        prop_assert!(attachment.ports.starts_with(&read.ports));
+        prop_assert!(read.ports.len() == attachment.ports.len() || alias.len() > 255 - 64);
+        read.ports.clone_from(&attachment.ports);
+        prop_assert_eq!(read, attachment);
     }
 
     #[test]

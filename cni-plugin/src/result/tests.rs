@@ -12,6 +12,7 @@ fn attachment() -> Attachment {
         addresses,
         netns: NetnsId(1),
         mtu: 1500,
+        ports: Vec::new(),
     }
 }
 

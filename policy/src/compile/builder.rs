@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ruleset::{Chain, Name, Rule, Ruleset, Set, VerdictMap};
+use crate::ruleset::{Chain, Map, Name, Rule, Ruleset, Set};
 
 #[derive(Default)]
 pub(super) struct Builder {
@@ -40,7 +40,7 @@ impl Builder {
         self.ruleset.sets.insert(name.to_owned(), set);
     }
 
-    pub(super) fn fixed_map(&mut self, name: &str, map: VerdictMap) {
+    pub(super) fn fixed_map(&mut self, name: &str, map: Map) {
         self.ruleset.maps.insert(name.to_owned(), map);
     }
 

@@ -10,8 +10,8 @@ use super::Options;
 use super::builder::Builder;
 use super::chains::address_type;
 use crate::ruleset::{
-    BaseChain, Chain, Direction, End, Family, Hook, Key, KeyType, Match, Rule, Set, Side, Statement, Verdict,
-    VerdictMap,
+    BaseChain, Chain, ChainKind, Direction, End, Family, Hook, Key, KeyType, Map, Match, Rule, Set, Side,
+    Statement, Value, ValueType, Verdict,
 };
 
 /// Where a local pod goes of which nothing is known yet.
@@ -19,7 +19,7 @@ pub(super) const PENDING: &str = "pending";
 
 /// Elements that the sets and maps of local pods can hold: more than a node can have pods. Declared, because a sized
 /// hash is nearly twice as fast; when it is full, the kernel refuses the commit.
-const LOCAL_SIZE: u32 = 16384;
+pub(super) const LOCAL_SIZE: u32 = 16384;
 
 const RAW: i32 = -300;
 /// After kube-proxy's (-110) and the host's own (0) filters: they reject and count first.
@@ -46,8 +46,11 @@ pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 pub(super) fn add(builder: &mut Builder, local: Local, options: &Options) {
     let Local { egress, ingress, sources, hairpins } = local;
-    let dispatch =
-        |family, elements| VerdictMap { key: vec![address_type(family)], size: Some(LOCAL_SIZE), elements };
+    let dispatch = |family, elements: BTreeMap<Key, Verdict>| {
+        let elements = elements.into_iter().map(|(key, verdict)| (key, Value::Verdict(verdict))).collect();
+        let (key, value) = (vec![address_type(family)], ValueType::Verdict);
+        Map { key, value, size: Some(LOCAL_SIZE), elements }
+    };
     for ((family, digit), (egress, ingress)) in
         FAMILIES.into_iter().zip(["4", "6"]).zip(egress.into_iter().zip(ingress))
     {
@@ -74,8 +77,11 @@ fn fixed_chains(options: &Options) -> [(&'static str, Chain); 9] {
         ("from_pod", chain(dispatch(Side::Source, "e"))),
         ("to_pod", chain(dispatch(Side::Destination, "i"))),
         ("antispoof", chain(antispoof())),
-        ("pre", base(Hook::Prerouting, RAW, vec![pods(Direction::Iif, "antispoof", options)])),
-        ("forward", base(Hook::Forward, AFTER_FILTER, forward(options))),
+        (
+            "pre",
+            base(ChainKind::Filter, Hook::Prerouting, RAW, vec![pods(Direction::Iif, "antispoof", options)]),
+        ),
+        ("forward", base(ChainKind::Filter, Hook::Forward, AFTER_FILTER, forward(options))),
     ]
 }
 
@@ -134,14 +140,14 @@ fn counted_drop(comment: &str) -> Rule {
     Rule { statements, comment: Some(comment.to_owned()), ..rule(Vec::new(), Verdict::Drop) }
 }
 
-fn rule(matches: Vec<Match>, verdict: Verdict) -> Rule {
+pub(super) fn rule(matches: Vec<Match>, verdict: Verdict) -> Rule {
     Rule { matches, end: End::Verdict(verdict), ..Rule::default() }
 }
 
-fn chain(rules: Vec<Rule>) -> Chain {
+pub(super) fn chain(rules: Vec<Rule>) -> Chain {
     Chain { base: None, rules }
 }
 
-fn base(hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
-    Chain { base: Some(BaseChain { hook, priority }), rules }
+pub(super) fn base(kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain { base: Some(BaseChain { kind, hook, priority }), rules }
 }

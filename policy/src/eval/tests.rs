@@ -630,6 +630,7 @@ fn a_wired_pod_that_has_ended_is_closed() {
         uid: None,
         link: "weftyb".to_owned(),
         ips: [ip("10.0.1.1")].into(),
+        ports: std::collections::BTreeSet::new(),
     });
     let ruleset = cluster.compile();
     let mut packet = cluster.packet(&cluster.flow("10.0.1.1 -> 203.0.113.9 tcp/80"));

@@ -145,8 +145,10 @@ impl Builder {
             Change::DeleteMap(set) | Change::DeleteSet(set) => object::delete_set(out, set),
             Change::DeleteChain(chain) => object::delete_chain(out, chain),
             Change::AddChain { chain, base } => object::add_chain(out, chain, *base),
-            Change::AddSet { set, key, size } => object::add_set(out, set, key, *size, false, &mut self.ids),
-            Change::AddMap { map, key, size } => object::add_set(out, map, key, *size, true, &mut self.ids),
+            Change::AddSet { set, key, size } => object::add_set(out, set, key, *size, None, &mut self.ids),
+            Change::AddMap { map, key, value, size } => {
+                object::add_set(out, map, key, *size, Some(*value), &mut self.ids);
+            }
             Change::AddSetElements { set, keys } => object::add_set_elements(out, set, keys),
             Change::AddMapElements { map, entries } => object::add_map_elements(out, map, entries),
             Change::AddRules { chain, rules } => {

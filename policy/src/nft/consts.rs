@@ -123,9 +123,24 @@ pub(super) const IMMEDIATE_DATA: u16 = 2;
 pub(super) const CT_DREG: u16 = 1;
 pub(super) const CT_KEY: u16 = 2;
 pub(super) const CT_STATE: u32 = 0;
+pub(super) const CT_STATUS: u32 = 2;
 pub(super) const CT_MARK: u32 = 3;
 pub(super) const CT_STATE_ESTABLISHED: u32 = 2;
 pub(super) const CT_STATE_RELATED: u32 = 4;
+/// `IPS_DST_NAT`
+pub(super) const CT_STATUS_DNAT: u32 = 0x20;
+pub(super) const FIB_DREG: u16 = 1;
+pub(super) const FIB_RESULT: u16 = 2;
+pub(super) const FIB_FLAGS: u16 = 3;
+pub(super) const FIB_RESULT_ADDRTYPE: u32 = 3;
+pub(super) const FIB_F_DADDR: u32 = 2;
+/// `RTN_LOCAL`
+pub(super) const FIB_TYPE_LOCAL: u32 = 2;
+pub(super) const NAT_TYPE: u16 = 1;
+pub(super) const NAT_FAMILY: u16 = 2;
+pub(super) const NAT_REG_ADDR_MIN: u16 = 3;
+pub(super) const NAT_REG_PROTO_MIN: u16 = 5;
+pub(super) const NAT_DNAT: u32 = 1;
 pub(super) const LIMIT_RATE: u16 = 1;
 pub(super) const LIMIT_UNIT: u16 = 2;
 pub(super) const LIMIT_BURST: u16 = 3;

@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use super::TABLE;
 use super::consts::*;
 use super::key;
-use super::object::{RuleDigest, hook_number};
+use super::object::{RuleDigest, hook_number, kind_name};
 use super::wire::{self, Message, Writer};
 use crate::ruleset::{
-    BaseChain, Chain, End, Hook, Key, KeyType, Name, Rule, Ruleset, Set, Verdict, VerdictMap,
+    BaseChain, Chain, ChainKind, End, Family, Hook, Key, KeyType, Map, Name, Rule, Ruleset, Set, Value,
+    ValueType, Verdict,
 };
 
 /// Our table as found.
@@ -46,9 +47,10 @@ struct FoundSet {
     /// Empty when it is a kind of set that we do not make.
     key: Vec<KeyType>,
     size: Option<u32>,
-    map: bool,
-    /// The verdict is `None` in a plain set.
-    elements: Vec<(Key, Option<Verdict>)>,
+    /// `None`: a plain set.
+    value: Option<ValueType>,
+    /// The value is `None` in a plain set.
+    elements: Vec<(Key, Option<Value>)>,
 }
 
 impl Dump {
@@ -109,11 +111,11 @@ impl Dump {
         }
         for (name, found) in &self.sets {
             let (key, size) = (found.key.clone(), found.size);
-            if found.map {
+            if let Some(value) = found.value {
                 let entries = found.elements.iter();
                 let elements =
-                    entries.filter_map(|(key, verdict)| Some((key.clone(), verdict.clone()?))).collect();
-                have.maps.insert(name.clone(), VerdictMap { key, size, elements });
+                    entries.filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+                have.maps.insert(name.clone(), Map { key, value, size, elements });
             } else {
                 let elements = found.elements.iter().map(|(key, _)| key.clone()).collect();
                 have.sets.insert(name.clone(), Set { key, size, elements });
@@ -124,7 +126,8 @@ impl Dump {
 
     fn absorb_chain(&mut self, message: &Message<'_>) -> Option<()> {
         let name = wire::text(message.attribute(CHAIN_NAME)?)?;
-        let base = message.attribute(CHAIN_HOOK).and_then(base_chain);
+        let kind = message.attribute(CHAIN_TYPE).and_then(wire::text);
+        let base = message.attribute(CHAIN_HOOK).and_then(|hook| base_chain(kind?, hook));
         self.chains.entry(name.to_owned()).or_default().base = base;
         Some(())
     }
@@ -143,14 +146,17 @@ impl Dump {
         }
         let name = wire::text(message.attribute(SET_NAME)?)?;
         let number = message.attribute(SET_KEY_TYPE).and_then(wire::be_u32)?;
-        let ours = flags & !SET_MAP == 0;
+        let is_map = flags & SET_MAP != 0;
+        let value = message.attribute(SET_DATA_TYPE).and_then(wire::be_u32).and_then(value_type);
+        let ours = flags & !SET_MAP == 0 && is_map == value.is_some();
         let found = FoundSet {
             key: key::parse_type_number(number).filter(|_| ours).unwrap_or_default(),
             size: message
                 .attribute(SET_DESC)
                 .and_then(|desc| wire::find(desc, SET_DESC_SIZE))
                 .and_then(wire::be_u32),
-            map: flags & SET_MAP != 0,
+            // A map to something else is taken for one with an impossible key.
+            value: is_map.then(|| value.unwrap_or(ValueType::Verdict)),
             elements: Vec::new(),
         };
         self.sets.insert(name.to_owned(), found);
@@ -161,9 +167,10 @@ impl Dump {
         let set = wire::text(message.attribute(SETELEM_SET)?)?;
         let found = self.sets.get_mut(set)?;
         for (_, element) in wire::attributes(message.attribute(SETELEM_LIST)?) {
-            let value = wire::find(element, ELEM_KEY).and_then(|key| wire::find(key, DATA_VALUE));
-            let Some(key) = value.and_then(|value| key::decode(&found.key, value)) else { continue };
-            found.elements.push((key, wire::find(element, ELEM_DATA).and_then(verdict)));
+            let bytes = wire::find(element, ELEM_KEY).and_then(|key| wire::find(key, DATA_VALUE));
+            let Some(key) = bytes.and_then(|bytes| key::decode(&found.key, bytes)) else { continue };
+            let data = wire::find(element, ELEM_DATA);
+            found.elements.push((key, found.value.zip(data).and_then(|(kind, data)| value(kind, data))));
         }
         Some(())
     }
@@ -209,12 +216,13 @@ fn table_state(message: &Message<'_>) -> TableState {
     }
 }
 
-fn base_chain(hook: &[u8]) -> Option<BaseChain> {
+fn base_chain(kind: &str, hook: &[u8]) -> Option<BaseChain> {
     let number = wire::find(hook, HOOK_HOOKNUM).and_then(wire::be_u32)?;
     let priority = i32::from_be_bytes(wire::find(hook, HOOK_PRIORITY)?.try_into().ok()?);
     let hooks = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];
     let hook = hooks.into_iter().find(|hook| hook_number(*hook) == number)?;
-    Some(BaseChain { hook, priority })
+    let kind = [ChainKind::Filter, ChainKind::Nat].into_iter().find(|known| kind_name(*known) == kind)?;
+    Some(BaseChain { kind, hook, priority })
 }
 
 fn digest(mut userdata: &[u8]) -> Option<RuleDigest> {
@@ -226,6 +234,20 @@ fn digest(mut userdata: &[u8]) -> Option<RuleDigest> {
         userdata = &rest[value.len()..];
     }
     None
+}
+
+fn value_type(number: u32) -> Option<ValueType> {
+    let endpoint = |family| (ValueType::Endpoint(family), key::type_number(&key::endpoint_fields(family)));
+    [(ValueType::Verdict, DATA_TYPE_VERDICT), endpoint(Family::V4), endpoint(Family::V6)]
+        .into_iter()
+        .find_map(|(kind, known)| (known == number).then_some(kind))
+}
+
+fn value(kind: ValueType, data: &[u8]) -> Option<Value> {
+    match kind {
+        ValueType::Verdict => verdict(data).map(Value::Verdict),
+        ValueType::Endpoint(family) => key::decode_endpoint(family, wire::find(data, DATA_VALUE)?),
+    }
 }
 
 fn verdict(data: &[u8]) -> Option<Verdict> {

@@ -110,6 +110,19 @@ impl Encoder<'_> {
                 self.bitwise(&(CT_STATE_ESTABLISHED | CT_STATE_RELATED).to_ne_bytes());
                 self.compare(CMP_NEQ, &[0; 4]);
             }
+            Match::CtDnat => {
+                self.ct(CT_STATUS);
+                self.bitwise(&CT_STATUS_DNAT.to_ne_bytes());
+                self.compare(CMP_NEQ, &[0; 4]);
+            }
+            Match::DestinationIsLocal => {
+                self.expression("fib", |out| {
+                    out.attr_u32(FIB_FLAGS, FIB_F_DADDR);
+                    out.attr_u32(FIB_RESULT, FIB_RESULT_ADDRTYPE);
+                    out.attr_u32(FIB_DREG, FIRST.number());
+                });
+                self.compare(CMP_EQ, &FIB_TYPE_LOCAL.to_ne_bytes());
+            }
             Match::CtMark { mask, set } => {
                 self.ct(CT_MARK);
                 self.bitwise(&mask.to_ne_bytes());
@@ -156,17 +169,32 @@ impl Encoder<'_> {
             End::AddrMap { side, family, map } => {
                 self.require(*family);
                 self.address(*side, *family, FIRST);
-                self.expression("lookup", |out| {
-                    out.attr_u32(LOOKUP_SREG, FIRST.number());
-                    out.attr_u32(LOOKUP_DREG, REG_VERDICT);
-                    out.attr_str(LOOKUP_SET, map);
-                });
+                self.lookup_value(map, REG_VERDICT);
             }
             End::PortMap(_) => {
                 self.l4proto_and_dport(FIRST);
                 self.lookup_anonymous(true);
             }
+            End::Dnat { family, by_address, map } => self.dnat(*family, *by_address, map),
+            End::Masquerade => self.expression("masq", |_| {}),
         }
+    }
+
+    /// The kernel passes over a translation of the other family, so only loading an address asks for the family.
+    fn dnat(&mut self, family: Family, by_address: bool, map: &Name) {
+        let mut next = FIRST;
+        if by_address {
+            self.require(family);
+            next = self.address(Side::Destination, family, FIRST);
+        }
+        self.l4proto_and_dport(next);
+        self.lookup_value(map, FIRST.number());
+        self.expression("nat", |out| {
+            out.attr_u32(NAT_TYPE, NAT_DNAT);
+            out.attr_u32(NAT_FAMILY, nfproto(family).into());
+            out.attr_u32(NAT_REG_ADDR_MIN, FIRST.number());
+            out.attr_u32(NAT_REG_PROTO_MIN, FIRST.after(address_len(family)).number());
+        });
     }
 
     /// `inet` sees both families; the first match on an address fixes which.
@@ -268,6 +296,14 @@ impl Encoder<'_> {
         self.expression("lookup", |out| {
             out.attr_u32(LOOKUP_SREG, FIRST.number());
             out.attr_str(LOOKUP_SET, set);
+        });
+    }
+
+    fn lookup_value(&mut self, map: &Name, to: u32) {
+        self.expression("lookup", |out| {
+            out.attr_u32(LOOKUP_SREG, FIRST.number());
+            out.attr_u32(LOOKUP_DREG, to);
+            out.attr_str(LOOKUP_SET, map);
         });
     }
 

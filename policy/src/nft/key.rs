@@ -3,13 +3,13 @@
 //! A key of one field is as long as the field. In a concatenation each field is padded to four bytes, the size of a
 //! register. Addresses and ports are in network order, an interface name is NUL-padded to 16 bytes.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::consts::{
     BYTEORDER_HOST, BYTEORDER_NETWORK, BYTEORDER_NONE, TYPE_BITS, TYPE_IFNAME, TYPE_INET_PROTO,
     TYPE_INET_SERVICE, TYPE_IPV4_ADDR, TYPE_IPV6_ADDR,
 };
-use crate::ruleset::{Key, KeyField, KeyType};
+use crate::ruleset::{Family, Key, KeyField, KeyType, Value};
 
 /// `IFNAMSIZ`
 pub(super) const IFNAME_LEN: usize = 16;
@@ -72,6 +72,31 @@ pub(super) fn byteorder(fields: &[KeyType]) -> u32 {
         [KeyType::Ifname] => BYTEORDER_HOST,
         [_] => BYTEORDER_NETWORK,
         _ => BYTEORDER_NONE,
+    }
+}
+
+/// The fields of a map's value that is an address and a port. They lie as those of a key do.
+pub(super) fn endpoint_fields(family: Family) -> [KeyType; 2] {
+    match family {
+        Family::V4 => [KeyType::Ipv4Addr, KeyType::InetService],
+        Family::V6 => [KeyType::Ipv6Addr, KeyType::InetService],
+    }
+}
+
+pub(super) fn endpoint(address: IpAddr, port: u16) -> Key {
+    let address = match address {
+        IpAddr::V4(v4) => KeyField::Ipv4(v4),
+        IpAddr::V6(v6) => KeyField::Ipv6(v6),
+    };
+    vec![address, KeyField::Port(port)]
+}
+
+/// The inverse of [`endpoint`].
+pub(super) fn decode_endpoint(family: Family, bytes: &[u8]) -> Option<Value> {
+    match decode(&endpoint_fields(family), bytes)?[..] {
+        [KeyField::Ipv4(v4), KeyField::Port(port)] => Some(Value::Endpoint(v4.into(), port)),
+        [KeyField::Ipv6(v6), KeyField::Port(port)] => Some(Value::Endpoint(v6.into(), port)),
+        _ => None,
     }
 }
 

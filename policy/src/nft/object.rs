@@ -7,7 +7,9 @@
 use super::consts::*;
 use super::wire::Writer;
 use super::{TABLE, expr, key};
-use crate::ruleset::{BaseChain, End, Hook, Key, KeyType, Match, PortKey, Rule, Verdict};
+use crate::ruleset::{
+    BaseChain, ChainKind, End, Hook, Key, KeyType, Match, PortKey, Rule, Value, ValueType, Verdict,
+};
 
 /// An element list is one attribute, whose length has 16 bits; an element is far smaller than what is left.
 const MAX_LIST: usize = 60_000;
@@ -61,7 +63,7 @@ pub(super) fn add_chain(out: &mut Writer, name: &str, base: Option<BaseChain>) {
                 out.attr(HOOK_PRIORITY, &base.priority.to_be_bytes());
             });
             out.attr_u32(CHAIN_POLICY, NF_ACCEPT.unsigned_abs());
-            out.attr_str(CHAIN_TYPE, "filter");
+            out.attr_str(CHAIN_TYPE, kind_name(base.kind));
         }
     });
 }
@@ -85,24 +87,24 @@ pub(super) fn add_rule(out: &mut Writer, chain: &str, rule: &Rule, ids: &mut Set
     write_rule(out, chain, rule, ids, Some(RuleDigest::of(rule)));
 }
 
-/// A named set; with verdicts as values when `map`.
+/// A named set, or a map to `value`s.
 pub(super) fn add_set(
     out: &mut Writer,
     name: &str,
     fields: &[KeyType],
     size: Option<u32>,
-    map: bool,
+    value: Option<ValueType>,
     ids: &mut SetIds,
 ) {
     let id = ids.take();
     out.message(NEWSET, NLM_F_CREATE | NLM_F_EXCL, NFPROTO_INET, |out| {
-        set_head(out, name, if map { SET_MAP } else { 0 }, fields);
-        set_value(out, map);
+        set_head(out, name, if value.is_some() { SET_MAP } else { 0 }, fields);
+        set_value(out, value);
         out.attr_u32(SET_ID, id);
         if let Some(size) = size {
             out.nest(SET_DESC, |out| out.attr_u32(SET_DESC_SIZE, size));
         }
-        set_userdata(out, key::byteorder(fields), map);
+        set_userdata(out, key::byteorder(fields), value.is_some());
     });
 }
 
@@ -122,16 +124,26 @@ pub(super) fn delete_set_elements(out: &mut Writer, set: &str, keys: &[Key]) {
     elements(out, DELSETELEM, 0, set, None, keys.iter(), |out, key| write_key(out, ELEM_KEY, key));
 }
 
-pub(super) fn add_map_elements(out: &mut Writer, map: &str, entries: &[(Key, Verdict)]) {
-    elements(out, NEWSETELEM, NLM_F_CREATE, map, None, entries.iter(), |out, (key, verdict)| {
+pub(super) fn add_map_elements(out: &mut Writer, map: &str, entries: &[(Key, Value)]) {
+    elements(out, NEWSETELEM, NLM_F_CREATE, map, None, entries.iter(), |out, (key, value)| {
         write_key(out, ELEM_KEY, key);
-        expr::verdict(out, ELEM_DATA, verdict);
+        match value {
+            Value::Verdict(verdict) => expr::verdict(out, ELEM_DATA, verdict),
+            Value::Endpoint(address, port) => write_key(out, ELEM_DATA, &key::endpoint(*address, *port)),
+        }
     });
 }
 
 /// The kernel picks the number behind it.
 pub(super) fn anonymous_name(map: bool) -> &'static str {
     if map { "__map%d" } else { "__set%d" }
+}
+
+pub(super) fn kind_name(kind: ChainKind) -> &'static str {
+    match kind {
+        ChainKind::Filter => "filter",
+        ChainKind::Nat => "nat",
+    }
 }
 
 pub(super) fn hook_number(hook: Hook) -> u32 {
@@ -192,7 +204,7 @@ fn add_port_map(out: &mut Writer, entries: &[(PortKey, &Verdict)], id: u32) {
     out.message(NEWSET, NLM_F_CREATE, NFPROTO_INET, |out| {
         let flags = SET_ANONYMOUS | SET_CONSTANT | SET_MAP | interval_flags;
         set_head(out, anonymous_name(true), flags, &fields);
-        set_value(out, true);
+        set_value(out, Some(ValueType::Verdict));
         out.attr_u32(SET_ID, id);
         out.nest(SET_DESC, |out| {
             out.attr_u32(SET_DESC_SIZE, count(entries.len()));
@@ -220,10 +232,18 @@ fn set_head(out: &mut Writer, name: &str, flags: u32, fields: &[KeyType]) {
     out.attr_u32(SET_KEY_LEN, count(key::padded_len(fields)));
 }
 
-fn set_value(out: &mut Writer, map: bool) {
-    if map {
-        out.attr_u32(SET_DATA_TYPE, DATA_TYPE_VERDICT);
-        out.attr_u32(SET_DATA_LEN, 0);
+fn set_value(out: &mut Writer, value: Option<ValueType>) {
+    match value {
+        None => {}
+        Some(ValueType::Verdict) => {
+            out.attr_u32(SET_DATA_TYPE, DATA_TYPE_VERDICT);
+            out.attr_u32(SET_DATA_LEN, 0);
+        }
+        Some(ValueType::Endpoint(family)) => {
+            let fields = key::endpoint_fields(family);
+            out.attr_u32(SET_DATA_TYPE, key::type_number(&fields));
+            out.attr_u32(SET_DATA_LEN, count(key::padded_len(&fields)));
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ruleset::{
-    BaseChain, Chain, End, Key, KeyType, Match, Name, Rule, Ruleset, Set, Verdict, VerdictMap,
+    BaseChain, Chain, End, Key, KeyType, Map, Match, Name, Rule, Ruleset, Set, Value, ValueType,
 };
 
 /// One step; applying all of them in order to `have` gives `want`.
@@ -42,6 +42,7 @@ pub enum Change {
     AddMap {
         map: Name,
         key: Vec<KeyType>,
+        value: ValueType,
         size: Option<u32>,
     },
     AddSetElements {
@@ -50,7 +51,7 @@ pub enum Change {
     },
     AddMapElements {
         map: Name,
-        entries: Vec<(Key, Verdict)>,
+        entries: Vec<(Key, Value)>,
     },
     /// Appends to a chain that is empty at this point.
     AddRules {
@@ -177,15 +178,15 @@ fn same_set(a: &Set, b: &Set) -> bool {
     a.key == b.key && a.size == b.size
 }
 
-fn same_map(a: &VerdictMap, b: &VerdictMap) -> bool {
-    a.key == b.key && a.size == b.size
+fn same_map(a: &Map, b: &Map) -> bool {
+    a.key == b.key && a.value == b.value && a.size == b.size
 }
 
 fn uses_any(chain: &Chain, names: &BTreeSet<&str>) -> bool {
     chain.rules.iter().any(|rule| {
         let end = match &rule.end {
-            End::AddrMap { map, .. } => Some(map),
-            End::Continue | End::Verdict(_) | End::PortMap(_) => None,
+            End::AddrMap { map, .. } | End::Dnat { map, .. } => Some(map),
+            End::Continue | End::Verdict(_) | End::PortMap(_) | End::Masquerade => None,
         };
         rule.matches.iter().filter_map(set_of).chain(end).any(|name| names.contains(name.as_str()))
     })
@@ -201,20 +202,22 @@ fn set_of(condition: &Match) -> Option<&Name> {
         Match::Prefix { .. }
         | Match::IfnamePrefix { .. }
         | Match::CtEstablished
+        | Match::CtDnat
+        | Match::DestinationIsLocal
         | Match::CtMark { .. }
         | Match::L4Proto(_)
         | Match::Icmpv6Type(_) => None,
     }
 }
 
-/// Entries of maps that stay: those that go, and those whose verdict changes (a map value has no update in place).
+/// Entries of maps that stay: those that go, and those whose value changes (it has no update in place).
 fn remove_map_elements(want: &Ruleset, have: &Ruleset, changes: &mut Vec<Change>) {
     for (name, old) in &have.maps {
         let Some(new) = want.maps.get(name).filter(|new| same_map(new, old)) else { continue };
         let keys: Vec<Key> = old
             .elements
             .iter()
-            .filter(|(key, verdict)| new.elements.get(*key) != Some(verdict))
+            .filter(|(key, value)| new.elements.get(*key) != Some(value))
             .map(|(key, _)| key.clone())
             .collect();
         if !keys.is_empty() {
@@ -261,7 +264,12 @@ fn add_objects(want: &Ruleset, have: &Ruleset, chains: &ChainPlan<'_>, changes: 
     }
     for (name, new) in &want.maps {
         if have.maps.get(name).is_none_or(|old| !same_map(new, old)) {
-            changes.push(Change::AddMap { map: name.clone(), key: new.key.clone(), size: new.size });
+            changes.push(Change::AddMap {
+                map: name.clone(),
+                key: new.key.clone(),
+                value: new.value,
+                size: new.size,
+            });
         }
     }
 }
@@ -278,8 +286,8 @@ fn add_elements(want: &Ruleset, have: &Ruleset, changes: &mut Vec<Change>) {
     for (name, new) in &want.maps {
         let old =
             have.maps.get(name).filter(|old| same_map(new, old)).map_or(&no_entries, |old| &old.elements);
-        let added = new.elements.iter().filter(|(key, verdict)| old.get(*key) != Some(verdict));
-        let entries: Vec<_> = added.map(|(key, verdict)| (key.clone(), verdict.clone())).collect();
+        let added = new.elements.iter().filter(|(key, value)| old.get(*key) != Some(value));
+        let entries: Vec<_> = added.map(|(key, value)| (key.clone(), value.clone())).collect();
         if !entries.is_empty() {
             changes.push(Change::AddMapElements { map: name.clone(), entries });
         }
@@ -308,8 +316,8 @@ fn apply(change: Change, have: &mut Ruleset) {
         Change::AddSet { set, key, size } => {
             have.sets.insert(set, Set { key, size, elements: BTreeSet::new() });
         }
-        Change::AddMap { map, key, size } => {
-            have.maps.insert(map, VerdictMap { key, size, elements: BTreeMap::new() });
+        Change::AddMap { map, key, value, size } => {
+            have.maps.insert(map, Map { key, value, size, elements: BTreeMap::new() });
         }
         Change::AddSetElements { set, keys } => edit(&mut have.sets, &set, |set| set.elements.extend(keys)),
         Change::AddMapElements { map, entries } => {

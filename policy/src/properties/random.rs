@@ -127,7 +127,13 @@ struct Wired {
 impl Wired {
     fn wire(self, world: &World, link: String) -> LocalPod {
         let status = world.pods.get(&self.key).map(|pod| pod.ips.clone());
-        LocalPod { key: self.key, uid: self.uid, link, ips: self.ips.or(status).unwrap_or_default() }
+        LocalPod {
+            key: self.key,
+            uid: self.uid,
+            link,
+            ips: self.ips.or(status).unwrap_or_default(),
+            ports: BTreeSet::new(),
+        }
     }
 }
 

@@ -63,7 +63,7 @@ fn every_kind() -> Ruleset {
         rule(vec![], End::Verdict(Verdict::Drop)),
     ];
     let jump = rule(vec![], End::Verdict(Verdict::Jump("every".into())));
-    let base = |hook, priority| Some(BaseChain { hook, priority });
+    let base = |kind, hook, priority| Some(BaseChain { kind, hook, priority });
     Ruleset {
         sets: BTreeMap::from([
             ("u4".into(), set(&[KeyType::Ipv4Addr], Some(1024), &["10.0.0.1", "10.0.0.2"])),
@@ -77,14 +77,59 @@ fn every_kind() -> Ruleset {
         maps: BTreeMap::from([
             ("pod_e4".into(), map(KeyType::Ipv4Addr, &[("10.0.0.1", Verdict::Return)])),
             ("pod_i6".into(), map(KeyType::Ipv6Addr, &[("fd00::1", Verdict::Goto("deny".into()))])),
+            ("any4".into(), host_ports(V4, None, "10.0.0.1")),
+            ("any6".into(), host_ports(V6, None, "fd00::1")),
+            ("at4".into(), host_ports(V4, Some("192.0.2.1"), "10.0.0.1")),
+            ("at6".into(), host_ports(V6, Some("2001:db8::1"), "fd00::1")),
         ]),
         chains: BTreeMap::from([
             ("deny".into(), Chain { base: None, rules: deny }),
             ("every".into(), Chain { base: None, rules }),
-            ("forward".into(), Chain { base: base(Hook::Forward, 10), rules: vec![jump] }),
-            ("pre".into(), Chain { base: base(Hook::Prerouting, -300), rules: vec![] }),
+            ("forward".into(), Chain { base: base(ChainKind::Filter, Hook::Forward, 10), rules: vec![jump] }),
+            ("pre".into(), Chain { base: base(ChainKind::Filter, Hook::Prerouting, -300), rules: vec![] }),
+            ("ports".into(), Chain { base: None, rules: translations() }),
+            (
+                "nat_pre".into(),
+                Chain { base: base(ChainKind::Nat, Hook::Prerouting, -95), rules: vec![to_node()] },
+            ),
+            (
+                "nat_out".into(),
+                Chain { base: base(ChainKind::Nat, Hook::Output, -95), rules: vec![to_node()] },
+            ),
+            (
+                "nat_post".into(),
+                Chain { base: base(ChainKind::Nat, Hook::Postrouting, 105), rules: vec![masquerade()] },
+            ),
         ]),
     }
+}
+
+fn translations() -> Vec<Rule> {
+    use Family::{V4, V6};
+    let dnat =
+        |family, by_address, map: &str| rule(vec![], End::Dnat { family, by_address, map: map.into() });
+    vec![dnat(V4, true, "at4"), dnat(V4, false, "any4"), dnat(V6, true, "at6"), dnat(V6, false, "any6")]
+}
+
+fn to_node() -> Rule {
+    rule(vec![Match::DestinationIsLocal], End::Verdict(Verdict::Jump("ports".into())))
+}
+
+fn masquerade() -> Rule {
+    rule(vec![Match::IifOifInSet { set: "hairpin".into() }, Match::CtDnat], End::Masquerade)
+}
+
+/// From the ports 80 of the node, at an address of it or at all, to a pod.
+fn host_ports(family: Family, node: Option<&str>, pod: &str) -> Map {
+    let service = [KeyType::InetProto, KeyType::InetService];
+    let address_type = if family == Family::V4 { KeyType::Ipv4Addr } else { KeyType::Ipv6Addr };
+    let types = node.map(|_| address_type).into_iter().chain(service).collect();
+    let endpoint = Value::Endpoint(pod.parse().unwrap(), 8080);
+    let elements = [6, 17, 132].map(|proto| {
+        let service = [KeyField::Proto(proto), KeyField::Port(80)];
+        (node.map(address).into_iter().chain(service).collect(), endpoint.clone())
+    });
+    Map { key: types, value: ValueType::Endpoint(family), size: Some(64), elements: elements.into() }
 }
 
 #[test]
@@ -138,6 +183,10 @@ fn foreign_rules_and_objects_are_seen_and_replaced() {
         "flush chain inet weft forward",
         "delete element inet weft u4 { 10.0.0.1 }",
         "add element inet weft pod_e4 { 10.0.0.9 : accept }",
+        "add element inet weft any4 { tcp . 81 : 10.0.0.9 . 8080 }",
+        "delete element inet weft at6 { 2001:db8::1 . udp . 80 }",
+        "flush chain inet weft nat_post",
+        "add map inet weft marks_of { type ipv4_addr : mark; elements = { 10.0.0.1 : 7 }; }",
         "add chain inet weft foreign { type filter hook input priority 0; }",
         "add set inet weft intervals { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 }; }",
         "add set inet weft marks { type mark; }",
@@ -219,7 +268,8 @@ fn bytecode() -> Vec<String> {
 /// Drops, renames and changes parts, and keeps the ruleset's invariant.
 fn mutate(ruleset: &mut Ruleset, random: &mut Random) {
     let forward = ruleset.chains.get_mut("forward").unwrap();
-    forward.base = Some(BaseChain { hook: Hook::Forward, priority: i32::from(random.chance(50)) });
+    let priority = i32::from(random.chance(50));
+    forward.base = Some(BaseChain { kind: ChainKind::Filter, hook: Hook::Forward, priority });
     ruleset.chains.get_mut("deny").unwrap().rules.truncate(random.below(4));
     let every = ruleset.chains.get_mut("every").unwrap();
     every.rules.retain(|_| random.chance(70));
@@ -239,8 +289,20 @@ fn mutate(ruleset: &mut Ruleset, random: &mut Random) {
     let verdict = if random.chance(50) { Verdict::Drop } else { Verdict::Goto("deny".into()) };
     for host in 0..random.below(4) {
         let address = KeyField::Ipv4([10, 0, 0, u8::try_from(host).unwrap()].into());
-        ruleset.maps.get_mut("pod_e4").unwrap().elements.insert(vec![address.clone()], verdict.clone());
+        ruleset
+            .maps
+            .get_mut("pod_e4")
+            .unwrap()
+            .elements
+            .insert(vec![address.clone()], Value::Verdict(verdict.clone()));
         ruleset.sets.get_mut("u4").unwrap().elements.remove(&vec![address]);
+    }
+    let endpoint = Value::Endpoint([10, 0, 0, 9].into(), u16::from(random.chance(50)));
+    let any4 = ruleset.maps.get_mut("any4").unwrap();
+    any4.elements.values_mut().filter(|_| random.chance(50)).for_each(|value| *value = endpoint.clone());
+    if random.chance(20) {
+        *any4 = host_ports(Family::V6, None, "fd00::1");
+        ruleset.chains.get_mut("ports").unwrap().rules.remove(1);
     }
 }
 
@@ -276,9 +338,10 @@ fn links_and_addresses() -> Set {
     Set { key: vec![KeyType::Ifname, KeyType::Ipv6Addr], size: None, elements: BTreeSet::from([element]) }
 }
 
-fn map(key: KeyType, entries: &[(&str, Verdict)]) -> VerdictMap {
-    let elements = entries.iter().map(|(text, verdict)| (vec![address(text)], verdict.clone())).collect();
-    VerdictMap { key: vec![key], size: Some(4096), elements }
+fn map(key: KeyType, entries: &[(&str, Verdict)]) -> Map {
+    let value = |verdict: &Verdict| Value::Verdict(verdict.clone());
+    let elements = entries.iter().map(|(text, verdict)| (vec![address(text)], value(verdict))).collect();
+    Map { key: vec![key], value: ValueType::Verdict, size: Some(4096), elements }
 }
 
 fn address(text: &str) -> KeyField {

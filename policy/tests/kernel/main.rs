@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod host_ports;
 mod listing;
 mod netns;
 mod table;

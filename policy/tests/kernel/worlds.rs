@@ -1,7 +1,7 @@
 //! Random clusters and policies, biased to the edges of the API: empty against absent, `NotIn` without the key,
 //! overlapping ranges and excepts, named ports that differ between pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -69,6 +69,7 @@ pub(crate) fn local_pods() -> Vec<LocalPod> {
             uid: None,
             link: link(index),
             ips: addresses(index).into(),
+            ports: BTreeSet::new(),
         })
         .collect()
 }

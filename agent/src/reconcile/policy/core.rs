@@ -8,8 +8,8 @@ use tracing::warn;
 use weft_api::control::PolicyStatus;
 use weft_policy::compile::{Options, compile};
 use weft_policy::model::{LocalPod, World};
-use weft_policy::nft::{Dump, Transaction};
-use weft_policy::ruleset::Ruleset;
+use weft_policy::nft::{Change, Dump, Transaction};
+use weft_policy::ruleset::{KeyField, Ruleset, Value};
 
 use super::revoke;
 use crate::kernel::conntrack::Conntrack;
@@ -78,8 +78,17 @@ impl Core {
             reason: format!("{}: {}", problem.field, problem.reason),
         });
         let problems = problems.collect();
+        self.hand_over(&opened_udp_ports(&transaction));
         let revoked = self.cut(world, local, freed, judge && changes > 0);
         Ok(Committed { changes, revoked, took, counts, problems })
+    }
+
+    /// Datagrams that were not translated when their flow began are from the next on.
+    fn hand_over(&mut self, ports: &BTreeSet<u16>) {
+        let Some(conntrack) = self.conntrack.as_mut().filter(|_| !ports.is_empty()) else { return };
+        if let Err(error) = conntrack.delete_untranslated_udp(ports) {
+            warn!(reconciler = "policy", %error, "flows to new host ports not forgotten");
+        }
     }
 
     /// After the rules: what they forbid must not live on in the fast path for established flows.
@@ -98,6 +107,19 @@ impl Core {
             0
         })
     }
+}
+
+/// The host ports that it gives to a pod.
+fn opened_udp_ports(transaction: &Transaction) -> BTreeSet<u16> {
+    let entries = transaction.changes().iter().filter_map(|change| match change {
+        Change::AddMapElements { entries, .. } => Some(entries),
+        _ => None,
+    });
+    let port = |(key, value): &(Vec<KeyField>, Value)| match (&key[..], value) {
+        ([.., KeyField::Proto(17), KeyField::Port(port)], Value::Endpoint(..)) => Some(*port),
+        _ => None,
+    };
+    entries.flatten().filter_map(port).collect()
 }
 
 fn counts(ruleset: &Ruleset) -> PolicyStatus {

@@ -19,6 +19,7 @@ fn attachment(name: &str, last: u8) -> Attachment {
         mac: Mac::of_pod(&addresses),
         netns: NetnsId(1),
         mtu: 1500,
+        ports: Vec::new(),
     }
 }
 

@@ -1,0 +1,220 @@
+//! Host ports, with real connections: from outside, from pods, from the node, in both families.
+//!
+//! This thread's namespace is the node; the outside and two pods are namespaces of their own. Both pods answer on port
+//! 8080 with their name, over TCP and UDP.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use weft_policy::model::{HostPort, LocalPod, Pod, PodKey, Protocol, World};
+use weft_policy::ruleset::Ruleset;
+use weft_policy::{Options, compile, translate};
+
+use crate::netns::{enter_new, run};
+use crate::table::Table;
+
+const GATEWAYS: [&str; 2] = ["169.254.1.1", "fe80::1"];
+const NODE: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
+
+/// A namespace at the end of a link, or with a server in it; ends with its value.
+struct End(Child);
+
+impl End {
+    fn start(link: &str) -> Self {
+        // Ends by itself when we do: its input closes.
+        let child = Command::new("unshare").args(["--net", "cat"]).stdin(Stdio::piped()).spawn().unwrap();
+        let end = Self(child);
+        let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let theirs = format!("/proc/{}/ns/net", end.0.id());
+        eventually("the namespace is there", || std::fs::read_link(&theirs).is_ok_and(|ns| ns != own));
+        sh(&format!("ip link add {link} type veth peer name eth0 netns {}", end.0.id()));
+        sh(&format!("ip link set {link} up"));
+        end.sh("ip link set lo up; ip link set eth0 up");
+        end
+    }
+
+    fn sh(&self, script: &str) -> String {
+        run("nsenter", &["-t", &self.0.id().to_string(), "-n", "sh", "-ec", script], "")
+    }
+
+    fn serve(&self, name: &str) -> Vec<Server> {
+        ["TCP6-LISTEN:8080,fork,reuseaddr,ipv6only=0", "UDP6-RECVFROM:8080,fork,reuseaddr,ipv6only=0"]
+            .map(|address| {
+                Server(
+                    Command::new("nsenter")
+                        .args([
+                            "-t",
+                            &self.0.id().to_string(),
+                            "-n",
+                            "socat",
+                            address,
+                            &format!("EXEC:echo {name}"),
+                        ])
+                        .spawn()
+                        .unwrap(),
+                )
+            })
+            .into()
+    }
+}
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+fn sh(script: &str) -> String {
+    run("sh", &["-ec", script], "")
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(20), "not in time: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// A pod wired as the CNI does it.
+fn wire(name: &str, last: u8) -> (End, Vec<Server>) {
+    let end = End::start(&format!("weft{name}"));
+    let mac = |text: String| text.split_whitespace().nth(1).unwrap().to_owned();
+    let host_mac = mac(sh(&format!("ip -br link show weft{name} | tr -s ' ' | cut -d' ' -f2,3")));
+    let pod_mac = mac(end.sh("ip -br link show eth0 | tr -s ' ' | cut -d' ' -f2,3"));
+    for ((address, gateway), length) in addresses(last).iter().zip(GATEWAYS).zip([32, 128]) {
+        end.sh(&format!(
+            "ip addr add {address}/{length} dev eth0 $([ {length} = 128 ] && echo nodad); \
+             ip neigh add {gateway} lladdr {host_mac} dev eth0 nud permanent; \
+             ip route add default via {gateway} dev eth0 onlink"
+        ));
+        sh(&format!(
+            "ip neigh add {address} lladdr {pod_mac} dev weft{name} nud permanent; \
+             ip route add {address}/{length} dev weft{name}"
+        ));
+    }
+    let servers = end.serve(name);
+    (end, servers)
+}
+
+fn addresses(last: u8) -> [IpAddr; 2] {
+    [[10, 0, 0, last].into(), format!("fd00::{last}").parse().unwrap()]
+}
+
+fn local_pod(name: &str, last: u8, ports: &[(Protocol, u16, Option<&str>)]) -> LocalPod {
+    let ports = ports.iter().map(|(protocol, host_port, host_ip)| HostPort {
+        protocol: *protocol,
+        host_port: *host_port,
+        host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+        port: 8080,
+    });
+    let key = PodKey { namespace: "x".into(), name: name.into() };
+    let (link, ips) = (format!("weft{name}"), addresses(last).into());
+    LocalPod { key, uid: None, link, ips, ports: ports.collect() }
+}
+
+/// Who answers: the name, or nothing.
+fn ask(client: Option<&End>, transport: &str, address: &str, port: u16) -> String {
+    let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    let timeout = if transport == "TCP" { ",connect-timeout=1" } else { "" };
+    let script =
+        format!("echo | timeout 3 socat -t1 -T1 - {transport}:{address}:{port}{timeout} 2>&1 || true");
+    let answer = client.map_or_else(|| sh(&script), |client| client.sh(&script));
+    answer.lines().next().filter(|line| line.len() == 1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_port_of_the_node_leads_to_its_pod_from_everywhere_until_policy_or_removal() {
+    enter_new();
+    sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_dad=0");
+    let outside = End::start("up0");
+    sh("ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad");
+    outside.sh("ip addr add 192.0.2.9/24 dev eth0; ip addr add 2001:db8::9/64 dev eth0 nodad");
+    let (a, _servers_of_a) = wire("a", 2);
+    let (b, _servers_of_b) = wire("b", 3);
+
+    let mut world = World::default();
+    for name in ["a", "b"] {
+        let key = PodKey { namespace: "x".into(), name: name.into() };
+        world.pods.insert(key, Pod { active: true, ..Pod::default() });
+    }
+    use Protocol::{Tcp, Udp};
+    let mut local = [
+        local_pod("a", 2, &[(Tcp, 80, None), (Udp, 80, None), (Tcp, 81, Some("127.0.0.1"))]),
+        local_pod("b", 3, &[(Tcp, 81, Some(NODE[0])), (Udp, 81, Some(NODE[0])), (Tcp, 81, Some(NODE[1]))]),
+    ];
+    let mut table = Table::create();
+    let mut have = Ruleset::default();
+    let mut enforce = |world: &World, local: &[LocalPod]| {
+        let want = compile(world, local, &Options::default()).ruleset;
+        table.commit(&want, &have).unwrap();
+        assert_eq!(table.dump().recognise(&want), want);
+        have = want;
+    };
+    enforce(&world, &local);
+    for (transport, name, address) in ["TCP", "UDP"]
+        .into_iter()
+        .flat_map(|transport| [(transport, "a", "10.0.0.2"), (transport, "b", "10.0.0.3")])
+    {
+        eventually("the servers listen", || ask(None, transport, address, 8080) == name);
+    }
+
+    // From outside, from another pod, from the pod itself, and from the node.
+    for address in NODE {
+        for transport in ["TCP", "UDP"] {
+            for (from, client) in
+                [("outside", Some(&outside)), ("b", Some(&b)), ("a", Some(&a)), ("the node", None)]
+            {
+                eventually(&format!("{transport} {address} from {from}"), || {
+                    ask(client, transport, address, 80) == "a"
+                });
+            }
+        }
+    }
+    // One port, by address and protocol.
+    for (transport, address) in [("TCP", NODE[0]), ("UDP", NODE[0]), ("TCP", NODE[1])] {
+        eventually(&format!("{transport} {address} from outside"), || {
+            ask(Some(&outside), transport, address, 81) == "b"
+        });
+    }
+    assert_eq!(ask(Some(&outside), "UDP", NODE[1], 81), "");
+    assert_eq!(ask(None, "TCP", "127.0.0.1", 81), "", "loopback to loopback is left alone");
+    let from_node =
+        "echo | timeout 3 socat -t1 - TCP:127.0.0.1:81,bind=192.0.2.1,connect-timeout=1 2>&1 || true";
+    eventually("an address of the node to its loopback", || sh(from_node).trim() == "a");
+    // What only passes through the node is not for it.
+    assert_eq!(ask(Some(&b), "TCP", "192.0.2.9", 80), "");
+
+    let deny = serde_json::json!({
+        "metadata": { "namespace": "x", "name": "deny" },
+        "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
+    });
+    let deny = translate::policy(&serde_json::from_value(deny).unwrap()).unwrap();
+    world.policies.insert(deny.key.clone(), deny);
+    enforce(&world, &local);
+    for address in NODE {
+        assert_eq!(ask(Some(&outside), "TCP", address, 80), "", "denied");
+        assert_eq!(ask(Some(&b), "TCP", address, 80), "", "denied");
+        eventually("a pod cannot block itself", || ask(Some(&a), "TCP", address, 80) == "a");
+        eventually("nor its node", || ask(None, "TCP", address, 80) == "a");
+    }
+
+    world.policies.clear();
+    local.iter_mut().for_each(|pod| pod.ports = BTreeSet::new());
+    enforce(&world, &local);
+    for address in NODE {
+        assert_eq!(ask(Some(&outside), "TCP", address, 80), "", "removed");
+    }
+}
