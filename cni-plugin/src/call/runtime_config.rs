@@ -76,7 +76,8 @@ mod tests {
     use super::*;
 
     fn parse(mappings: Value) -> Result<Vec<String>, u32> {
-        let ports = ports(Some(json!({ "portMappings": mappings }))).map_err(|error| error.code())?;
+        let config = Value::Object([("portMappings".to_owned(), mappings)].into_iter().collect());
+        let ports = ports(Some(config)).map_err(|error| error.code())?;
         Ok(ports.iter().map(|port| format!("{port} -> {}", port.container_port)).collect())
     }
 

@@ -80,6 +80,7 @@ fn sh(script: &str) -> String {
     run("sh", &["-ec", script], "")
 }
 
+#[expect(clippy::disallowed_methods, reason = "waits for the kernel, with a deadline")]
 fn eventually(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
