@@ -9,6 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "in a story it is an assertion")]
 
 mod agent_rolled;
+mod chart;
 mod install;
 mod jobs;
 mod kube_proxy;
@@ -17,6 +18,7 @@ mod outages;
 mod policy;
 mod scaled;
 mod story;
+mod weftctl;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -51,7 +53,15 @@ const BOOKS: &[Book] = &[
             ("a_node_is_drained_deleted_and_added", nodes::drained_deleted_and_added),
             ("a_node_is_rebooted", nodes::rebooted),
             ("a_pod_cidr_comes_late", nodes::a_pod_cidr_comes_late),
+            ("the_chart_takes_every_documented_value", chart::takes_every_documented_value),
+            ("objects_tell_whether_they_are_accepted", chart::objects_tell_whether_they_are_accepted),
+            ("agents_may_do_what_they_do", chart::agents_may_do_what_they_do),
+            ("the_dashboard_shows_what_agents_measure", chart::the_dashboard_shows_what_agents_measure),
+            ("examples_are_accepted", chart::examples_are_accepted),
+            ("helm_test_passes", chart::helm_test_passes),
+            ("weftctl_answers_from_anywhere", weftctl::answers_from_anywhere),
             ("a_deployment_comes_and_goes_without_a_trace", scaled::no_trace),
+            ("weft_is_uninstalled_and_cleaned_up", chart::uninstalled_and_cleaned_up),
         ],
     },
     Book {

@@ -1,12 +1,15 @@
 //! etcd, API server, controller manager and scheduler on the machine [`CONTROL`](crate::lab::CONTROL).
 
 use std::ffi::OsString;
+use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
+use super::weft::NAMESPACE;
 use super::{Binaries, Pki};
 use crate::lab::Machine;
 
@@ -107,11 +110,29 @@ impl ControlPlane {
             format!("--service-account-signing-key-file={}", service_account.display()),
             "--authorization-mode=Node,RBAC".to_owned(),
             "--endpoint-reconciler-type=lease".to_owned(),
+            format!("--audit-policy-file={}", self.audit_policy()?.display()),
+            format!("--audit-log-path={}", self.audit_log().display()),
             "--allow-privileged=true".to_owned(),
             "--audit-policy-file=/etc/kubernetes/audit.yaml".to_owned(),
             format!("--audit-log-path={AGENT_AUDIT_LOG}"),
         ]);
         self.machine.daemon("kube-apiserver", &mut server).map(drop)
+    }
+
+    /// What Weft's service accounts ask for, and no bodies.
+    fn audit_policy(&self) -> Result<PathBuf> {
+        let policy = json!({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [{ "level": "Metadata", "userGroups": [format!("system:serviceaccounts:{NAMESPACE}")] }],
+        });
+        let path = self.admin_config().with_file_name("audit.json");
+        fs::write(&path, policy.to_string()).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+
+    /// An event on each line.
+    pub(super) fn audit_log(&self) -> PathBuf {
+        self.admin_config().with_file_name("audit.log")
     }
 
     /// All controllers but those named.

@@ -15,6 +15,7 @@ mod weft;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub use control_plane::AGENT_AUDIT_LOG;
 pub use images::{AGNHOST, PAUSE, WEFT};
 pub use node::ProxyMode;
 pub use pods::{KubePod, pod_spec};
+pub use weft::chart;
 
 use crate::lab::{CONTROL, Lab, LabSpec, Machine, Node, POD_CIDRS, Plan, Programs};
 use crate::wait;
@@ -114,6 +116,11 @@ impl Cluster {
         self.control.kubectl_with_input(&["apply", "-f", "-"], manifest)
     }
 
+    /// Whether the API server would take it; nothing changes.
+    pub fn would_apply(&self, manifest: &str) -> Result<String> {
+        self.control.kubectl_with_input(&["apply", "--dry-run=server", "-f", "-"], manifest)
+    }
+
     pub fn get(&self, words: &[&str]) -> Result<Value> {
         let text = self.kubectl(&[&["get", "-o", "json"], words].concat())?;
         serde_json::from_str(&text).with_context(|| format!("kubectl get {}", words.join(" ")))
@@ -134,6 +141,22 @@ impl Cluster {
             let words = ["ctr", "-n", "k8s.io", "images", "tag", "--force", image, name];
             self.lab.machine(&node.name)?.run(words).map(drop)
         })
+    }
+
+    /// What Weft's service accounts have asked the API server for: audit events, oldest first.
+    pub fn audited(&self) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(self.control.audit_log())?;
+        text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+    }
+
+    /// `weftctl` where a kubeconfig is and no agent: what it prints, and its exit code.
+    pub fn weftctl(&self, words: &[&str]) -> Result<(String, i32)> {
+        let mut command = Command::new(self.lab.programs().dir.join("weftctl"));
+        command.arg("--kubeconfig").arg(self.kubeconfig()).args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = self.control.machine.spawn(&mut command)?.wait_with_output()?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((String::from_utf8_lossy(&text).into_owned(), output.status.code().unwrap_or(-1)))
     }
 
     /// For programs that run outside the lab's machines but inside its control machine's network.

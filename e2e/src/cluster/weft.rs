@@ -2,7 +2,7 @@
 //! the racks.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -26,20 +26,22 @@ impl Cluster {
 
     /// `helm upgrade --install --wait`, with more values as `NAME=VALUE`; returns when every node is Ready.
     pub fn install_weft(&self, values: &[&str]) -> Result<()> {
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the repository")?.join("chart");
+        self.upgrade_weft(values)?;
+        self.describe_racks()?;
+        self.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s"]).map(drop)
+    }
+
+    /// As [`Cluster::install_weft`], without regard to the nodes.
+    pub fn upgrade_weft(&self, values: &[&str]) -> Result<()> {
         let (repository, tag) = images::WEFT.split_once(':').context("an image with a tag")?;
-        let control = Plan::control().v4;
         let settings = [
             format!("image.repository={repository}"),
             format!("image.tag={tag}"),
             "image.pullPolicy=Never".to_owned(),
-            format!("apiServer.host={control}"),
+            format!("apiServer.host={}", Plan::control().v4),
         ];
-        let mut words: Vec<OsString> = ["upgrade", "--install", RELEASE]
-            .iter()
-            .map(OsString::from)
-            .chain([chart.into_os_string()])
-            .collect();
+        let mut words: Vec<OsString> = ["upgrade", "--install", RELEASE].iter().map(OsString::from).collect();
+        words.push(chart()?.into_os_string());
         words.extend(
             ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "60s"]
                 .map(OsString::from),
@@ -47,9 +49,13 @@ impl Cluster {
         for setting in settings.iter().map(String::as_str).chain(values.iter().copied()) {
             words.extend([OsString::from("--set"), setting.into()]);
         }
-        self.helm(&words)?;
-        self.describe_racks()?;
-        self.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s"]).map(drop)
+        self.helm(&words).map(drop)
+    }
+
+    /// `helm VERB weft …`, in Weft's namespace.
+    pub fn helm_release(&self, verb: &str, flags: &[&str]) -> Result<String> {
+        let words = [&[verb, RELEASE, "--namespace", NAMESPACE], flags].concat();
+        self.helm(&words.into_iter().map(OsString::from).collect::<Vec<_>>())
     }
 
     /// Helm runs where the API server is, with the repository's files as everywhere in a lab.
@@ -98,4 +104,9 @@ impl Cluster {
         kubectl.arg("--kubeconfig").arg(self.kubeconfig()).args(words);
         self.control.machine.exec(None, &mut kubectl)
     }
+}
+
+/// The chart of this repository.
+pub fn chart() -> Result<PathBuf> {
+    Ok(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the repository")?.join("chart"))
 }

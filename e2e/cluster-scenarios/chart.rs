@@ -1,0 +1,304 @@
+//! What helm brings to a cluster and takes away again: objects that say whether they act, rights that are used, a
+//! dashboard of metrics that exist, and nodes that are clean when their operator asks for it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use weft_e2e::cluster::{Cluster, chart};
+use weft_e2e::wait;
+
+use crate::story::{CONVERGED, Scene, reaches};
+
+pub(crate) fn objects_tell_whether_they_are_accepted(cluster: &Cluster) {
+    for object in ["bgpconfiguration/default".to_owned(), some_peer(cluster)] {
+        until_accepted(cluster, &object, "True", "in force");
+    }
+    let peer = |address: &str| {
+        json!({
+            "apiVersion": "weft.dev/v1alpha1", "kind": "BGPPeer", "metadata": { "name": "told" },
+            "spec": { "address": address, "asn": 65099, "nodeSelector": { "matchLabels": { "no": "node" } } },
+        })
+    };
+    // An address, as the schema wants, but that of no router.
+    cluster.apply(&peer("224.0.0.5").to_string()).unwrap();
+    until_accepted(cluster, "bgppeer/told", "False", "spec.address: 224.0.0.5");
+    cluster.apply(&peer("192.0.2.9").to_string()).unwrap();
+    until_accepted(cluster, "bgppeer/told", "True", "in force");
+    cluster.kubectl(&["delete", "bgppeer", "told"]).unwrap();
+}
+
+/// As the rack's operator named it.
+fn some_peer(cluster: &Cluster) -> String {
+    format!("bgppeer/{}-ipv4", cluster.lab().plan().tors[0].name)
+}
+
+/// The condition is about the version of the object that is there.
+fn until_accepted(cluster: &Cluster, object: &str, status: &str, message: &str) {
+    wait::until(&format!("{object}: Accepted={status}"), CONVERGED, || {
+        let object = cluster.get(&[object])?;
+        let accepted = object["status"]["conditions"].as_array().into_iter().flatten();
+        let accepted = accepted.filter(|condition| condition["type"] == "Accepted").find(|condition| {
+            condition["status"] == status
+                && condition["observedGeneration"] == object["metadata"]["generation"]
+                && condition["message"].as_str().unwrap_or_default().contains(message)
+        });
+        Ok(accepted.map(drop))
+    })
+    .unwrap();
+}
+
+/// Verb, group, resource.
+type Right = (String, String, String);
+
+pub(crate) fn agents_may_do_what_they_do(cluster: &Cluster) {
+    let granted = granted(cluster);
+    let mut asked = BTreeSet::new();
+    for event in cluster.audited().unwrap() {
+        if event["user"]["username"] != "system:serviceaccount:weft-system:weft-agent" {
+            continue;
+        }
+        assert_ne!(event["responseStatus"]["code"], 403, "an agent asked for what it may not: {event}");
+        let of = |field: &str| event["objectRef"][field].as_str().unwrap_or_default();
+        let resource = match of("subresource") {
+            "" => of("resource").to_owned(),
+            part => format!("{}/{part}", of("resource")),
+        };
+        assert!(!resource.is_empty(), "an agent asked for no resource: {event}");
+        let mut right =
+            |verb: &str| asked.insert((verb.to_owned(), of("apiGroup").to_owned(), resource.clone()));
+        right(event["verb"].as_str().unwrap());
+        // Server-side apply of an object that is not there needs the right to create it.
+        if event["responseStatus"]["code"] == 201 {
+            right("create");
+        }
+    }
+    let unused: Vec<_> =
+        granted.difference(&asked).filter(|right| !is_for_older_servers(right, &asked)).collect();
+    assert!(unused.is_empty(), "granted and never used: {unused:?}");
+    let beyond: Vec<_> = asked.difference(&granted).collect();
+    assert!(beyond.is_empty(), "asked for and not granted: {beyond:?}");
+}
+
+/// Where a server does not stream lists, agents list what they watch.
+fn is_for_older_servers((verb, group, resource): &Right, asked: &BTreeSet<Right>) -> bool {
+    verb == "list" && asked.contains(&("watch".to_owned(), group.clone(), resource.clone()))
+}
+
+fn granted(cluster: &Cluster) -> BTreeSet<Right> {
+    let roles = [&["clusterrole", "weft-agent"][..], &["-n", "weft-system", "role", "weft-agent"]]
+        .map(|words| cluster.get(words).unwrap());
+    let mut rights = BTreeSet::new();
+    for rule in roles.iter().flat_map(|role| role["rules"].as_array().unwrap()) {
+        let words = |field: &str| -> Vec<String> { serde_json::from_value(rule[field].clone()).unwrap() };
+        for verb in words("verbs") {
+            for group in words("apiGroups") {
+                rights.extend(
+                    words("resources").into_iter().map(|resource| (verb.clone(), group.clone(), resource)),
+                );
+            }
+        }
+    }
+    rights
+}
+
+pub(crate) fn the_dashboard_shows_what_agents_measure(cluster: &Cluster) {
+    let page =
+        cluster.lab().machine("node1").unwrap().run(["curl", "-s", "http://127.0.0.1:9179/metrics"]).unwrap();
+    let dashboard = fs::read_to_string(chart().unwrap().join("dashboards/weft.json")).unwrap();
+    let words = dashboard.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let shown: BTreeSet<_> = words.filter(|word| word.starts_with("weft_")).collect();
+    assert!(shown.len() > 10, "{shown:?}");
+    let measured = |name: &&&str| {
+        page.lines()
+            .any(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} ")))
+    };
+    let missing: Vec<_> = shown.iter().filter(|name| !measured(name)).collect();
+    assert!(missing.is_empty(), "in the dashboard and on no page of metrics: {missing:?}");
+}
+
+/// Every object of ours that the documentation shows, as a server would take it.
+pub(crate) fn examples_are_accepted(cluster: &Cluster) {
+    let root = chart().unwrap().parent().unwrap().to_owned();
+    let mut pages = vec![root.join("README.md"), root.join("chart/templates/NOTES.txt")];
+    pages.extend(markdown(&root.join("docs")));
+    let mut seen = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for example in examples(&text) {
+            let answer = cluster.would_apply(&example);
+            assert!(answer.is_ok(), "{}: {example}\n{answer:?}", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2, "{seen} examples");
+}
+
+fn markdown(dir: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten().map(|file| file.path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// YAML documents of ours, without the indentation that they stand in.
+fn examples(text: &str) -> Vec<String> {
+    let (mut found, mut open): (Vec<String>, Option<(usize, String)>) = (Vec::new(), None);
+    for line in text.lines() {
+        let body = line.trim_start();
+        let indent = line.len() - body.len();
+        let ends = open.as_ref().is_some_and(|(start, _)| {
+            ["---", "```", "EOF"].contains(&body.trim_end()) || (!body.is_empty() && indent < *start)
+        });
+        if ends {
+            found.extend(open.take().map(|(_, document)| document));
+        }
+        if body.starts_with("apiVersion: weft.dev/") {
+            open = Some((indent, String::new()));
+        }
+        if let Some((start, document)) = &mut open {
+            document.push_str(line.get(*start..).unwrap_or_default());
+            document.push('\n');
+        }
+    }
+    found.extend(open.map(|(_, document)| document));
+    found
+}
+
+pub(crate) fn takes_every_documented_value(cluster: &Cluster) {
+    let chart = chart().unwrap();
+    let helm = |words: &[&str]| {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        cluster.helm(&words)
+    };
+    let folder = chart.to_str().unwrap();
+    helm(&["lint", "--strict", folder]).unwrap();
+
+    let values: Value =
+        serde_saphyr::from_str(&fs::read_to_string(chart.join("values.yaml")).unwrap()).unwrap();
+    let schema: Value =
+        serde_json::from_str(&fs::read_to_string(chart.join("values.schema.json")).unwrap()).unwrap();
+    let (mut documented, mut allowed) = (BTreeSet::new(), BTreeSet::new());
+    documented_values("", &values, &schema, &mut documented);
+    allowed_values("", &schema, &mut allowed);
+    // Helm's own, for charts in charts.
+    allowed.remove(".global");
+    assert_eq!(documented, allowed, "values.yaml and values.schema.json");
+
+    let template = |settings: &[&str]| {
+        let mut words = vec![
+            "template",
+            "weft",
+            folder,
+            "--kube-version",
+            "1.34.0",
+            "--api-versions",
+            "monitoring.coreos.com/v1",
+        ];
+        words.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        helm(&words)
+    };
+    let all = [
+        "podMonitor.enabled=true",
+        "podMonitor.labels.a=b",
+        "dashboard.enabled=true",
+        "agent.startupTaint=weft.dev/starting",
+        "agent.extraEnv[0].name=A",
+        "agent.extraEnv[0].value=b",
+        "image.pullSecrets[0]=s",
+        "apiServer.host=192.0.2.1",
+    ];
+    let rendered = template(&all).unwrap();
+    for part in [
+        "kind: PodMonitor",
+        "kind: ConfigMap",
+        "--startup-taint=weft.dev/starting",
+        "KUBERNETES_SERVICE_HOST",
+    ] {
+        assert!(rendered.contains(part), "{part} is not in\n{rendered}");
+    }
+    for wrong in ["nonsense=1", "apiServer.port=0", "agent.logFormat=xml", "cni.binDir=relative"] {
+        assert!(template(&[wrong]).is_err(), "{wrong} was taken");
+    }
+}
+
+/// Paths of values; what the schema leaves open counts as one.
+fn documented_values(path: &str, value: &Value, schema: &Value, found: &mut BTreeSet<String>) {
+    match (value, &schema["properties"]) {
+        (Value::Object(fields), Value::Object(properties)) => {
+            for (name, value) in fields {
+                let inner = properties.get(name).unwrap_or(&Value::Null);
+                documented_values(&format!("{path}.{name}"), value, inner, found);
+            }
+        }
+        _ => drop(found.insert(path.to_owned())),
+    }
+}
+
+fn allowed_values(path: &str, schema: &Value, found: &mut BTreeSet<String>) {
+    match &schema["properties"] {
+        Value::Object(properties) => {
+            assert_eq!(schema["additionalProperties"], false, "{path} takes anything");
+            properties
+                .iter()
+                .for_each(|(name, inner)| allowed_values(&format!("{path}.{name}"), inner, found));
+        }
+        _ => drop(found.insert(path.to_owned())),
+    }
+}
+
+pub(crate) fn helm_test_passes(cluster: &Cluster) {
+    cluster.helm_release("test", &["--timeout", "60s"]).unwrap();
+}
+
+pub(crate) fn uninstalled_and_cleaned_up(cluster: &Cluster) {
+    let scene = Scene::set(cluster, "uninstalled");
+    let pods = ["node1", "node3"].map(|node| scene.server(&format!("on-{node}"), node, &[]));
+    reaches(pods[0].namespace(), &pods[1]);
+
+    cluster.helm_release("uninstall", &["--wait"]).unwrap();
+    for (from, to) in [(0, 1), (1, 0)] {
+        reaches(pods[from].namespace(), &pods[to]);
+    }
+    for kept in ["crd/bgppeers.weft.dev", &some_peer(cluster), "bgpconfiguration/default"] {
+        cluster.kubectl(&["get", kept]).unwrap();
+    }
+
+    // Nodes with pods are left as they are, and their cleanup says why.
+    let refused = cluster.upgrade_weft(&["cleanup.enabled=true"]);
+    assert!(refused.is_err(), "a node was cleaned under running pods");
+    let field = "app.kubernetes.io/component=cleanup";
+    let logs =
+        cluster.kubectl(&["-n", "weft-system", "logs", "-l", field, "-c", "cleanup", "--prefix"]).unwrap();
+    assert!(logs.contains("uninstalled/on-node1"), "{logs}");
+    reaches(pods[0].namespace(), &pods[1]);
+
+    drop(pods);
+    scene.kubectl(&["delete", "pods", "--all", "--wait"]);
+    cluster.kubectl(&["-n", "weft-system", "delete", "pods", "-l", field]).unwrap();
+    cluster.upgrade_weft(&["cleanup.enabled=true"]).unwrap();
+    for node in scene.nodes() {
+        assert_clean(cluster, node);
+    }
+    cluster.helm_release("uninstall", &["--wait"]).unwrap();
+
+    // As it was found.
+    cluster.install_weft(&[]).unwrap();
+    let pods = ["node1", "node3"].map(|node| scene.server(&format!("again-on-{node}"), node, &[]));
+    reaches(pods[0].namespace(), &pods[1]);
+}
+
+fn assert_clean(cluster: &Cluster, node: &str) {
+    let machine = cluster.lab().machine(node).unwrap();
+    let run = |words: &[&str]| machine.run(words).unwrap();
+    for family in ["-4", "-6"] {
+        assert_eq!(run(&["ip", family, "route", "show", "proto", "87"]), "", "{node}");
+    }
+    assert!(!run(&["nft", "list", "tables"]).contains("inet weft"), "{node}");
+    let links: Value = serde_json::from_str(&run(&["ip", "-json", "link", "show"])).unwrap();
+    let ours = |link: &&Value| link["ifname"].as_str().unwrap_or_default().starts_with("weft");
+    assert_eq!(links.as_array().unwrap().iter().filter(ours).count(), 0, "{node}: {links}");
+    for file in ["/etc/cni/net.d/05-weft.conflist", "/opt/cni/bin/weft-cni", "/run/weft/journal"] {
+        assert!(!machine.path(file).exists(), "{node} has {file}");
+    }
+}
