@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use weft_e2e::cluster::{self, ClusterSpec};
 use weft_e2e::conformance::{self, Kit, Options, Suite};
-use weft_e2e::lab::{LabSpec, Programs};
+use weft_e2e::lab::Programs;
 
 #[derive(Debug, Args)]
 pub(crate) struct Conformance {
@@ -35,9 +35,7 @@ pub(crate) fn run(conformance: Conformance, programs: &Programs) -> Result<ExitC
     let Conformance { name, suite, focus, procs, out, keep } = conformance;
     let kit = Kit::build()?;
     let start = Instant::now();
-    // A node in each of two racks: what crosses nodes crosses routers.
-    let lab = LabSpec::racks(["bird:1", "frr:1"]);
-    let cluster = conformance::raise(&name, &ClusterSpec { lab, ..ClusterSpec::default() }, &kit, programs)?;
+    let cluster = conformance::raise(&name, &ClusterSpec::default(), &kit, programs)?;
     println!("{:5.1} s  a cluster with Weft and CoreDNS", start.elapsed().as_secs_f32());
     let report = kit.run(&cluster, &Options { suite, focus, procs, out: out.clone() });
     if keep {
