@@ -6,6 +6,7 @@
 //! detection; Weft wires both families and answers when the pod's policy is in the kernel. Then nothing happens for a
 //! while, and the API server's audit log tells what the agents asked for meanwhile.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::percentile;
 use crate::cluster::{Cluster, ClusterSpec, down, pod_spec};
-use crate::lab::{CONTROL, LabSpec, Programs};
+use crate::lab::{LabSpec, Programs};
 use crate::wait;
 
 const NAMESPACE: &str = "bench";
@@ -182,8 +183,7 @@ fn sandbox_line(line: &str) -> Option<(&str, Duration, bool)> {
 
 /// The agents' memory, and what they asked of the API server, while nothing happens.
 fn at_rest(cluster: &Cluster, rest: Duration) -> Result<()> {
-    let audit = cluster.lab().machine(CONTROL)?;
-    let requests = || audit.read(crate::cluster::AGENT_AUDIT_LOG).map(|log| log.lines().count());
+    let requests = || cluster.audited().map(|events| distinct_requests(&events));
     // What the last Deployment left to do is done by then.
     thread::sleep(rest / 4);
     let before = requests()?;
@@ -199,6 +199,11 @@ fn at_rest(cluster: &Cluster, rest: Duration) -> Result<()> {
         println!("agent of {}: RSS {}", node.name, memory.trim());
     }
     Ok(())
+}
+
+/// Of a watch there is an event for its start and one for its end.
+fn distinct_requests(events: &[Value]) -> usize {
+    events.iter().filter_map(|event| event["auditID"].as_str()).collect::<BTreeSet<_>>().len()
 }
 
 #[cfg(test)]

@@ -15,16 +15,6 @@ use crate::lab::Machine;
 
 /// First the one that `kubernetes.default` has: the first address of each range.
 pub(super) const SERVICE_CIDRS: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
-/// On the control machine: one line for each request of a Weft agent.
-pub const AGENT_AUDIT_LOG: &str = "/run/agent-audit.log";
-const AUDIT_POLICY: &str = r#"
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [ResponseStarted, ResponseComplete, Panic]
-rules:
-- { level: Metadata, users: ["system:serviceaccount:weft-system:weft-agent"] }
-- { level: None }
-"#;
 pub(super) const CLUSTER_DNS: &str = "10.96.0.10";
 const FIRST_SERVICE: [IpAddr; 2] = [
     IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1)),
@@ -92,7 +82,6 @@ impl ControlPlane {
         self.pki.kubeconfig("admin", "/O=system:masters/CN=admin", &self.server())?;
         let admin = self.pki.pair("admin");
         let service_account = self.pki.service_account_key();
-        self.machine.write("/etc/kubernetes/audit.yaml", AUDIT_POLICY)?;
         let mut server = Command::new(self.binaries.path("kube-apiserver")?);
         server.args([
             format!("--advertise-address={}", self.address),
@@ -113,8 +102,6 @@ impl ControlPlane {
             format!("--audit-policy-file={}", self.audit_policy()?.display()),
             format!("--audit-log-path={}", self.audit_log().display()),
             "--allow-privileged=true".to_owned(),
-            "--audit-policy-file=/etc/kubernetes/audit.yaml".to_owned(),
-            format!("--audit-log-path={AGENT_AUDIT_LOG}"),
         ]);
         self.machine.daemon("kube-apiserver", &mut server).map(drop)
     }

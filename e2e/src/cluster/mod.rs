@@ -23,7 +23,6 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 pub use binaries::{Binaries, Scope};
-pub use control_plane::AGENT_AUDIT_LOG;
 pub use images::{AGNHOST, PAUSE, WEFT};
 pub use node::ProxyMode;
 pub use pods::{KubePod, pod_spec};
