@@ -22,9 +22,11 @@ demo-down: ## remove everything that the demo left
 	@if [ -x $(BIN)/weft-e2e ]; then $(BIN)/weft-e2e lab down --name demo; else echo "no demo was built here"; fi
 
 .PHONY: test
-test: setup ## every check and every test, as CI runs it
+test: setup-cluster ## every check and every test, as CI runs it
 	$(MAKE) lint unit
 	$(MAKE) scenarios PROFILE=dev
+	$(MAKE) cluster-scenarios PROFILE=dev
+	$(MAKE) conformance PROFILE=dev SUITE=subset
 
 .PHONY: lint
 lint: ## formatting, clippy, and that the pure crates are pure

@@ -1,4 +1,4 @@
-//! What helm brings to a cluster and takes away again: objects that say whether they act, rights that are used, a
+//! What helm brings to a cluster and takes away again: objects that say whether they act, CRDs that follow the chart, a
 //! dashboard of metrics that exist, and nodes that are clean when their operator asks for it.
 
 use std::collections::BTreeSet;
@@ -48,60 +48,6 @@ fn until_accepted(cluster: &Cluster, object: &str, status: &str, message: &str) 
         Ok(accepted.map(drop))
     })
     .unwrap();
-}
-
-/// Verb, group, resource.
-type Right = (String, String, String);
-
-pub(crate) fn agents_may_do_what_they_do(cluster: &Cluster) {
-    let granted = granted(cluster);
-    let mut asked = BTreeSet::new();
-    for event in cluster.audited().unwrap() {
-        if event["user"]["username"] != "system:serviceaccount:weft-system:weft-agent" {
-            continue;
-        }
-        assert_ne!(event["responseStatus"]["code"], 403, "an agent asked for what it may not: {event}");
-        let of = |field: &str| event["objectRef"][field].as_str().unwrap_or_default();
-        let resource = match of("subresource") {
-            "" => of("resource").to_owned(),
-            part => format!("{}/{part}", of("resource")),
-        };
-        assert!(!resource.is_empty(), "an agent asked for no resource: {event}");
-        let mut right =
-            |verb: &str| asked.insert((verb.to_owned(), of("apiGroup").to_owned(), resource.clone()));
-        right(event["verb"].as_str().unwrap());
-        // Server-side apply of an object that is not there needs the right to create it.
-        if event["responseStatus"]["code"] == 201 {
-            right("create");
-        }
-    }
-    let unused: Vec<_> =
-        granted.difference(&asked).filter(|right| !is_for_older_servers(right, &asked)).collect();
-    assert!(unused.is_empty(), "granted and never used: {unused:?}");
-    let beyond: Vec<_> = asked.difference(&granted).collect();
-    assert!(beyond.is_empty(), "asked for and not granted: {beyond:?}");
-}
-
-/// Where a server does not stream lists, agents list what they watch.
-fn is_for_older_servers((verb, group, resource): &Right, asked: &BTreeSet<Right>) -> bool {
-    verb == "list" && asked.contains(&("watch".to_owned(), group.clone(), resource.clone()))
-}
-
-fn granted(cluster: &Cluster) -> BTreeSet<Right> {
-    let roles = [&["clusterrole", "weft-agent"][..], &["-n", "weft-system", "role", "weft-agent"]]
-        .map(|words| cluster.get(words).unwrap());
-    let mut rights = BTreeSet::new();
-    for rule in roles.iter().flat_map(|role| role["rules"].as_array().unwrap()) {
-        let words = |field: &str| -> Vec<String> { serde_json::from_value(rule[field].clone()).unwrap() };
-        for verb in words("verbs") {
-            for group in words("apiGroups") {
-                rights.extend(
-                    words("resources").into_iter().map(|resource| (verb.clone(), group.clone(), resource)),
-                );
-            }
-        }
-    }
-    rights
 }
 
 pub(crate) fn the_dashboard_shows_what_agents_measure(cluster: &Cluster) {
@@ -245,6 +191,21 @@ fn allowed_values(path: &str, schema: &Value, found: &mut BTreeSet<String>) {
         }
         _ => drop(found.insert(path.to_owned())),
     }
+}
+
+/// Of an older chart, a CRD lacks what came later.
+pub(crate) fn crds_follow_the_chart(cluster: &Cluster) {
+    let columns = || {
+        cluster.get(&["crd", "bgppeers.weft.dev"]).unwrap()["spec"]["versions"][0]["additionalPrinterColumns"]
+            .clone()
+    };
+    let wanted = columns();
+    assert!(wanted.as_array().is_some_and(|columns| !columns.is_empty()), "{wanted}");
+    let older = r#"[{"op":"remove","path":"/spec/versions/0/additionalPrinterColumns"}]"#;
+    cluster.kubectl(&["patch", "crd", "bgppeers.weft.dev", "--type=json", "-p", older]).unwrap();
+    assert_ne!(columns(), wanted);
+    cluster.upgrade_weft(&[]).unwrap();
+    assert_eq!(columns(), wanted);
 }
 
 pub(crate) fn helm_test_passes(cluster: &Cluster) {

@@ -1,4 +1,4 @@
-//! kube-proxy in iptables mode beside our nftables table: services in all their kinds, from pods, nodes and outside.
+//! kube-proxy beside our nftables table, in each of its modes: services in all their kinds, from pods, nodes and outside.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,9 +11,18 @@ use crate::policy::ingress;
 use crate::story::{CONVERGED, SOON, Scene, Service, cut_off, reaches, reaches_service};
 
 pub(crate) fn iptables(cluster: &Cluster) {
+    services_of_all_kinds(cluster, "iptables-save -t nat", "KUBE-SERVICES");
+}
+
+pub(crate) fn nftables(cluster: &Cluster) {
+    services_of_all_kinds(cluster, "nft list tables", "kube-proxy");
+}
+
+/// `shown` is what the mode leaves in the output of `command` on each node.
+fn services_of_all_kinds(cluster: &Cluster, command: &str, shown: &str) {
     for node in &cluster.lab().plan().nodes {
-        let rules = cluster.lab().shell(&node.name, "iptables-save -t nat").unwrap();
-        assert!(rules.contains("KUBE-SERVICES"), "kube-proxy on {} is in another mode", node.name);
+        let rules = cluster.lab().shell(&node.name, command).unwrap();
+        assert!(rules.contains(shown), "kube-proxy on {} is in another mode", node.name);
     }
     let scene = Scene::set(cluster, "kube-proxy");
     let web = scene.server("web", "node1", &[("app", "web")]);

@@ -16,6 +16,7 @@ mod kube_proxy;
 mod nodes;
 mod outages;
 mod policy;
+mod rights;
 mod scaled;
 mod story;
 mod weftctl;
@@ -45,6 +46,7 @@ const BOOKS: &[Book] = &[
         spec: ClusterSpec::default,
         stories: &[
             ("pods_talk_where_weft_is_installed", install::pods_talk),
+            ("kube_proxy_in_nftables_mode", kube_proxy::nftables),
             ("agents_rolled_and_killed_lose_nothing", agent_rolled::nothing_is_lost),
             ("a_policy_is_in_force_on_every_node", policy::in_force_on_every_node),
             ("a_policy_follows_the_label_of_a_namespace", policy::follows_the_label_of_a_namespace),
@@ -55,7 +57,9 @@ const BOOKS: &[Book] = &[
             ("a_pod_cidr_comes_late", nodes::a_pod_cidr_comes_late),
             ("the_chart_takes_every_documented_value", chart::takes_every_documented_value),
             ("objects_tell_whether_they_are_accepted", chart::objects_tell_whether_they_are_accepted),
-            ("agents_may_do_what_they_do", chart::agents_may_do_what_they_do),
+            ("crds_follow_the_chart", chart::crds_follow_the_chart),
+            ("agents_ask_for_what_they_may", rights::of_the_api_server_what_they_ask_for),
+            ("agents_have_few_rights_on_their_node", rights::on_their_node_what_they_need),
             ("the_dashboard_shows_what_agents_measure", chart::the_dashboard_shows_what_agents_measure),
             ("examples_are_accepted", chart::examples_are_accepted),
             ("helm_test_passes", chart::helm_test_passes),

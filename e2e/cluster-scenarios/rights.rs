@@ -1,0 +1,92 @@
+//! What an agent may do: of the API server no more than it asks for, on its node no more than its work needs.
+
+use std::collections::BTreeSet;
+
+use weft_e2e::cluster::Cluster;
+
+/// Verb, group, resource.
+type Right = (String, String, String);
+
+pub(crate) fn of_the_api_server_what_they_ask_for(cluster: &Cluster) {
+    let granted = granted(cluster);
+    let mut asked = BTreeSet::new();
+    for event in cluster.audited().unwrap() {
+        if event["user"]["username"] != "system:serviceaccount:weft-system:weft-agent" {
+            continue;
+        }
+        assert_ne!(event["responseStatus"]["code"], 403, "an agent asked for what it may not: {event}");
+        let of = |field: &str| event["objectRef"][field].as_str().unwrap_or_default();
+        let resource = match of("subresource") {
+            "" => of("resource").to_owned(),
+            part => format!("{}/{part}", of("resource")),
+        };
+        assert!(!resource.is_empty(), "an agent asked for no resource: {event}");
+        let mut right =
+            |verb: &str| asked.insert((verb.to_owned(), of("apiGroup").to_owned(), resource.clone()));
+        right(event["verb"].as_str().unwrap());
+        // Server-side apply of an object that is not there needs the right to create it.
+        if event["responseStatus"]["code"] == 201 {
+            right("create");
+        }
+    }
+    let unused: Vec<_> =
+        granted.difference(&asked).filter(|right| !is_for_older_servers(right, &asked)).collect();
+    assert!(unused.is_empty(), "granted and never used: {unused:?}");
+    let beyond: Vec<_> = asked.difference(&granted).collect();
+    assert!(beyond.is_empty(), "asked for and not granted: {beyond:?}");
+}
+
+/// Where a server does not stream lists, agents list what they watch.
+fn is_for_older_servers((verb, group, resource): &Right, asked: &BTreeSet<Right>) -> bool {
+    verb == "list" && asked.contains(&("watch".to_owned(), group.clone(), resource.clone()))
+}
+
+fn granted(cluster: &Cluster) -> BTreeSet<Right> {
+    let roles = [&["clusterrole", "weft-agent"][..], &["-n", "weft-system", "role", "weft-agent"]]
+        .map(|words| cluster.get(words).unwrap());
+    let mut rights = BTreeSet::new();
+    for rule in roles.iter().flat_map(|role| role["rules"].as_array().unwrap()) {
+        let words = |field: &str| -> Vec<String> { serde_json::from_value(rule[field].clone()).unwrap() };
+        for verb in words("verbs") {
+            for group in words("apiGroups") {
+                rights.extend(
+                    words("resources").into_iter().map(|resource| (verb.clone(), group.clone(), resource)),
+                );
+            }
+        }
+    }
+    rights
+}
+
+/// CAP_NET_ADMIN, CAP_NET_BIND_SERVICE and CAP_NET_RAW.
+const CAPABILITIES: &str = "0000000000003400";
+
+/// By what the chart asks for, and by what the kernel then says of the process.
+pub(crate) fn on_their_node_what_they_need(cluster: &Cluster) {
+    let daemon_set = cluster.get(&["-n", "weft-system", "daemonset", "weft-agent"]).unwrap();
+    let pod = &daemon_set["spec"]["template"]["spec"];
+    for shared in ["hostPID", "hostIPC"] {
+        assert!(pod[shared].is_null(), "{shared}");
+    }
+    let paths: BTreeSet<_> = pod["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|volume| volume["hostPath"]["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(paths, BTreeSet::from(["/run/weft", "/opt/cni/bin", "/etc/cni/net.d", "/proc/sys/net"]));
+    assert_eq!(pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
+
+    for node in &cluster.lab().plan().nodes {
+        let status = cluster.lab().shell(&node.name, "cat /proc/$(pgrep -x weft-agent)/status").unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_else(|| panic!("{name} in {status}")).trim().to_owned()
+        };
+        for set in ["CapEff", "CapPrm", "CapBnd"] {
+            assert_eq!(field(set), CAPABILITIES, "{set} on {}", node.name);
+        }
+        assert_eq!(field("NoNewPrivs"), "1");
+        assert_eq!(field("Seccomp"), "2", "RuntimeDefault is a filter");
+    }
+}
