@@ -9,6 +9,8 @@ use crate::client::Client;
 use crate::cluster::Cluster;
 
 const SOCKET: &str = "/run/weft/agent.sock";
+/// Says where the socket is, as a default does: whoever names a node or a cluster is not contradicted by it.
+const SOCKET_VARIABLE: &str = "WEFT_SOCKET";
 
 /// Default: the agent of this machine where there is one, else the cluster of the kubeconfig.
 #[derive(Args, Debug)]
@@ -19,8 +21,8 @@ pub(crate) struct Where {
     /// All nodes, also on a machine that has an agent.
     #[arg(short = 'A', long, global = true, conflicts_with = "socket")]
     all_nodes: bool,
-    /// The agent's control socket. Default: /run/weft/agent.sock.
-    #[arg(long, global = true, env = "WEFT_SOCKET", value_name = "PATH")]
+    /// The agent's control socket. Default: $WEFT_SOCKET, else /run/weft/agent.sock.
+    #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Where to find the cluster. Default: as kubectl.
     #[arg(long, global = true, value_name = "FILE")]
@@ -52,7 +54,8 @@ impl std::error::Error for NeedsNode {}
 
 impl Where {
     pub(crate) fn socket(&self) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| SOCKET.into())
+        let given = || std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from);
+        self.socket.clone().or_else(given).unwrap_or_else(|| SOCKET.into())
     }
 
     pub(crate) async fn resolve(&self) -> Result<Place> {
@@ -70,7 +73,8 @@ impl Where {
     fn asks_this_machine(&self) -> bool {
         let names_cluster =
             self.node.is_some() || self.all_nodes || self.kubeconfig.is_some() || self.context.is_some();
-        self.socket.is_some() || (!names_cluster && PathBuf::from(SOCKET).exists())
+        let has_agent = || std::env::var_os(SOCKET_VARIABLE).is_some() || PathBuf::from(SOCKET).exists();
+        self.socket.is_some() || (!names_cluster && has_agent())
     }
 }
 
