@@ -9,9 +9,11 @@
 //! still waiting for an OPEN; so there are never more than four.
 
 mod active;
+mod arbiter;
 mod collision;
 mod connect;
 mod connection;
+mod dialing;
 mod effect;
 mod established;
 mod idle;
@@ -33,15 +35,16 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use connection::Counters;
+pub(crate) use dialing::DialRules;
 pub use effect::DownReason;
 pub(crate) use effect::Effect;
 pub(crate) use negotiate::{Negotiated, Offer};
 pub(crate) use timers::Jitter;
 
 use active::Active;
-use collision::{End, Keep, keep};
-use connect::Connect;
+use arbiter::{Verdict, collision_cease};
 use connection::Connection;
+use dialing::{Dialing, EAGER};
 use idle::Idle;
 use open_delayed::OpenDelayed;
 use open_sent::OpenSent;
@@ -49,7 +52,7 @@ use state::{Event, State};
 use timers::{Flaps, OPEN_WAIT};
 
 use crate::types::{ConnId, Instant, PeerId};
-use crate::wire::{CeaseReason, Message, Notification, Open};
+use crate::wire::{Message, Notification};
 
 /// RFC 4271 §8.2.2, in order of progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,33 +71,6 @@ impl fmt::Display for StateKind {
     }
 }
 
-/// A session that ends is tried again this soon: mostly the peer restarts, and keeps forwarding meanwhile.
-const SOON: Duration = Duration::from_secs(1);
-/// After the link to the peer went down it is tried that often for so long: mostly it is back in a moment, and nobody
-/// tells.
-const EAGER: Duration = Duration::from_secs(30);
-
-/// A peer that is to dial first gets this much time for it: more than it takes to notice the end of a session and to
-/// dial again.
-const HEAD_START: Duration = Duration::from_secs(2);
-
-/// How a session gets its connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DialRules {
-    pub(crate) passive: bool,
-    /// Dial a little later than the peer would.
-    pub(crate) let_peer_dial: bool,
-    pub(crate) connect_retry: Duration,
-}
-
-impl DialRules {
-    /// When to dial what may be dialed from `at` on.
-    fn dial_at(&self, at: Instant) -> Option<Instant> {
-        let head_start = if self.let_peer_dial { HEAD_START } else { Duration::ZERO };
-        (!self.passive).then(|| at + head_start)
-    }
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -109,13 +85,6 @@ pub(crate) struct Session {
     last_down: Option<String>,
     /// The link to the peer was gone a moment before this.
     eager_until: Instant,
-}
-
-#[derive(Debug)]
-enum Dialing {
-    Idle(Idle),
-    Connect(Connect),
-    Active(Active),
 }
 
 /// Time and the way out, for one step of a session.
@@ -324,16 +293,6 @@ impl Session {
         self.connections.iter().find(|connection| connection.id == id)?.state.terms()
     }
 
-    /// A peer that opens another connection has given up the one on which it has not said a word.
-    fn drop_unanswered(&mut self, step: &mut Step<'_>) {
-        let unanswered = |connection: &&Connection| {
-            matches!(connection.id, ConnId::Accepted(_)) && connection.state.offer().is_some()
-        };
-        if let Some(id) = self.connections.iter().find(unanswered).map(|connection| connection.id) {
-            self.step_connection(id, Event::Drop(DownReason::Replaced), step);
-        }
-    }
-
     /// An OPEN is first judged (§6.8), everything else goes straight to the connection's state.
     fn deliver(&mut self, conn: ConnId, event: Event, step: &mut Step<'_>) {
         let event = match event {
@@ -344,46 +303,6 @@ impl Session {
             other => other,
         };
         self.step_connection(conn, event, step);
-    }
-
-    /// RFC 4271 §6.8: makes room for `conn`, or says that it must go.
-    fn judge(&mut self, conn: ConnId, open: &Open, step: &mut Step<'_>) -> Verdict {
-        let Some(offer) =
-            self.connections.iter().find(|other| other.id == conn).and_then(|it| it.state.offer())
-        else {
-            return Verdict::Proceed; // Out of turn: its state will say so.
-        };
-        if negotiate::negotiate(offer, open).is_err() {
-            return Verdict::Proceed; // Refused for what it says, not for what else there is.
-        }
-        let remote = End { router_id: open.router_id, asn: open.asn };
-        let keep = keep(offer.end(), remote);
-        for other in self.ids().into_iter().filter(|other| *other != conn) {
-            match self.contest(conn, other, open, keep, step.now) {
-                Contest::None => {}
-                Contest::Lost => return Verdict::Lost,
-                Contest::Won => self.step_connection(other, Event::Stop(collision_cease()), step),
-                Contest::Restarted => self.step_connection(other, Event::Drop(DownReason::Replaced), step),
-            }
-        }
-        Verdict::Proceed
-    }
-
-    fn contest(&self, conn: ConnId, other: ConnId, open: &Open, keep: Keep, now: Instant) -> Contest {
-        let Some(rival) = self.connections.iter().find(|connection| connection.id == other) else {
-            return Contest::None;
-        };
-        match &rival.state {
-            State::Established(session) if session.yields_to(open, now) => Contest::Restarted,
-            State::Established(_) => Contest::Lost,
-            State::OpenConfirm(_) => match (conn, other, keep) {
-                (ConnId::Dialed { .. }, ConnId::Accepted(_), Keep::Accepted)
-                | (ConnId::Accepted(_), ConnId::Dialed { .. }, Keep::Dialed) => Contest::Lost,
-                // Ours to keep, or the same side dialed both: then it wants the newer.
-                (ConnId::Dialed { .. } | ConnId::Accepted(_), _, _) => Contest::Won,
-            },
-            State::OpenDelayed(_) | State::OpenSent(_) | State::Closed(_) => Contest::None,
-        }
     }
 
     fn step_connection(&mut self, conn: ConnId, event: Event, step: &mut Step<'_>) {
@@ -447,73 +366,4 @@ impl Session {
             }
         }
     }
-
-    /// Once per flap, not per attempt: two ends that refuse each other's connections would never meet.
-    fn hold_down(&mut self, wait: Duration, now: Instant) {
-        self.dialing = Dialing::Idle(Idle { until: Some(now + self.jitter.shorten(wait)) });
-    }
-
-    fn retry_later(&mut self, was_up: bool, now: Instant) {
-        let retry = self.rules.connect_retry;
-        let soon = was_up || now < self.eager_until;
-        let wait = if soon { retry.min(SOON) } else { retry };
-        let retry_at = self.rules.dial_at(now + self.jitter.shorten(wait));
-        self.dialing = Dialing::Active(Active { retry_at });
-    }
-
-    fn tick_dialing(&mut self, step: &mut Step<'_>) {
-        match &self.dialing {
-            Dialing::Idle(idle) if idle.is_over(step.now) => self.dial(step),
-            Dialing::Active(active) if active.is_due(step.now) => self.dial(step),
-            Dialing::Connect(connect) if connect.give_up_at <= step.now => {
-                step.effects.push(Effect::Abort(connect.conn));
-                self.last_down = Some("connection attempt timed out".to_owned());
-                self.retry_later(false, step.now);
-            }
-            Dialing::Idle(_) | Dialing::Active(_) | Dialing::Connect(_) => {}
-        }
-    }
-
-    /// Dials, unless the peer is to, or has.
-    fn dial(&mut self, step: &mut Step<'_>) {
-        if self.rules.passive || !self.connections.is_empty() {
-            self.dialing = Dialing::Active(Active { retry_at: None });
-            return;
-        }
-        self.attempts += 1;
-        let conn = ConnId::Dialed { peer: self.peer, attempt: self.attempts };
-        self.dialing = Dialing::Connect(Connect::new(conn, step.now, step.now < self.eager_until));
-        step.effects.push(Effect::Dial(conn));
-    }
-
-    /// Until [`Session::start`].
-    fn rest(&mut self, step: &mut Step<'_>) {
-        self.stop_dialing(Dialing::Idle(Idle { until: None }), step);
-    }
-
-    fn stop_dialing(&mut self, instead: Dialing, step: &mut Step<'_>) {
-        if let Dialing::Connect(connect) = &self.dialing {
-            step.effects.push(Effect::Abort(connect.conn));
-        }
-        self.dialing = instead;
-    }
-}
-
-/// Whether a connection may go on after its peer's OPEN.
-enum Verdict {
-    Proceed,
-    Lost,
-}
-
-/// A connection against one other.
-enum Contest {
-    None,
-    Won,
-    Lost,
-    /// The other is what is left of a session that the peer has forgotten.
-    Restarted,
-}
-
-fn collision_cease() -> Notification {
-    Notification::cease(CeaseReason::ConnectionCollision, None)
 }

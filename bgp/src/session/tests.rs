@@ -7,8 +7,8 @@ use super::*;
 use crate::speaker::RemoteAsn;
 use crate::types::{AfiSafi, Asn, RouterId};
 use crate::wire::{
-    Capabilities, DecodeContext, Framer, GracefulRestart, UnexpectedIn, encode_end_of_rib, encode_keepalive,
-    encode_route_refresh,
+    Capabilities, CeaseReason, DecodeContext, Framer, GracefulRestart, Open, UnexpectedIn, encode_end_of_rib,
+    encode_keepalive, encode_route_refresh,
 };
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::*;
-use crate::types::{Asn, Nexthop, RouterId};
+use crate::session::StateKind;
+use crate::types::{AfiSafi, Asn, Nexthop, RouterId};
 use crate::wire::{
     AsPath, Capabilities, EncodeContext, GracefulRestart, Open, PathAttributes, encode_end_of_rib,
     encode_keepalive, encode_reach,

@@ -1,0 +1,115 @@
+//! What the speaker is told to be: its peers and its own prefixes, made so with as little harm as possible.
+//!
+//! In: the whole of what is wanted. A peer whose configuration is the same keeps its session and routes, and so does one
+//! whose change needs no other OPEN.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Speaker;
+use super::config::{OriginConfig, PeerConfig, PeerKey};
+use super::peer::{Peer, export_policy, import_policy};
+use crate::rib::OriginAttributes;
+use crate::session::{Session, StateKind};
+use crate::types::{Instant, PeerId};
+use crate::wire::{CeaseReason, Notification};
+
+impl Speaker {
+    pub(super) fn set_peers(&mut self, wanted: Vec<PeerConfig>, now: Instant) {
+        let mut gone: BTreeMap<PeerKey, PeerId> = self.by_key.clone();
+        let mut seen = BTreeSet::new();
+        for config in wanted.into_iter().filter(|config| seen.insert(config.key)) {
+            match gone.remove(&config.key) {
+                Some(id) => self.change_peer(id, config, now),
+                None => self.add_peer(config, now),
+            }
+        }
+        for id in gone.into_values() {
+            self.remove_peer(id, now);
+        }
+        if self.convergence.start(self.config.convergence_cap, now) && self.config.restarting.is_some() {
+            self.rib.defer_selection(self.peers.keys().copied().collect());
+        }
+    }
+
+    fn add_peer(&mut self, config: PeerConfig, now: Instant) {
+        self.last_id += 1;
+        let id = PeerId(self.last_id);
+        let session = Session::new(id, Peer::rules(&config), self.jitter.fork(), now);
+        self.by_key.insert(config.key, id);
+        let peer = Peer {
+            id,
+            config,
+            state: session.kind(),
+            session,
+            since: now,
+            stale_until: None,
+            established_count: 0,
+            up: None,
+            quiet_at: None,
+            deadline: None,
+        };
+        self.peers.insert(id, peer);
+        self.step(Some(id), now, Session::tick);
+    }
+
+    fn change_peer(&mut self, id: PeerId, config: PeerConfig, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if peer.config == config {
+            return;
+        }
+        let reset = peer.must_reset(&config);
+        let more_prefixes = peer.config.max_prefixes != config.max_prefixes;
+        let rules = Peer::rules(&config);
+        peer.config = config;
+        peer.session.set_rules(rules);
+        if reset {
+            let changed = Notification::cease(CeaseReason::OtherConfigurationChange, None);
+            self.step(Some(id), now, |session, step| session.stop(&changed, false, step));
+        } else if let Some((terms, local)) = &peer.up {
+            self.rib.set_import(id, import_policy(&peer.config, *local), peer.config.max_prefixes);
+            self.rib.set_export(id, export_policy(&peer.config, terms, *local));
+            self.sweeping = true;
+            self.untold.insert(id);
+        }
+        if reset || (more_prefixes && self.peers.get(&id).is_some_and(|peer| peer.state == StateKind::Idle)) {
+            self.step(Some(id), now, |session, step| {
+                session.start(rules, None, step.now);
+                session.tick(step);
+            });
+        }
+    }
+
+    fn remove_peer(&mut self, id: PeerId, now: Instant) {
+        let gone = Notification::cease(CeaseReason::PeerDeconfigured, None);
+        self.step(Some(id), now, |session, step| session.stop(&gone, true, step));
+        self.rib.sweep_stale(id, None);
+        self.rib.excuse(id);
+        self.sweeping = true;
+        self.untold.remove(&id);
+        if let Some(peer) = self.peers.remove(&id) {
+            self.by_key.remove(&peer.config.key);
+            self.deadlines.retain(|(_, other)| *other != id);
+        }
+    }
+
+    pub(super) fn set_origin(&mut self, origin: &OriginConfig) {
+        let attributes = OriginAttributes {
+            communities: origin.communities.clone(),
+            large_communities: origin.large_communities.clone(),
+        };
+        let wanted: BTreeMap<_, _> =
+            origin.prefixes.iter().map(|prefix| (*prefix, attributes.clone())).collect();
+        for prefix in self.origin.keys().filter(|prefix| !wanted.contains_key(prefix)) {
+            self.rib.withdraw_origin(*prefix);
+        }
+        for (prefix, attributes) in &wanted {
+            if self.origin.get(prefix) != Some(attributes) {
+                self.rib.originate(*prefix, attributes.clone());
+            }
+        }
+        self.origin = wanted;
+        self.all_untold = true;
+    }
+}

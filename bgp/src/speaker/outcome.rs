@@ -1,0 +1,157 @@
+//! What comes of a step of a session: effects for the shell, routes for the RIB, a state and a deadline to note.
+//!
+//! In: a peer, and what its session is to do. All that happens to a session goes through [`Speaker::step`], so none of
+//! its effects and no change of its state is missed.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Speaker;
+use super::convergence::QUIET;
+use super::io::Effect;
+use super::peer::Peer;
+use crate::rib::LimitExceeded;
+use crate::session::{Effect as SessionEffect, Negotiated, Session, Step};
+use crate::types::{AfiSafi, Instant, PeerId};
+use crate::wire::{CeaseReason, Notification, Update};
+
+/// A peer that sent more than its limits is left alone this long; what it sends will hardly be less at once.
+const AFTER_LIMIT: Duration = Duration::from_secs(300);
+
+impl Speaker {
+    /// Lets a session act, carries out what it wants, and notes what became of it. Without a peer: a late event.
+    pub(super) fn step(
+        &mut self,
+        id: Option<PeerId>,
+        now: Instant,
+        act: impl FnOnce(&mut Session, &mut Step<'_>),
+    ) {
+        let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(&id)?))) else {
+            return;
+        };
+        let mut wanted = Vec::new();
+        act(&mut peer.session, &mut Step { now, effects: &mut wanted });
+        for effect in wanted {
+            self.carry_out(id, effect, now);
+        }
+        self.note(id, now);
+    }
+
+    fn carry_out(&mut self, id: PeerId, effect: SessionEffect, now: Instant) {
+        match effect {
+            SessionEffect::Dial(conn) => {
+                if let Some(peer) = self.peers.get(&id) {
+                    let (key, transport) = (peer.config.key, peer.config.transport.clone());
+                    self.effects.push_back(Effect::Dial { conn, key, transport });
+                }
+            }
+            SessionEffect::Send(conn, bytes) => self.effects.push_back(Effect::Send { conn, bytes }),
+            SessionEffect::Close(conn) => {
+                self.accepted.remove(&conn);
+                self.effects.push_back(Effect::Close { conn });
+            }
+            SessionEffect::Abort(conn) => {
+                self.accepted.remove(&conn);
+                self.effects.push_back(Effect::Abort { conn });
+            }
+            SessionEffect::Up { terms, local } => self.came_up(id, terms, local, now),
+            SessionEffect::Update(update) => self.update(id, *update, now),
+            SessionEffect::Refresh(family) => {
+                self.rib.refresh(id, family);
+                self.untold.insert(id);
+            }
+            SessionEffect::Down { graceful } => self.went_down(id, graceful, now),
+        }
+    }
+
+    fn came_up(&mut self, id: PeerId, terms: Box<Negotiated>, local: IpAddr, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        self.rib.peer_up(id, peer.rib_peer(&terms, local));
+        if peer.stale_until.is_some() {
+            // RFC 4724 §4.2: what the peer does not claim to have kept goes at once.
+            let kept = |family: &AfiSafi| terms.families.contains(family) && terms.forwarding_kept(*family);
+            for family in AfiSafi::ALL.into_iter().filter(|family| !kept(family)) {
+                self.rib.sweep_stale(id, Some(family));
+                self.sweeping = true;
+            }
+        }
+        peer.restart_ended(now);
+        peer.established_count += 1;
+        peer.up = Some((terms, local));
+        peer.quiet_at = (!self.convergence.is_done()).then(|| now + QUIET);
+        self.untold.insert(id);
+    }
+
+    fn went_down(&mut self, id: PeerId, graceful: bool, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if graceful {
+            peer.restart_began(now);
+        } else {
+            peer.stale_until = None;
+        }
+        peer.up = None;
+        peer.quiet_at = None;
+        self.rib.peer_down(id, graceful);
+        self.sweeping = true;
+        self.untold.remove(&id);
+    }
+
+    fn update(&mut self, id: PeerId, update: Update, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.quiet_at = (!self.convergence.is_done()).then(|| now + QUIET);
+        if !update.errors.is_empty() {
+            let (key, errors) = (peer.config.key, update.errors.clone());
+            self.effects.push_back(Effect::AttributeErrors { key, errors });
+        }
+        if let Some(family) = update.end_of_rib {
+            self.rib.end_of_rib(id, family);
+            self.sweeping = true;
+        }
+        self.all_untold = true;
+        if let Err(exceeded) = self.rib.apply(id, update) {
+            self.refuse_more(id, exceeded, now);
+        }
+    }
+
+    fn refuse_more(&mut self, id: PeerId, exceeded: LimitExceeded, now: Instant) {
+        let Some(rules) = self.peers.get(&id).map(|peer| Peer::rules(&peer.config)) else {
+            return;
+        };
+        let refusal = match exceeded {
+            LimitExceeded::Prefixes { family, limit } => Notification::maximum_prefixes(family, limit),
+            LimitExceeded::Attributes { .. } => Notification::cease(CeaseReason::OutOfResources, None),
+        };
+        self.step(Some(id), now, |session, step| {
+            session.stop(&refusal, true, step);
+            session.start(rules, Some(AFTER_LIMIT), step.now);
+        });
+    }
+
+    /// Reports a change of state and files the next deadline.
+    fn note(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let to = peer.session.kind();
+        if to != peer.state {
+            let from = std::mem::replace(&mut peer.state, to);
+            peer.since = now;
+            let reason = (to < from).then(|| peer.session.last_down().map(str::to_owned)).flatten();
+            let (key, name) = (peer.config.key, peer.config.name.clone());
+            self.effects.push_back(Effect::PeerStateChanged { key, name, from, to, reason });
+        }
+        let deadline = peer.next_deadline();
+        if deadline != peer.deadline {
+            self.deadlines.extend(deadline.map(|at| (at, id)));
+            if let Some(before) = std::mem::replace(&mut peer.deadline, deadline) {
+                self.deadlines.remove(&(before, id));
+            }
+        }
+    }
+}
