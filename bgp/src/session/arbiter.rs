@@ -23,9 +23,7 @@ impl Session {
 
     /// RFC 4271 §6.8: makes room for `conn`, or says that it must go.
     pub(super) fn judge(&mut self, conn: ConnId, open: &Open, step: &mut Step<'_>) -> Verdict {
-        let Some(offer) =
-            self.connections.iter().find(|other| other.id == conn).and_then(|it| it.state.offer())
-        else {
+        let Some(offer) = self.connection(conn).and_then(|connection| connection.state.offer()) else {
             return Verdict::Proceed; // Out of turn: its state will say so.
         };
         if negotiate::negotiate(offer, open).is_err() {
@@ -45,7 +43,7 @@ impl Session {
     }
 
     fn contest(&self, conn: ConnId, other: ConnId, open: &Open, keep: Keep, now: Instant) -> Contest {
-        let Some(rival) = self.connections.iter().find(|connection| connection.id == other) else {
+        let Some(rival) = self.connection(other) else {
             return Contest::None;
         };
         match &rival.state {

@@ -101,6 +101,10 @@ impl Connection {
         });
     }
 
+    pub(super) fn is_established(&self) -> bool {
+        matches!(self.state, State::Established(_))
+    }
+
     /// TCP has taken so many bytes.
     pub(super) fn sent(&mut self, len: usize, now: Instant) {
         self.unsent = self.unsent.saturating_sub(len);

@@ -8,7 +8,7 @@ use super::active::Active;
 use super::connect::Connect;
 use super::effect::Effect;
 use super::idle::Idle;
-use super::{Session, Step};
+use super::{Session, StateKind, Step};
 use crate::types::{ConnId, Instant};
 
 /// A session that ends is tried again this soon: mostly the peer restarts, and keeps forwarding meanwhile.
@@ -44,6 +44,24 @@ pub(super) enum Dialing {
     Idle(Idle),
     Connect(Connect),
     Active(Active),
+}
+
+impl Dialing {
+    pub(super) fn kind(&self) -> StateKind {
+        match self {
+            Self::Idle(_) => StateKind::Idle,
+            Self::Connect(_) => StateKind::Connect,
+            Self::Active(_) => StateKind::Active,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Idle(idle) => idle.until,
+            Self::Connect(connect) => Some(connect.give_up_at),
+            Self::Active(active) => active.retry_at,
+        }
+    }
 }
 
 impl Session {

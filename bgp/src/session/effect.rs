@@ -66,6 +66,15 @@ impl DownReason {
         }
     }
 
+    /// Whether it counts against the peer: a refusal always, a silent end where the session was up.
+    pub(super) fn is_flap(&self, was_up: bool) -> bool {
+        match self {
+            Self::Sent(_) | Self::Received(_) => !self.is_collision(),
+            Self::Unreachable => false, // Not the peer's doing.
+            Self::ConnectionLost | Self::SendHoldExpired | Self::Replaced | Self::Restarting => was_up,
+        }
+    }
+
     /// Whether the peer's routes outlive the session on these terms.
     ///
     /// A hold timer that expires does not count as a restart: a node that is silent for that long is most likely dead,

@@ -177,18 +177,15 @@ impl Session {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let dialing = match &self.dialing {
-            Dialing::Idle(idle) => idle.until,
-            Dialing::Connect(connect) => Some(connect.give_up_at),
-            Dialing::Active(active) => active.retry_at,
-        };
-        self.connections.iter().filter_map(Connection::next_deadline).chain(dialing).min()
+        let connections = self.connections.iter().filter_map(Connection::next_deadline);
+        connections.chain(self.dialing.next_deadline()).min()
     }
 
     /// Closes every connection with a last word. Graceful restart ends too when `hard` (RFC 8538 §3).
     pub(crate) fn stop(&mut self, notification: &Notification, hard: bool, step: &mut Step<'_>) {
         for id in self.ids() {
-            let last_word = match self.terms_of(id) {
+            let terms = self.connection(id).and_then(|connection| connection.state.terms());
+            let last_word = match terms {
                 Some(terms) if hard && terms.graceful_notification => Notification::hard_reset(notification),
                 Some(_) | None => notification.clone(),
             };
@@ -233,38 +230,28 @@ impl Session {
 
     /// Queues whole messages on the Established connection.
     pub(crate) fn send(&mut self, messages: Bytes, step: &mut Step<'_>) {
-        let Some(established) = self.established() else {
-            return;
-        };
-        if let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == established)
-        {
+        if let Some(connection) = self.connections.iter_mut().find(|connection| connection.is_established()) {
             connection.send(messages, step.now, &mut self.counters, step.effects);
         }
     }
 
     /// Bytes that wait on the Established connection; `None` when there is none.
     pub(crate) fn unsent(&self) -> Option<usize> {
-        let established = self.established()?;
-        self.connections.iter().find(|connection| connection.id == established).map(Connection::unsent)
+        self.established().map(Connection::unsent)
     }
 
     pub(crate) fn kind(&self) -> StateKind {
-        let dialing = match &self.dialing {
-            Dialing::Idle(_) => StateKind::Idle,
-            Dialing::Connect(_) => StateKind::Connect,
-            Dialing::Active(_) => StateKind::Active,
-        };
         let connections = self.connections.iter().map(|connection| connection.state.kind());
-        connections.chain([dialing]).max().unwrap_or(dialing)
+        connections.fold(self.dialing.kind(), StateKind::max)
     }
 
     /// The terms of the Established connection, or of one that is about to be.
     pub(crate) fn terms(&self) -> Option<&Negotiated> {
-        self.connections
+        let known = self
+            .connections
             .iter()
-            .filter(|connection| connection.state.terms().is_some())
-            .max_by_key(|connection| connection.state.kind())
-            .and_then(|connection| connection.state.terms())
+            .filter_map(|Connection { state, .. }| Some((state.kind(), state.terms()?)));
+        known.max_by_key(|(kind, _)| *kind).map(|(_, terms)| terms)
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -280,17 +267,16 @@ impl Session {
         self.connections.iter().map(|connection| connection.id).collect()
     }
 
-    fn established(&self) -> Option<ConnId> {
-        let established = |connection: &&Connection| connection.state.kind() == StateKind::Established;
-        self.connections.iter().find(established).map(|connection| connection.id)
+    fn established(&self) -> Option<&Connection> {
+        self.connections.iter().find(|connection| connection.is_established())
+    }
+
+    fn connection(&self, id: ConnId) -> Option<&Connection> {
+        self.connections.iter().find(|connection| connection.id == id)
     }
 
     fn connection_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
         self.connections.iter_mut().find(|connection| connection.id == id)
-    }
-
-    fn terms_of(&self, id: ConnId) -> Option<&Negotiated> {
-        self.connections.iter().find(|connection| connection.id == id)?.state.terms()
     }
 
     /// An OPEN is first judged (§6.8), everything else goes straight to the connection's state.
@@ -322,13 +308,13 @@ impl Session {
             return; // A late event of a connection that is gone.
         };
         let connection = &mut self.connections[index];
-        let before = connection.state.kind();
+        let was_established = connection.is_established();
         act(connection, &mut self.counters, step);
         if let State::Closed(reason) = &connection.state {
             let reason = reason.clone();
             self.connections.remove(index);
-            self.ended(before, &reason, step.now);
-        } else if before != StateKind::Established && connection.state.kind() == StateKind::Established {
+            self.ended(was_established, &reason, step.now);
+        } else if !was_established && connection.is_established() {
             self.came_up(step);
         }
     }
@@ -338,28 +324,19 @@ impl Session {
         self.stop_dialing(Dialing::Active(Active { retry_at: None }), step);
     }
 
-    fn ended(&mut self, before: StateKind, reason: &DownReason, now: Instant) {
+    fn ended(&mut self, was_up: bool, reason: &DownReason, now: Instant) {
         if self.established().is_some() {
             return; // A connection beside the session: nothing went down.
         }
-        let was_up = before == StateKind::Established;
-        let mut flapped = false;
+        let flapped = reason.is_flap(was_up);
         if !reason.is_collision() {
             self.last_down = Some(reason.to_string());
-            flapped = match reason {
-                DownReason::Sent(_) | DownReason::Received(_) => true,
-                DownReason::Unreachable => false, // Not the peer's doing.
-                DownReason::ConnectionLost
-                | DownReason::SendHoldExpired
-                | DownReason::Replaced
-                | DownReason::Restarting => was_up,
-            };
         }
         if flapped {
             self.flaps.down(now);
         }
-        if self.connections.is_empty() && matches!(&self.dialing, Dialing::Active(Active { retry_at: None }))
-        {
+        let no_dial_ahead = matches!(self.dialing, Dialing::Active(Active { retry_at: None }));
+        if no_dial_ahead && self.connections.is_empty() {
             match self.flaps.hold_down(self.rules.connect_retry).filter(|_| flapped) {
                 Some(wait) => self.hold_down(wait, now),
                 None => self.retry_later(was_up, now),

@@ -5,12 +5,12 @@
 //! peer's OPEN tells; until then ours would invite it to judge the collision from its side, and perhaps otherwise.
 
 use crate::types::Instant;
-use crate::wire::{Message, Notification, UnexpectedIn};
+use crate::wire::{Message, UnexpectedIn};
 
 use super::effect::DownReason;
 use super::negotiate::Offer;
 use super::open_sent::OpenSent;
-use super::state::{Event, Outbox, State};
+use super::state::{Event, Outbox, State, out_of_turn};
 use super::timers::Jitter;
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl OpenDelayed {
                 | Message::RouteRefresh(_)
                 | Message::RouteRefreshIgnored,
             )
-            | Event::Unexpected => out.notify(Notification::fsm_error(UnexpectedIn::OpenSent)),
+            | Event::Unexpected => out_of_turn(UnexpectedIn::OpenSent, out),
         }
     }
 }
