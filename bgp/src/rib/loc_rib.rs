@@ -66,19 +66,12 @@ impl<P: Prefix> Table<P> {
         let dest = self.find_or_insert(prefix);
         let old = self.path_from(dest, peer);
         let age = old.map(|id| core.peers.age(peer, Self::FAMILY, self.path(id).epoch));
-        let limit = core.peers.get(peer).map_or(u32::MAX, |peer| peer.config.max_prefixes);
-        if age != Some(Age::Fresh) && core.peers.learned(peer, Self::FAMILY) >= limit {
-            self.free_if_unused(dest);
-            return Err(LimitExceeded::Prefixes { family: Self::FAMILY, limit });
-        }
         let octets = core.octets(attributes);
         let replaced =
             old.filter(|_| age == Some(Age::Fresh)).map(|id| core.octets(self.path(id).attributes));
-        let taken = (core.peers.octets(peer, Self::FAMILY) + octets).saturating_sub(replaced.unwrap_or(0));
-        let limit = ATTRIBUTE_OCTETS + u64::from(limit) * ATTRIBUTE_OCTETS_PER_PREFIX;
-        if taken > limit {
+        if let Err(exceeded) = core.check_limits(peer, Self::FAMILY, octets, replaced) {
             self.free_if_unused(dest);
-            return Err(LimitExceeded::Attributes { family: Self::FAMILY, limit });
+            return Err(exceeded);
         }
         let rejection = rejection.or_else(|| core.prefix_rejection(peer, prefix));
         let epoch = core.peers.epoch(peer, Self::FAMILY);
@@ -231,6 +224,27 @@ impl Core {
 
     fn octets(&self, attributes: AttributesId) -> u64 {
         self.shared.attributes.get(attributes).octets.into()
+    }
+
+    /// Whether one more path of the peer, with so many octets of attributes, is within its limits. `replaced`: the octets
+    /// of the one that it sent for the same prefix earlier in this session, if it did.
+    fn check_limits(
+        &self,
+        peer: Slot,
+        family: AfiSafi,
+        octets: u64,
+        replaced: Option<u64>,
+    ) -> Result<(), LimitExceeded> {
+        let limit = self.peers.get(peer).map_or(u32::MAX, |peer| peer.config.max_prefixes);
+        if replaced.is_none() && self.peers.learned(peer, family) >= limit {
+            return Err(LimitExceeded::Prefixes { family, limit });
+        }
+        let taken = (self.peers.octets(peer, family) + octets).saturating_sub(replaced.unwrap_or(0));
+        let limit = ATTRIBUTE_OCTETS + u64::from(limit) * ATTRIBUTE_OCTETS_PER_PREFIX;
+        if taken > limit {
+            return Err(LimitExceeded::Attributes { family, limit });
+        }
+        Ok(())
     }
 
     /// In use and accepted.
