@@ -200,7 +200,12 @@ async fn wire_pods(
         Some(mtu) => mtu,
         None => uplink::mtu(&RouteSocket::open()?.dump().await?).await?.unwrap_or(DEFAULT_MTU),
     };
-    let cni = CniConfig { run_dir: config.run_dir.clone(), node: config.node.clone(), mtu };
+    let cni = CniConfig {
+        run_dir: config.run_dir.clone(),
+        node: config.node.clone(),
+        mtu,
+        proc_sys_net: config.proc_sys_net.clone(),
+    };
     let handle = CniService::spawn(cni, policy).await.context("cannot start the CNI server")?;
     info!(mtu, "cni server listening");
     Ok(handle)

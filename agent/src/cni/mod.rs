@@ -29,6 +29,7 @@ use self::service::Service;
 use self::state::Shared;
 use crate::kernel::link::netns_id;
 use crate::kernel::rtnl::RtnlError;
+use crate::kernel::sysctl::LinkSysctls;
 use crate::kernel::worker::Worker;
 
 /// Who must agree before a pod can speak: the owner of the node's network policy.
@@ -53,6 +54,8 @@ pub struct CniConfig {
     pub node: String,
     /// Of pod links: that of the node's uplink, as there is no encapsulation. 68-65535.
     pub mtu: u32,
+    /// The directory with the node's sysctls of the network: `/proc/sys/net`, or where a container has it.
+    pub proc_sys_net: PathBuf,
 }
 
 /// All attachments that are in use, by id.
@@ -119,7 +122,7 @@ impl CniService {
     /// Recovers what a former agent left, tells the gate, then serves until the last handle is dropped. Must be called
     /// in the node's network namespace.
     pub async fn spawn<G: PolicyGate>(config: CniConfig, gate: G) -> Result<CniHandle, StartError> {
-        let CniConfig { run_dir, node, mtu } = config;
+        let CniConfig { run_dir, node, mtu, proc_sys_net } = config;
         let in_run_dir = |action| {
             let run_dir = run_dir.clone();
             move |source| StartError::RunDir { action, run_dir, source }
@@ -139,6 +142,7 @@ impl CniService {
             gate,
             ready: ready.subscribe(),
             mtu: mtu.subscribe(),
+            sysctls: Arc::new(LinkSysctls::new(proc_sys_net)),
             node,
             own_netns: netns_id(own_netns.as_fd()).map_err(RtnlError::from)?,
             worker: Worker::spawn("weft-links")?,

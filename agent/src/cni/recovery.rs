@@ -40,7 +40,10 @@ pub(super) async fn recover<G: PolicyGate>(
         carry_out(service, action).await;
     }
     notes.iter().for_each(forget);
-    Ok(service.shared.attachments().borrow().values().cloned().collect())
+    let live: Vec<Attachment> = service.shared.attachments().borrow().values().cloned().collect();
+    // The agent that made them may not have been able to.
+    live.iter().for_each(|attachment| service.sysctls.harden(&attachment.link));
+    Ok(live)
 }
 
 async fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {

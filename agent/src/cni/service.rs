@@ -22,6 +22,7 @@ use super::server::{Arrival, Sandbox};
 use super::state::{RecordError, Shared, since_boot};
 use crate::kernel::link::{self, PodSide};
 use crate::kernel::rtnl::{Rtnl, RtnlError};
+use crate::kernel::sysctl::LinkSysctls;
 use crate::kernel::worker::Worker;
 
 /// An agent that has just started is ready within this; else the runtime tries again.
@@ -46,6 +47,7 @@ pub(super) struct Service<G> {
     pub(super) gate: G,
     pub(super) ready: watch::Receiver<Result<(), String>>,
     pub(super) mtu: watch::Receiver<u32>,
+    pub(super) sysctls: Arc<LinkSysctls>,
     pub(super) node: String,
     /// The namespace of the node, which is nobody's sandbox.
     pub(super) own_netns: NetnsId,
@@ -144,8 +146,9 @@ impl<G: PolicyGate> Service<G> {
         let policy = start.elapsed() - pod_side;
         let (link, ifindex, steps) =
             (attachment.link.clone(), attachment.ifindex, plan::host_side(attachment));
+        let sysctls = Arc::clone(&self.sysctls);
         let host = self.worker.run(move |rtnl| {
-            link::harden(&link);
+            sysctls.harden(&link);
             Ok(link::apply(rtnl, ifindex, &steps))
         });
         host.await.map_err(kernel("wire the node's side"))?.map_err(refused)?;

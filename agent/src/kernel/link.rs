@@ -211,19 +211,6 @@ fn neighbour(ifindex: u32, address: IpAddr, mac: Mac) -> NeighbourMessage {
     message
 }
 
-/// Refuses router advertisements from a pod, and IPv4 packets with a source that is not the pod's. Best effort, as /proc
-/// may be read-only: a node that forwards ignores advertisements anyway, and the policy checks sources too.
-pub fn harden(link: &str) {
-    for (file, value) in [
-        (format!("/proc/sys/net/ipv6/conf/{link}/accept_ra"), "0"),
-        (format!("/proc/sys/net/ipv4/conf/{link}/rp_filter"), "1"),
-    ] {
-        if let Err(error) = std::fs::write(&file, value) {
-            tracing::debug!(%error, file, "sysctl not set");
-        }
-    }
-}
-
 /// Deletes every link of the dying group, at once.
 pub fn reap(rtnl: &mut Rtnl) -> Result<(), RtnlError> {
     let message = link_with(0, LinkAttribute::Group(DYING_GROUP));

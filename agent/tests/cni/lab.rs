@@ -15,6 +15,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Tells the process that [`serve`] runs in what to do.
 const RUN_DIR: &str = "WEFT_TEST_RUN_DIR";
 const POOLS: &str = "WEFT_TEST_POOLS";
+/// Within the run directory: where the agent has the node's `/proc/sys/net`.
+const PROC_SYS_NET: &str = "proc-sys-net";
+/// What a container has: its own `/proc/sys` is read-only, and the host's is mounted at `$1`.
+const AS_IN_A_CONTAINER: &str = "set -e; mount --bind /proc/sys/net \"$1\"; mount --bind /proc/sys /proc/sys; \
+                                 mount -o remount,bind,ro /proc/sys; shift; exec \"$@\"";
 /// All that an agent has.
 const CAPABILITIES: &str = "-all,+net_admin,+net_bind_service,+net_raw";
 
@@ -84,7 +89,8 @@ pub(crate) fn serve() {
     tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().unwrap();
     runtime.block_on(async {
-        let config = CniConfig { run_dir: run_dir.clone(), node: "node".into(), mtu: 1400 };
+        let proc_sys_net = run_dir.join(PROC_SYS_NET);
+        let config = CniConfig { run_dir: run_dir.clone(), node: "node".into(), mtu: 1400, proc_sys_net };
         let cni = CniService::spawn(config, FileGate(run_dir.clone())).await.unwrap();
         cni.set_pools(&pools);
         cni.set_ready(Ok(()));
@@ -121,7 +127,7 @@ impl Node {
     pub(crate) fn new(pools: &str) -> Self {
         let netns = unique("weft-node-");
         let run_dir = std::env::temp_dir().join(&netns);
-        std::fs::create_dir(&run_dir).unwrap();
+        std::fs::create_dir_all(run_dir.join(PROC_SYS_NET)).unwrap();
         run(&format!("ip netns add {netns}"));
         let mut node = Self { netns, run_dir, pools: pools.to_owned(), agent: None };
         node.ip("link set lo up");
@@ -140,17 +146,9 @@ impl Node {
     pub(crate) fn start_agent(&mut self) {
         let exe = std::env::current_exe().unwrap();
         let agent = Command::new("ip")
-            .args([
-                "netns",
-                "exec",
-                &self.netns,
-                "setpriv",
-                "--bounding-set",
-                CAPABILITIES,
-                "--inh-caps",
-                "-all",
-                "--",
-            ])
+            .args(["netns", "exec", &self.netns, "sh", "-c", AS_IN_A_CONTAINER, "sh"])
+            .arg(self.run_dir.join(PROC_SYS_NET))
+            .args(["setpriv", "--bounding-set", CAPABILITIES, "--inh-caps", "-all", "--"])
             .arg(exe)
             .args(["--exact", "agent_process", "--ignored", "--nocapture"])
             .env(RUN_DIR, &self.run_dir)

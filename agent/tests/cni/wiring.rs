@@ -42,6 +42,26 @@ fn both_ends_have_one_queue_and_the_mtu_of_the_node() {
     node.ip(&format!("link show {host} group 87"));
 }
 
+/// The agent can write only what is mounted for it, as in a container.
+#[test]
+fn the_host_side_takes_no_router_advertisements_and_no_foreign_sources() {
+    let mut node = Node::dual_stack();
+    // What some distributions ship, and new links inherit.
+    node.exec("sysctl -qw net.ipv6.conf.default.accept_ra=2 net.ipv4.conf.default.rp_filter=0");
+    let pod = Pod::new();
+    let host = link(&node.add(&pod).result());
+    let read = |node: &Node| {
+        let files = format!("net.ipv6.conf.{host}.accept_ra net.ipv4.conf.{host}.rp_filter");
+        node.exec(&format!("sysctl -n {files}"))
+    };
+    assert_eq!(read(&node), "0\n1\n");
+
+    node.kill_agent();
+    node.exec(&format!("sysctl -qw net.ipv6.conf.{host}.accept_ra=2 net.ipv4.conf.{host}.rp_filter=0"));
+    node.start_agent();
+    assert_eq!(read(&node), "0\n1\n", "also those that a former agent made");
+}
+
 #[test]
 fn a_namespace_with_ipv6_off_is_wired_in_both_families() {
     let node = Node::dual_stack();
