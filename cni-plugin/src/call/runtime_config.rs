@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::attachment::{PortMapping, Transport};
 use crate::error::CniError;
@@ -12,29 +12,30 @@ use crate::error::CniError;
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct RuntimeConfig {
-    port_mappings: Option<Vec<Entry>>,
+    port_mappings: Option<Vec<Map<String, Value>>>,
 }
 
+/// By names in lower case: the conventions say `hostPort`, containerd writes `HostPort`, and Go's decoders take both.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Entry {
     /// 0 is how a runtime's own protocol says that there is none.
-    #[serde(default)]
+    #[serde(default, rename = "hostport")]
     host_port: i64,
+    #[serde(rename = "containerport")]
     container_port: i64,
     #[serde(default)]
     protocol: String,
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostip")]
     host_ip: String,
 }
 
 /// Sorted; equal ones once.
 pub(super) fn ports(config: Option<Value>) -> Result<Vec<PortMapping>, CniError> {
     let Some(config) = config else { return Ok(Vec::new()) };
-    let config: RuntimeConfig = serde_json::from_value(config)
-        .map_err(|error| CniError::Decode(format!("runtimeConfig: {error}")))?;
-    let entries = config.port_mappings.unwrap_or_default().into_iter().filter(|entry| entry.host_port != 0);
-    let mut ports = entries.map(Entry::parse).collect::<Result<Vec<_>, _>>()?;
+    let config: RuntimeConfig = serde_json::from_value(config).map_err(|error| undecoded(&error))?;
+    let entries = config.port_mappings.unwrap_or_default().into_iter().map(Entry::read);
+    let entries = entries.filter(|entry| entry.as_ref().map_or(true, |entry| entry.host_port != 0));
+    let mut ports = entries.map(|entry| entry?.parse()).collect::<Result<Vec<_>, _>>()?;
     ports.sort();
     ports.dedup();
     for (i, port) in ports.iter().enumerate() {
@@ -45,7 +46,16 @@ pub(super) fn ports(config: Option<Value>) -> Result<Vec<PortMapping>, CniError>
     Ok(ports)
 }
 
+fn undecoded(error: &serde_json::Error) -> CniError {
+    CniError::Decode(format!("runtimeConfig: {error}"))
+}
+
 impl Entry {
+    fn read(mapping: Map<String, Value>) -> Result<Self, CniError> {
+        let mapping = mapping.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        serde_json::from_value(Value::Object(mapping)).map_err(|error| undecoded(&error))
+    }
+
     fn parse(self) -> Result<PortMapping, CniError> {
         let refuse = |what: &str| CniError::Config(format!("portMappings: {what}"));
         let port = |number: i64| {
@@ -85,11 +95,17 @@ mod tests {
     fn host_ports_are_read_as_containerd_and_crio_write_them() {
         let mappings = json!([
             { "hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "" },
+            { "HostPort": 54323, "ContainerPort": 8080, "Protocol": "tcp", "HostIP": "127.0.0.1" },
             { "hostPort": 53, "containerPort": 53, "protocol": "UDP", "hostIP": "192.0.2.1" },
             { "hostPort": 9, "containerPort": 9, "protocol": "SCTP", "hostIP": "2001:db8::1" },
             { "hostPort": 0, "containerPort": 7 },
         ]);
-        let expected = ["tcp *:8080 -> 80", "udp 192.0.2.1:53 -> 53", "sctp [2001:db8::1]:9 -> 9"];
+        let expected = [
+            "tcp *:8080 -> 80",
+            "tcp 127.0.0.1:54323 -> 8080",
+            "udp 192.0.2.1:53 -> 53",
+            "sctp [2001:db8::1]:9 -> 9",
+        ];
         assert_eq!(parse(mappings), Ok(expected.map(str::to_owned).to_vec()));
         assert_eq!(ports(None), Ok(Vec::new()));
         assert_eq!(ports(Some(json!({ "bandwidth": {} }))), Ok(Vec::new()));
