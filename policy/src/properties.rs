@@ -176,21 +176,7 @@ fn used_names(ruleset: &Ruleset) -> BTreeSet<String> {
     let rules = ruleset.chains.values().flat_map(|Chain { rules, .. }| rules);
     let mut used = BTreeSet::new();
     for rule in rules {
-        used.extend(rule.matches.iter().filter_map(|wanted| match wanted {
-            Match::AddrInSet { set, .. }
-            | Match::AddrPortInSet { set, .. }
-            | Match::MaskedAddrInSet { set, .. }
-            | Match::IifAddrInSet { set, .. }
-            | Match::IifOifInSet { set } => Some(set.clone()),
-            Match::Prefix { .. }
-            | Match::IfnamePrefix { .. }
-            | Match::CtEstablished
-            | Match::CtDnat
-            | Match::DestinationIsLocal
-            | Match::CtMark { .. }
-            | Match::L4Proto(_)
-            | Match::Icmpv6Type(_) => None,
-        }));
+        used.extend(rule.matches.iter().filter_map(Match::set).cloned());
         match &rule.end {
             End::Continue | End::Masquerade => {}
             End::Verdict(verdict) => used.extend(target(verdict)),

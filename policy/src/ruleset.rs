@@ -198,6 +198,27 @@ pub enum Match {
     Icmpv6Type(BTreeSet<u8>),
 }
 
+impl Match {
+    /// The named set that it looks into.
+    pub fn set(&self) -> Option<&Name> {
+        match self {
+            Self::AddrInSet { set, .. }
+            | Self::AddrPortInSet { set, .. }
+            | Self::MaskedAddrInSet { set, .. }
+            | Self::IifAddrInSet { set, .. }
+            | Self::IifOifInSet { set } => Some(set),
+            Self::Prefix { .. }
+            | Self::IfnamePrefix { .. }
+            | Self::CtEstablished
+            | Self::CtDnat
+            | Self::DestinationIsLocal
+            | Self::CtMark { .. }
+            | Self::L4Proto(_)
+            | Self::Icmpv6Type(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     Iif,

@@ -188,26 +188,8 @@ fn uses_any(chain: &Chain, names: &BTreeSet<&str>) -> bool {
             End::AddrMap { map, .. } | End::Dnat { map, .. } => Some(map),
             End::Continue | End::Verdict(_) | End::PortMap(_) | End::Masquerade => None,
         };
-        rule.matches.iter().filter_map(set_of).chain(end).any(|name| names.contains(name.as_str()))
+        rule.matches.iter().filter_map(Match::set).chain(end).any(|name| names.contains(name.as_str()))
     })
-}
-
-fn set_of(condition: &Match) -> Option<&Name> {
-    match condition {
-        Match::AddrInSet { set, .. }
-        | Match::AddrPortInSet { set, .. }
-        | Match::MaskedAddrInSet { set, .. }
-        | Match::IifAddrInSet { set, .. }
-        | Match::IifOifInSet { set } => Some(set),
-        Match::Prefix { .. }
-        | Match::IfnamePrefix { .. }
-        | Match::CtEstablished
-        | Match::CtDnat
-        | Match::DestinationIsLocal
-        | Match::CtMark { .. }
-        | Match::L4Proto(_)
-        | Match::Icmpv6Type(_) => None,
-    }
 }
 
 /// Entries of maps that stay: those that go, and those whose value changes (it has no update in place).
