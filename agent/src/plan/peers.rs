@@ -139,6 +139,7 @@ impl Planner<'_> {
             extended_nexthop: spec.extended_nexthop,
             accept,
             accept_default_route: spec.accept_default_route,
+            enforce_first_asn: spec.enforce_first_asn,
             max_prefixes: spec.max_prefixes,
             transport: Transport {
                 port: spec.port,

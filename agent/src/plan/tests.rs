@@ -143,7 +143,7 @@ fn a_peer_is_for_the_nodes_that_its_selector_names() {
 #[test]
 fn a_peers_fields_reach_its_session() {
     let spec = "{address: 192.0.2.254, port: 1179, asn: 65000, families: [ipv6], passive: true, acceptDefaultRoute: true,
-        acceptCidrs: [172.16.0.0/12], maxPrefixes: 7, holdTimeSeconds: 9, ttlSecurity: 1, extendedNexthop: false}";
+        acceptCidrs: [172.16.0.0/12], maxPrefixes: 7, holdTimeSeconds: 9, ttlSecurity: 1, extendedNexthop: false, enforceFirstAsn: false}";
     let desired = plan(&with_peer(cluster(), "tor", spec), "n1");
     let tor = peer(&desired, "tor");
     assert_eq!(
@@ -154,7 +154,8 @@ fn a_peers_fields_reach_its_session() {
         (tor.families.as_slice(), tor.passive, tor.accept_default_route),
         ([AfiSafi::Ipv6Unicast].as_slice(), true, true)
     );
-    assert_eq!((tor.max_prefixes, tor.hold_time, tor.extended_nexthop), (7, 9, false));
+    assert_eq!((tor.max_prefixes, tor.hold_time), (7, 9));
+    assert!(!tor.extended_nexthop && !tor.enforce_first_asn);
     assert!(tor.accept.contains(&"172.16.0.0/12".parse().unwrap()));
     assert_eq!(tor.transport.local_address, None, "on the link the kernel chooses");
     assert_eq!(tor.nexthop.v6, "2001:db8::1".parse().ok());

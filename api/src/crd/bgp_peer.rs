@@ -69,6 +69,10 @@ pub struct BGPPeerSpec {
     #[schemars(length(max = 64), inner(length(max = 49)))]
     #[x_kube(validation = Rule::new("self.all(cidr, isCIDR(cidr))").message("every entry is a CIDR like 10.0.0.0/8"))]
     pub accept_cidrs: Vec<String>,
+    /// Refuse routes of an external peer whose AS path does not begin with the peer's AS (RFC 4271 §6.3). Route servers
+    /// send such routes (RFC 7947 §2.2.2.1): set it to false for them. Default: true.
+    #[serde(default = "yes")]
+    pub enforce_first_asn: bool,
     /// Prefixes per family before the session is stopped with Cease/1, 1-10000000. Default: 10000.
     #[serde(default = "default_max_prefixes")]
     #[schemars(range(min = 1, max = 10_000_000))]

@@ -8,6 +8,7 @@ fn the_smallest_objects_have_the_documented_defaults() {
     let peer: BGPPeerSpec = serde_json::from_str(r#"{"address": "10.0.0.1", "asn": "external"}"#).unwrap();
     assert_eq!(peer.asn, PeerAsn::Rule(AsnRule::External));
     assert_eq!((peer.port, peer.max_prefixes, peer.accept_default_route), (179, 10_000, false));
+    assert!(peer.enforce_first_asn && peer.extended_nexthop && !peer.passive);
 }
 
 #[test]
