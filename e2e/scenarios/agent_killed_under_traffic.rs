@@ -4,47 +4,26 @@
 use std::process::Command;
 use std::time::Duration;
 
-use weft_e2e::lab::{Lab, LabSpec, OUTSIDE, Process};
-use weft_e2e::net::{Flow, Proto};
+use weft_e2e::lab::{Lab, Pod, Process};
+use weft_e2e::net::{Flow, Namespace, Proto};
 
-use crate::story::{at, cluster, cut_off, reaches, server, until_more_echoes, until_sessions_are_up};
+use crate::story::{
+    TwoRacks, at, cut_off, reaches, server, two_racks, until_more_echoes, until_sessions_are_up,
+};
 
 const RATE: u32 = 500;
 /// No packet is lost when none of 500 a second is late by more than this, on a machine that compiles beside it.
 const HICCUP: Duration = Duration::from_millis(500);
 
-const DENY: &str = "
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { namespace: default, name: deny }
-spec:
-  podSelector: { matchLabels: { app: closed } }
-  policyTypes: [Ingress]
-";
-
 #[test]
 fn no_packet_is_lost_and_nothing_is_touched() {
-    let lab = cluster("agent-killed", &LabSpec::racks(["bird:1", "frr:1"]));
-    let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
-    let closed = server(&lab, "default/closed", "node1", &[("app", "closed")]);
-    let outside = lab.namespace(OUTSIDE).unwrap();
-    lab.store().apply(DENY).unwrap();
-    reaches(a.namespace(), &b);
-    reaches(&outside, &a);
-    reaches(&outside, &b);
-    cut_off(&outside, &closed);
+    let TwoRacks { lab, outside, a, b, closed } = two_racks("agent-killed");
 
     // On a node behind BIRD and on one behind FRR.
     let ends: [fn(&Lab, &str) -> anyhow::Result<()>; 2] = [Lab::kill_agent, Lab::terminate_agent];
     for (node, end) in ["node1", "node2"].into_iter().flat_map(|node| ends.map(|end| (node, end))) {
         let (rules, monitors) = (ruleset(&lab, node), watch_routes(&lab));
-        let mut flows = Vec::new();
-        for proto in Proto::ALL {
-            flows.extend(
-                b.addresses().iter().map(|ip| Flow::start(a.namespace(), proto, at(*ip), RATE).unwrap()),
-            );
-            flows.extend(a.addresses().iter().map(|ip| Flow::start(&outside, proto, at(*ip), RATE).unwrap()));
-        }
+        let flows: Vec<_> = flows(a.namespace(), &b).chain(flows(&outside, &a)).collect();
 
         end(&lab, node).unwrap();
         until_more_echoes(&flows, RATE);
@@ -55,11 +34,7 @@ fn no_packet_is_lost_and_nothing_is_touched() {
         }
         until_more_echoes(&flows, RATE);
 
-        for flow in flows {
-            let report = flow.stop().unwrap();
-            assert!(report.lost() == 0 && report.broken.is_none(), "{node}: {report}");
-            assert!(report.longest_gap < HICCUP, "{node}: {report}");
-        }
+        nothing_was_lost(flows, node);
         assert_eq!(changes(&lab, monitors), "", "after {node}");
         assert_eq!(ruleset(&lab, node), rules, "after {node}");
         cut_off(&outside, &closed);
@@ -70,6 +45,21 @@ fn no_packet_is_lost_and_nothing_is_touched() {
     let new = server(&lab, "default/new", "node1", &[]);
     reaches(new.namespace(), &b);
     reaches(&outside, &new);
+}
+
+/// By TCP and UDP, in both families.
+fn flows(from: &Namespace, to: &Pod) -> impl Iterator<Item = Flow> {
+    let targets =
+        Proto::ALL.into_iter().flat_map(|proto| to.addresses().iter().map(move |ip| (proto, at(*ip))));
+    targets.map(|(proto, target)| Flow::start(from, proto, target, RATE).unwrap())
+}
+
+fn nothing_was_lost(flows: Vec<Flow>, node: &str) {
+    for flow in flows {
+        let report = flow.stop().unwrap();
+        assert!(report.lost() == 0 && report.broken.is_none(), "{node}: {report}");
+        assert!(report.longest_gap < HICCUP, "{node}: {report}");
+    }
 }
 
 /// With the kernel's handles, which tell a rule that stayed from an equal one in its place; without counters.

@@ -5,30 +5,14 @@ use std::time::Duration;
 use weft_e2e::lab::{Lab, LabSpec, OUTSIDE};
 use weft_e2e::net::until_open;
 
-use crate::story::{SOON, at, cluster, cut_off, reaches, server};
+use crate::story::{SOON, TwoRacks, at, cluster, cut_off, reaches, server, two_racks};
 
 /// The agent repairs within a second; the rest is for the probes.
 const REPAIRED: Duration = Duration::from_secs(3);
 
-const DENY: &str = "
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { namespace: default, name: deny }
-spec:
-  podSelector: { matchLabels: { app: closed } }
-  policyTypes: [Ingress]
-";
-
 #[test]
 fn what_others_remove_comes_back() {
-    let lab = cluster("drift", &LabSpec::racks(["bird:1", "frr:1"]));
-    let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
-    let closed = server(&lab, "default/closed", "node1", &[("app", "closed")]);
-    let outside = lab.namespace(OUTSIDE).unwrap();
-    lab.store().apply(DENY).unwrap();
-    reaches(a.namespace(), &b);
-    reaches(&outside, &a);
-    cut_off(&outside, &closed);
+    let TwoRacks { lab, outside, a, b, closed } = two_racks("drift");
 
     for family in ["-4", "-6"] {
         lab.run("node1", &format!("ip {family} route flush proto 87")).unwrap();

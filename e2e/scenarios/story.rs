@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use weft_e2e::lab::{Lab, LabSpec, Pod, Programs, RouterKind};
+use weft_e2e::lab::{Lab, LabSpec, OUTSIDE, Pod, Programs, RouterKind};
 use weft_e2e::net::{EchoServer, Flow, Namespace, until_closed, until_open};
 use weft_e2e::wait;
 
@@ -15,6 +15,16 @@ pub(crate) const PORT: u16 = 8080;
 pub(crate) const SOON: Duration = Duration::from_secs(5);
 /// For what needs a BGP session first.
 pub(crate) const CONVERGED: Duration = Duration::from_secs(25);
+
+/// Nobody reaches pods with the label `app: closed`.
+const DENY: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { namespace: default, name: deny }
+spec:
+  podSelector: { matchLabels: { app: closed } }
+  policyTypes: [Ingress]
+";
 
 pub(crate) fn programs() -> Programs {
     Programs::beside(Path::new(env!("CARGO_BIN_EXE_weft-e2e"))).unwrap()
@@ -51,6 +61,30 @@ pub(crate) fn server(lab: &Lab, key: &str, node: &str, labels: &[(&str, &str)]) 
     let pod = lab.run_pod(key, node, labels).unwrap();
     let echo = EchoServer::start(pod.namespace(), PORT).unwrap();
     Server { pod, _echo: echo }
+}
+
+/// Two racks, one behind BIRD and one behind FRR, with a node each; `a` is in the first, `b` in the second, and both answer
+/// to everybody. `closed` is beside `a`, and a policy lets nobody in.
+#[derive(Debug)]
+pub(crate) struct TwoRacks {
+    pub(crate) lab: Lab,
+    pub(crate) outside: Namespace,
+    pub(crate) a: Server,
+    pub(crate) b: Server,
+    pub(crate) closed: Server,
+}
+
+pub(crate) fn two_racks(story: &str) -> TwoRacks {
+    let lab = cluster(story, &LabSpec::racks(["bird:1", "frr:1"]));
+    let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
+    let closed = server(&lab, "default/closed", "node1", &[("app", "closed")]);
+    let outside = lab.namespace(OUTSIDE).unwrap();
+    lab.store().apply(DENY).unwrap();
+    reaches(a.namespace(), &b);
+    reaches(&outside, &a);
+    reaches(&outside, &b);
+    cut_off(&outside, &closed);
+    TwoRacks { lab, outside, a, b, closed }
 }
 
 pub(crate) fn at(ip: IpAddr) -> SocketAddr {

@@ -27,26 +27,7 @@ impl Pki {
     pub(super) fn create(dir: PathBuf) -> Result<Self> {
         fs::create_dir_all(&dir)?;
         let pki = Self { dir };
-        let (authority, key) = (pki.file("ca.crt"), pki.file("ca.key"));
-        openssl(&[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            DAYS,
-            "-subj",
-            "/CN=weft-e2e",
-            "-addext",
-            "keyUsage=critical,keyCertSign,cRLSign",
-            "-keyout",
-            text(&key),
-            "-out",
-            text(&authority),
-        ])?;
+        certify(&pki.authority(), "/CN=weft-e2e", &["keyUsage=critical,keyCertSign,cRLSign"], &[])?;
         let service_account = pki.service_account_key();
         // SEC1, not PKCS #8: the API server reads a public key from nothing else.
         openssl(&["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", text(&service_account)])?;
@@ -78,35 +59,13 @@ impl Pki {
         let names: Vec<_> = names.chain(addresses.iter().map(|address| format!("IP:{address}"))).collect();
         let alternatives = format!("subjectAltName={}", names.join(","));
         let authority = self.authority();
-        let mut words = vec![
-            "req",
-            "-x509",
-            "-CA",
-            text(&authority.certificate),
-            "-CAkey",
-            text(&authority.key),
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            DAYS,
-            "-subj",
-            subject,
-            "-addext",
-            "basicConstraints=critical,CA:false",
-            "-addext",
-            "extendedKeyUsage=serverAuth,clientAuth",
-            "-keyout",
-            text(&pair.key),
-            "-out",
-            text(&pair.certificate),
-        ];
+        let mut extensions =
+            vec!["basicConstraints=critical,CA:false", "extendedKeyUsage=serverAuth,clientAuth"];
         if !names.is_empty() {
-            words.extend(["-addext", &alternatives]);
+            extensions.push(&alternatives);
         }
-        openssl(&words)?;
+        let signer = ["-CA", text(&authority.certificate), "-CAkey", text(&authority.key)];
+        certify(&pair, subject, &extensions, &signer)?;
         Ok(pair)
     }
 
@@ -135,6 +94,16 @@ impl Pki {
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a lab's directory is plain ASCII")
+}
+
+/// Makes a key and its certificate; self-signed, unless `signer` says by whom.
+fn certify(pair: &Pair, subject: &str, extensions: &[&str], signer: &[&str]) -> Result<()> {
+    let mut words = vec!["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    words.extend(["-days", DAYS, "-subj", subject]);
+    words.extend(["-keyout", text(&pair.key), "-out", text(&pair.certificate)]);
+    words.extend(signer);
+    words.extend(extensions.iter().flat_map(|extension| ["-addext", extension]));
+    openssl(&words)
 }
 
 fn openssl(words: &[&str]) -> Result<()> {
