@@ -75,8 +75,9 @@ bench: setup bin ## beside BIRD 2 and the reference CNI plugins, both sides in o
 	$(BIN)/weft-e2e bench cni
 
 .PHONY: bench-cluster
-bench-cluster: setup-cluster bin bin-static ## Deployments on a real Kubernetes, beside the reference plugins; agents at rest
+bench-cluster: setup-cluster bin bin-static ## Deployments on a real Kubernetes, beside the reference plugins; agents at rest, also among 5,000 pods
 	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e bench cluster
+	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e bench cluster-at-scale
 
 .PHONY: bin
 bin: ## build the programs into one folder

@@ -130,6 +130,17 @@ enum BenchVerb {
         #[arg(long, default_value_t = 120)]
         rest: u64,
     },
+    /// Agents in a cluster of thousands of objects: rest, and policy latency, before and after. Needs `make bin-static`.
+    ClusterAtScale {
+        #[command(flatten)]
+        scale: bench::at_scale::Scale,
+        /// How long nothing happens, in seconds.
+        #[arg(long, default_value_t = 240)]
+        rest: u64,
+        /// Policies to time.
+        #[arg(long, default_value_t = 50)]
+        rounds: usize,
+    },
     /// From the API call for a NetworkPolicy to the first packet dropped, on the nodes of a cluster that is up.
     PolicyLatency {
         #[arg(long, default_value = "cluster")]
@@ -172,6 +183,10 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Bench(BenchVerb::Cluster { pods, runs, rest }) => {
             bench::cluster::run(pods, runs, Duration::from_secs(rest), &programs()?)
+                .map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Bench(BenchVerb::ClusterAtScale { scale, rest, rounds }) => {
+            bench::at_scale::run(&scale, Duration::from_secs(rest), rounds, &programs()?)
                 .map(|()| ExitCode::SUCCESS)
         }
         Verb::Bench(BenchVerb::PolicyLatency { name, rounds }) => {

@@ -4,18 +4,16 @@
 //! `portmap`, on the same two nodes: their conflist sorts before ours, so the runtime takes it while it is there. The
 //! routes between the nodes are there for both. `ptp` wires IPv4 only, as with IPv6 it waits for duplicate address
 //! detection; Weft wires both families and answers when the pod's policy is in the kernel. Then nothing happens for a
-//! while, and the API server's audit log tells what the agents asked for meanwhile.
+//! while.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::percentile;
+use super::{percentile, rest};
 use crate::cluster::{Cluster, ClusterSpec, down, pod_spec};
 use crate::lab::{LabSpec, Programs};
 use crate::wait;
@@ -33,13 +31,13 @@ enum Kind {
     Reference,
 }
 
-/// Raises a cluster of two nodes, measures `runs` Deployments of `pods` pods each way, and `rest` of doing nothing.
-pub fn run(pods: usize, runs: usize, rest: Duration, programs: &Programs) -> Result<()> {
+/// Raises a cluster of two nodes, measures `runs` Deployments of `pods` pods each way, and `quiet` of doing nothing.
+pub fn run(pods: usize, runs: usize, quiet: Duration, programs: &Programs) -> Result<()> {
     let name = format!("bench-{}", std::process::id());
     let spec = ClusterSpec { lab: LabSpec::racks(["bird:2"]), ..ClusterSpec::default() };
     let measured = raised(&name, &spec, programs).and_then(|cluster| {
         deployments(&cluster, pods, runs)?;
-        at_rest(&cluster, rest)
+        rest::measure(&cluster, quiet)
     });
     down(&name)?;
     measured
@@ -179,31 +177,6 @@ fn sandbox_line(line: &str) -> Option<(&str, Duration, bool)> {
     let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
     let time = Duration::from_secs_f64(hours * 3600.0 + minutes * 60.0 + seconds);
     Some((pod, time, rest.starts_with(" returns sandbox id")))
-}
-
-/// The agents' memory, and what they asked of the API server, while nothing happens.
-fn at_rest(cluster: &Cluster, rest: Duration) -> Result<()> {
-    let requests = || cluster.audited().map(|events| distinct_requests(&events));
-    // What the last Deployment left to do is done by then.
-    thread::sleep(rest / 4);
-    let before = requests()?;
-    // Not a wait for a condition: this time is what is measured.
-    thread::sleep(rest);
-    let asked = requests()? - before;
-    let nodes = cluster.lab().plan().nodes.len();
-    let per_minute = asked as f64 / nodes as f64 / (rest.as_secs_f64() / 60.0);
-    println!("at rest for {} s: {per_minute:.1} API requests a minute and node", rest.as_secs());
-    for node in &cluster.lab().plan().nodes {
-        let status = cluster.lab().shell(&node.name, "cat /proc/$(pgrep -x weft-agent)/status")?;
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        println!("agent of {}: RSS {}", node.name, memory.trim());
-    }
-    Ok(())
-}
-
-/// Of a watch there is an event for its start and one for its end.
-fn distinct_requests(events: &[Value]) -> usize {
-    events.iter().filter_map(|event| event["auditID"].as_str()).collect::<BTreeSet<_>>().len()
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! Benches: ours beside what people run instead, in one run on one machine. They print ratios and assert nothing.
 
+mod api;
+pub mod at_scale;
 pub mod bgp;
 pub mod cluster;
 pub mod cni;
 pub mod policy_latency;
+mod rest;
 
 use std::time::Duration;
 

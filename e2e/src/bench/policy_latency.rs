@@ -4,22 +4,21 @@
 //! that no program's start counts; the clock runs from its first byte. A flow's last echo is its last packet that got
 //! through, so what is printed includes the API server, the watch, the compiler, the commit and the cut of a running flow.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::Command;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::json;
+use anyhow::{Result, anyhow};
+use serde_json::{Value, json};
 
+use super::api::Api;
 use super::percentile;
 use crate::cluster::{Cluster, KubePod};
-use crate::lab::{CONTROL, Process};
-use crate::net::{EchoServer, Flow, Namespace, Proto};
+use crate::net::{EchoServer, Flow, Proto};
 use crate::wait;
 
 const NAMESPACE: &str = "policy-latency";
+const POLICIES: &str = "/apis/networking.k8s.io/v1/namespaces/policy-latency/networkpolicies";
 const PORT: u16 = 8080;
 /// Packets a second: the resolution is a millisecond.
 const RATE: u32 = 1000;
@@ -65,7 +64,7 @@ fn measure(cluster: &Cluster, rounds: usize) -> Result<(Vec<Duration>, Vec<Durat
             wait::until_true("a flow that runs", LIMIT, || flow.echoed() > u64::from(RATE / 10))?;
         }
         let called = Instant::now();
-        api.create_deny()?;
+        create_deny(&api)?;
         let mut slowest = Duration::ZERO;
         for flow in flows {
             let took = flow.until_silent(SILENT, LIMIT)?.saturating_duration_since(called);
@@ -75,7 +74,7 @@ fn measure(cluster: &Cluster, rounds: usize) -> Result<(Vec<Duration>, Vec<Durat
             each.push(took);
         }
         all.push(slowest);
-        api.delete_deny()?;
+        delete_deny(&api)?;
     }
     for flow in ending {
         flow.join().map_err(|_| anyhow!("a flow panicked"))??;
@@ -83,60 +82,14 @@ fn measure(cluster: &Cluster, rounds: usize) -> Result<(Vec<Duration>, Vec<Durat
     Ok((each, all))
 }
 
-/// The API server by plain HTTP.
-struct Api {
-    control: Namespace,
-    proxy: Process,
+fn create_deny(api: &Api) -> Result<()> {
+    let policy = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": "deny" },
+        "spec": { "podSelector": { "matchLabels": { "app": "server" } }, "policyTypes": ["Ingress"] },
+    });
+    api.send("POST", POLICIES, &policy)
 }
 
-impl Api {
-    const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8001);
-    const POLICIES: &str = "/apis/networking.k8s.io/v1/namespaces/policy-latency/networkpolicies";
-
-    fn open(cluster: &Cluster) -> Result<Self> {
-        let machine = cluster.lab().machine(CONTROL)?;
-        let mut kubectl = Command::new(cluster.program("kubectl")?);
-        kubectl.arg("--kubeconfig").arg(cluster.kubeconfig()).args(["proxy", "--port=8001"]);
-        let api =
-            Self { control: machine.namespace()?, proxy: machine.daemon("kubectl-proxy", &mut kubectl)? };
-        wait::until("kubectl proxy", LIMIT, || api.ask("GET", Self::POLICIES, "").map(Some))?;
-        Ok(api)
-    }
-
-    fn create_deny(&self) -> Result<()> {
-        let policy = json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": "deny" },
-            "spec": { "podSelector": { "matchLabels": { "app": "server" } }, "policyTypes": ["Ingress"] },
-        });
-        self.ask("POST", Self::POLICIES, &policy.to_string())
-    }
-
-    fn delete_deny(&self) -> Result<()> {
-        self.ask("DELETE", &format!("{}/deny", Self::POLICIES), "")
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &str) -> Result<()> {
-        self.control.enter(|| {
-            let mut stream = TcpStream::connect_timeout(&Self::ADDRESS, LIMIT)?;
-            stream.set_nodelay(true)?;
-            let length = body.len();
-            let request = format!(
-                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-            );
-            stream.write_all(request.as_bytes())?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            let status = answer.split(' ').nth(1).context("an HTTP status")?;
-            ensure!(status.starts_with('2'), "{method} {path}: {status}");
-            Ok(())
-        })
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        if let Err(error) = self.proxy.kill() {
-            eprintln!("kubectl proxy: {error:#}");
-        }
-    }
+fn delete_deny(api: &Api) -> Result<()> {
+    api.send("DELETE", &format!("{POLICIES}/deny"), &Value::Null)
 }
