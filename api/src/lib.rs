@@ -16,6 +16,9 @@ pub const RUN_DIR_ENV: &str = "WEFT_RUN_DIR";
 pub const CNI_SOCKET: &str = "cni.sock";
 /// Below the run directory: a file `CONTAINERID@IFNAME` for each DEL that found no agent.
 pub const DELETED_DIR: &str = "deleted";
+/// Below the run directory: there once pods could be added in this boot. From then on STATUS answers well, whether or not
+/// an agent runs: a runtime would report the node as not ready, and Kubernetes evict pods that lack nothing.
+pub const SERVED_MARK: &str = "served";
 /// Below the run directory: HTTP/1.1 with JSON, see [`control`].
 pub const AGENT_SOCKET: &str = "agent.sock";
 /// The number of our routes and neighbours: `weft` in rt_protos.d.

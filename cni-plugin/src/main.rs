@@ -2,7 +2,8 @@
 //!
 //! In: `CNI_*` variables, standard input. Out: at most one JSON document on standard output, and the exit code. It enters
 //! the pod's namespace, since the runtime runs it as root, and the agent needs no such right. It decides only what must
-//! be decided without an agent: VERSION, calls that are not valid, and DEL, which then succeeds (see [`client::note`]).
+//! be decided without an agent: VERSION, calls that are not valid, DEL, which then succeeds (see [`client::note`]), and
+//! STATUS (see [`SERVED_MARK`]).
 
 mod client;
 
@@ -11,7 +12,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use weft_api::{RUN_DIR, RUN_DIR_ENV};
+use weft_api::{RUN_DIR, RUN_DIR_ENV, SERVED_MARK};
 use weft_cni::call::{Call, answer_version};
 use weft_cni::error::CniError;
 use weft_cni::result;
@@ -72,6 +73,7 @@ fn run(client: &Client<'_>) -> Result<(String, u8), CniError> {
             client::note(&client.run_dir, &id, &error);
             Ok((String::new(), 0))
         }
+        (Err(_), Call::Status) if client.run_dir.join(SERVED_MARK).exists() => Ok((String::new(), 0)),
         (Err(error), Call::Status) => Err(CniError::NotReady(error.to_string())),
         (Err(error), Call::Add(_) | Call::Check(_) | Call::Gc(_) | Call::Version) => {
             Err(CniError::TryAgain(error.to_string()))

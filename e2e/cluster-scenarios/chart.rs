@@ -209,7 +209,7 @@ pub(crate) fn crds_follow_the_chart(cluster: &Cluster) {
 }
 
 pub(crate) fn helm_test_passes(cluster: &Cluster) {
-    cluster.helm_release("test", &["--timeout", "60s"]).unwrap();
+    cluster.helm_release("test", &["--timeout", "180s"]).unwrap();
 }
 
 pub(crate) fn uninstalled_and_cleaned_up(cluster: &Cluster) {

@@ -34,7 +34,7 @@ pub(crate) fn address_is_used_again(cluster: &Cluster) {
         "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "job" },
         "spec": { "template": { "metadata": { "labels": { "job": "yes" } }, "spec": spec } },
     }));
-    scene.kubectl(&["wait", "--for=condition=Complete", "job/job", "--timeout=60s"]);
+    scene.kubectl(&["wait", "--for=condition=Complete", "job/job", "--timeout=180s"]);
     let done = || cluster.get(&["-n", scene.name, "pods", "-l", "job=yes"]).unwrap()["items"][0].clone();
     let address = done()["status"]["podIP"].as_str().unwrap().to_owned();
 

@@ -27,7 +27,7 @@ pub(crate) fn drained_deleted_and_added(cluster: &Cluster) {
     let cidrs = pod_cidrs(cluster);
     assert_eq!(cidrs.len(), 2);
 
-    cluster.kubectl(&["drain", NODE, "--ignore-daemonsets", "--force", "--timeout=60s"]).unwrap();
+    cluster.kubectl(&["drain", NODE, "--ignore-daemonsets", "--force", "--timeout=180s"]).unwrap();
     cluster.kill_kubelet(NODE).unwrap();
     cluster.lab().weft_stop(NODE, "decommissioned").unwrap();
     cluster.kubectl(&["delete", "node", NODE]).unwrap();

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use ipnetwork::IpNetwork;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use weft_api::SERVED_MARK;
 use weft_cni::attachment::{Attachment, AttachmentId};
 
 use self::journal::Journal;
@@ -65,6 +66,7 @@ pub type Attachments = Arc<BTreeMap<AttachmentId, Attachment>>;
 #[derive(Clone, Debug)]
 pub struct CniHandle {
     shared: Arc<Shared>,
+    served: PathBuf,
     ready: watch::Sender<Result<(), String>>,
     mtu: watch::Sender<u32>,
     audit: Arc<Notify>,
@@ -79,6 +81,11 @@ impl CniHandle {
 
     /// Whether pods can be wired, or why not yet: the answer to STATUS, and of an ADD that has waited for it.
     pub fn set_ready(&self, ready: Result<(), String>) {
+        if ready.is_ok()
+            && let Err(error) = std::fs::write(&self.served, "")
+        {
+            tracing::warn!(path = %self.served.display(), %error, "not noted that pods can be added");
+        }
         drop(self.ready.send_replace(ready));
     }
 
@@ -131,6 +138,7 @@ impl CniService {
         if replay.damaged {
             tracing::error!(run_dir = %run_dir.display(), "journal damaged; believing links");
         }
+        let served = run_dir.join(SERVED_MARK);
         let shared = Arc::new(Shared::new(replay.ledger, journal));
         let ready = watch::Sender::new(Err("starting".to_owned()));
         let mtu = watch::Sender::new(mtu);
@@ -144,6 +152,7 @@ impl CniService {
             mtu: mtu.subscribe(),
             sysctls: Arc::new(LinkSysctls::new(proc_sys_net)),
             node,
+            served: served.clone(),
             own_netns: netns_id(own_netns.as_fd()).map_err(RtnlError::from)?,
             worker: Worker::spawn("weft-links")?,
             reaper: Worker::spawn("weft-reaper")?,
@@ -160,7 +169,7 @@ impl CniService {
         tasks.spawn(server::serve(Arc::clone(&service), listener));
         tasks.spawn(async move { service.reap_forever().await });
         audit.notify_one();
-        Ok(CniHandle { shared, ready, mtu, audit, _stop: Arc::new(AbortOnDrop(tasks)) })
+        Ok(CniHandle { shared, served, ready, mtu, audit, _stop: Arc::new(AbortOnDrop(tasks)) })
     }
 }
 

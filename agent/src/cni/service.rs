@@ -4,6 +4,7 @@
 //! the addresses after it. DEL answers when the pod is unreachable; its link is reaped soon after, with others.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,7 @@ pub(super) struct Service<G> {
     pub(super) mtu: watch::Receiver<u32>,
     pub(super) sysctls: Arc<LinkSysctls>,
     pub(super) node: String,
+    pub(super) served: PathBuf,
     /// The namespace of the node, which is nobody's sandbox.
     pub(super) own_netns: NetnsId,
     pub(super) worker: Worker,
@@ -270,10 +272,10 @@ impl<G: PolicyGate> Service<G> {
         }
     }
 
-    /// A full pool is no reason: a runtime that reports the node as not ready has running pods evicted.
+    /// A full pool is no reason, nor is an agent that has just started: see [`weft_api::SERVED_MARK`].
     pub(super) fn status(&self) -> Result<(), CniError> {
         if let Err(reason) = &*self.ready.borrow() {
-            return Err(CniError::NotReady(reason.clone()));
+            return if self.served.exists() { Ok(()) } else { Err(CniError::NotReady(reason.clone())) };
         }
         if self.shared.read(|ledger| ledger.ipam().pools().next().is_none()) {
             return Err(CniError::NotReady(format!("node {} has no podCIDR", self.node)));

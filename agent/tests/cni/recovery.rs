@@ -102,7 +102,11 @@ fn without_an_agent_each_verb_fails_as_it_should() {
     let pod = Pod::new();
     let (code, message) = node.add(&pod).error();
     assert_eq!((code, message.contains("the Weft agent does not listen")), (11, true), "{message}");
-    assert_eq!(node.cni(&pod.env("STATUS"), &conf("1.1.0", json!({}))).error().0, 50);
+    let status = || node.cni(&pod.env("STATUS"), &conf("1.1.0", json!({})));
+    // What runs must not be evicted because an agent is away; a node that has never served must not be given pods.
+    status().assert_ok();
+    std::fs::remove_file(node.run_dir.join(weft_api::SERVED_MARK)).unwrap();
+    assert_eq!(status().error().0, 50);
     node.cni(&pod.env("VERSION"), &conf("1.0.0", json!({}))).result();
     node.del(&pod).assert_ok();
 }

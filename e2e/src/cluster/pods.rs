@@ -71,7 +71,7 @@ impl Cluster {
 
     /// Removes a namespace with all that is in it; returns when it is gone.
     pub fn delete_namespace(&self, name: &str) -> Result<()> {
-        self.kubectl(&["delete", "namespace", name, "--timeout=60s"]).map(drop)
+        self.kubectl(&["delete", "namespace", name, "--timeout=180s"]).map(drop)
     }
 
     /// Makes a pod on a node and returns when it runs.

@@ -13,8 +13,8 @@ use crate::lab::{OUTSIDE_CIDRS, POD_CIDRS, Plan};
 
 pub(super) const NAMESPACE: &str = "weft-system";
 const RELEASE: &str = "weft";
-/// How long a kubelet may take to register its node.
-const REGISTERED: &str = "--timeout=60s";
+/// How long a kubelet may take to register its node, on a machine that does much else.
+const REGISTERED: &str = "--timeout=180s";
 
 impl Cluster {
     /// Builds the image and loads it into every node's containerd.
@@ -28,7 +28,7 @@ impl Cluster {
     pub fn install_weft(&self, values: &[&str]) -> Result<()> {
         self.upgrade_weft(values)?;
         self.describe_racks()?;
-        self.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s"]).map(drop)
+        self.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s"]).map(drop)
     }
 
     /// As [`Cluster::install_weft`], without regard to the nodes.
@@ -43,7 +43,7 @@ impl Cluster {
         let mut words: Vec<OsString> = ["upgrade", "--install", RELEASE].iter().map(OsString::from).collect();
         words.push(chart()?.into_os_string());
         words.extend(
-            ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "60s"]
+            ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s"]
                 .map(OsString::from),
         );
         for setting in settings.iter().map(String::as_str).chain(values.iter().copied()) {

@@ -83,12 +83,16 @@ impl Lab {
         self.save()
     }
 
-    /// Ready as a runtime sees it: a network configuration is there, and STATUS answers well.
+    /// Ready for a runtime: a network configuration is there, and the agent waits for nothing but its routers.
     fn until_ready(&self, node: &str) -> Result<()> {
         let agent = self.agent(node)?;
         wait::until(&format!("ready agent on {node}"), READY, || {
             anyhow::ensure!(agent.alive(), "it ended");
-            self.cni_status(node).map(Some)
+            self.cni_status(node)?;
+            let answer = self.weftctl(node, "get /v1/status")?;
+            let body = answer.split_once('\n').context("status, then body")?.1;
+            let waiting_for = serde_json::from_str::<weft_api::control::Status>(body)?.waiting_for;
+            Ok(waiting_for.iter().all(|what| what == "bgp has not converged").then_some(()))
         })
         .with_context(|| self.agent_log(node).unwrap_or_default())
     }
