@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::nlri::put_prefixes;
 use super::rules::{EXTENDED_LENGTH, OPTIONAL, TRANSITIVE, code};
-use super::{Aggregator, HEADER_LEN, MAX_MESSAGE_LEN, MessageKind, Origin, PathAttributes, Prefix};
+use super::{
+    Aggregator, HEADER_LEN, LargeCommunity, MAX_MESSAGE_LEN, MessageKind, Origin, PathAttributes, Prefix,
+};
 use crate::types::{AfiSafi, Nexthop};
 
 /// What both sides' OPENs make of the messages that we send.
@@ -204,15 +206,9 @@ fn put_attributes(
     let as4_path = if four_octet_asn { None } else { attributes.as_path.as4_path() };
     put_attribute(out, TRANSITIVE, code::ORIGIN, &[origin_code(attributes.origin)]);
     put_as_path(out, TRANSITIVE, code::AS_PATH, &attributes.as_path, four_octet_asn);
-    if let Some(address) = next_hop {
-        put_attribute(out, TRANSITIVE, code::NEXT_HOP, address);
-    }
-    if let Some(med) = attributes.med {
-        put_attribute(out, OPTIONAL, code::MULTI_EXIT_DISC, &med.to_be_bytes());
-    }
-    if let Some(local_pref) = attributes.local_pref {
-        put_attribute(out, TRANSITIVE, code::LOCAL_PREF, &local_pref.to_be_bytes());
-    }
+    put_optional(out, TRANSITIVE, code::NEXT_HOP, next_hop);
+    put_optional(out, OPTIONAL, code::MULTI_EXIT_DISC, attributes.med.map(u32::to_be_bytes));
+    put_optional(out, TRANSITIVE, code::LOCAL_PREF, attributes.local_pref.map(u32::to_be_bytes));
     if attributes.atomic_aggregate {
         put_attribute(out, TRANSITIVE, code::ATOMIC_AGGREGATE, &[]);
     }
@@ -222,9 +218,7 @@ fn put_attributes(
     put_list(out, OPTIONAL | TRANSITIVE, code::COMMUNITIES, &attributes.communities, |item| {
         item.0.to_be_bytes()
     });
-    if let Some(router_id) = attributes.originator_id {
-        put_attribute(out, OPTIONAL, code::ORIGINATOR_ID, &router_id.0.octets());
-    }
+    put_optional(out, OPTIONAL, code::ORIGINATOR_ID, attributes.originator_id.map(|id| id.0.octets()));
     put_list(out, OPTIONAL, code::CLUSTER_LIST, &attributes.cluster_list, |item| item.0.octets());
     put_list(
         out,
@@ -236,15 +230,22 @@ fn put_attributes(
     if let Some(as4_path) = as4_path {
         put_as_path(out, OPTIONAL | TRANSITIVE, code::AS4_PATH, &as4_path, true);
     }
-    put_list(out, OPTIONAL | TRANSITIVE, code::LARGE_COMMUNITIES, &attributes.large_communities, |item| {
-        let parts =
-            (u128::from(item.global) << 64) | (u128::from(item.local1) << 32) | u128::from(item.local2);
-        let [_, _, _, _, octets @ ..] = parts.to_be_bytes();
-        octets
-    });
+    put_list(
+        out,
+        OPTIONAL | TRANSITIVE,
+        code::LARGE_COMMUNITIES,
+        &attributes.large_communities,
+        large_community_octets,
+    );
     for unknown in attributes.unknown.iter() {
         put_attribute(out, unknown.flags, unknown.code, &unknown.value);
     }
+}
+
+fn large_community_octets(item: &LargeCommunity) -> [u8; 12] {
+    let parts = (u128::from(item.global) << 64) | (u128::from(item.local1) << 32) | u128::from(item.local2);
+    let [_, _, _, _, octets @ ..] = parts.to_be_bytes();
+    octets
 }
 
 fn origin_code(origin: Origin) -> u8 {
@@ -252,6 +253,12 @@ fn origin_code(origin: Origin) -> u8 {
         Origin::Igp => 0,
         Origin::Egp => 1,
         Origin::Incomplete => 2,
+    }
+}
+
+fn put_optional(out: &mut BytesMut, flags: u8, code: u8, value: Option<impl AsRef<[u8]>>) {
+    if let Some(value) = value {
+        put_attribute(out, flags, code, value.as_ref());
     }
 }
 
