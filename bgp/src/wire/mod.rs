@@ -14,6 +14,7 @@ mod open;
 mod rare;
 mod rules;
 mod update;
+mod value;
 mod walk;
 
 use bytes::{BufMut, Bytes, BytesMut};

@@ -1,10 +1,10 @@
 //! The walk over the attributes of one UPDATE (RFC 7606 §3 to §5): notes what is wrong, keeps walking, finds the prefixes.
 //!
 //! In: the attributes field. Out: an [`Update`]. It stops early only where prefixes are lost, which is what a
-//! NOTIFICATION is for. Values are read by nom from slices cut to their length; what a failure costs stands in
-//! [`super::rules`].
+//! NOTIFICATION is for. Values are read from slices cut to their length, in [`super::value`]; what a failure costs stands
+//! in [`super::rules`].
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 use nom::Parser;
@@ -17,11 +17,9 @@ use smallvec::SmallVec;
 use super::leaf::{Parsed, exactly, list};
 use super::rules::{EXTENDED_LENGTH, OPTIONAL, PARTIAL, Rule, TRANSITIVE, code};
 use super::update::{AttributeError, DecodeContext, ErrorAction, Fault, Reach, Update};
-use super::{
-    Aggregator, AsPath, Community, LargeCommunity, Nlri, Notification, Origin, PathAttributes,
-    UnknownAttribute,
-};
-use crate::types::{AfiSafi, Asn, Nexthop, RouterId};
+use super::value::{aggregator, is_usable, large_communities, mp_nexthop, next_hop, origin, router_id};
+use super::{Aggregator, AsPath, Community, Nlri, Notification, PathAttributes, UnknownAttribute};
+use crate::types::{AfiSafi, Asn, Nexthop};
 
 /// What one UPDATE has shown so far.
 pub(super) struct Walk<'a> {
@@ -357,83 +355,4 @@ impl<'a> Attribute<'a> {
 
 fn mp_reach_fields(value: &[u8]) -> Parsed<'_, (u16, u8, &[u8], u8)> {
     (be_u16, be_u8, length_data(be_u8), be_u8).parse(value)
-}
-
-fn origin(value: &[u8]) -> Option<Origin> {
-    match value {
-        [0] => Some(Origin::Igp),
-        [1] => Some(Origin::Egp),
-        [2] => Some(Origin::Incomplete),
-        _ => None,
-    }
-}
-
-/// RFC 4271 §6.3: an address of a host. Whether it is our own is for the import policy to see.
-fn next_hop(value: &[u8]) -> Option<Ipv4Addr> {
-    let address = Ipv4Addr::from_bits(exactly(be_u32, value)?);
-    is_usable(Nexthop::V4(address)).then_some(address)
-}
-
-fn is_usable(nexthop: Nexthop) -> bool {
-    match nexthop {
-        Nexthop::V4(address) => {
-            // 0.0.0.0 and the rest of its network (RFC 6890).
-            !(address.octets()[0] == 0
-                || address.is_loopback()
-                || address.is_multicast()
-                || address.is_broadcast())
-        }
-        Nexthop::V6 { global, .. } => {
-            let no_host = global.is_unspecified() || global.is_loopback() || global.is_multicast();
-            // An IPv4 address in disguise: no neighbour on any link answers to it.
-            !no_host && global.to_ipv4_mapped().is_none()
-        }
-    }
-}
-
-/// `None` when the length is not one of the family's (RFC 2545 §3, RFC 8950 §3).
-fn mp_nexthop(family: AfiSafi, octets: &[u8], context: &DecodeContext) -> Option<Nexthop> {
-    let takes_v6 = match family {
-        AfiSafi::Ipv4Unicast => context.extended_nexthop,
-        AfiSafi::Ipv6Unicast => true,
-    };
-    let (global, second) = match octets.split_first_chunk::<16>() {
-        None if family == AfiSafi::Ipv4Unicast => {
-            return exactly(be_u32, octets).map(|bits| Nexthop::V4(Ipv4Addr::from_bits(bits)));
-        }
-        Some((global, second)) if takes_v6 => (Ipv6Addr::from(*global), second),
-        Some(_) | None => return None,
-    };
-    let link_local = match second {
-        [] => None,
-        _ => Some(Ipv6Addr::from(*second.as_array::<16>()?)).filter(Ipv6Addr::is_unicast_link_local),
-    };
-    Some(match link_local {
-        // Some speakers on unnumbered links have no global address to put first.
-        Some(address) if global.is_unspecified() => Nexthop::V6 { global: address, link_local: None },
-        Some(_) | None => Nexthop::V6 { global, link_local },
-    })
-}
-
-fn router_id(input: &[u8]) -> Parsed<'_, RouterId> {
-    map(be_u32, |bits| RouterId(Ipv4Addr::from_bits(bits))).parse(input)
-}
-
-fn aggregator(value: &[u8], four_octet_asn: bool) -> Option<Aggregator> {
-    let (asn, router_id) = if four_octet_asn {
-        exactly(pair(be_u32, router_id), value)?
-    } else {
-        exactly(pair(map(be_u16, u32::from), router_id), value)?
-    };
-    // RFC 7607 §2.
-    (asn != 0).then_some(Aggregator { asn: Asn(asn), router_id })
-}
-
-fn large_communities(value: &[u8]) -> Option<Vec<LargeCommunity>> {
-    let community =
-        map((be_u32, be_u32, be_u32), |(global, local1, local2)| LargeCommunity { global, local1, local2 });
-    let mut communities: Vec<_> = exactly(list(community), value)?;
-    communities.sort_unstable();
-    communities.dedup();
-    Some(communities)
 }
