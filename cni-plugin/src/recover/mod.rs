@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attachment::{Attachment, AttachmentId};
 use crate::journal::Record;
-use crate::ledger::{Ledger, Phase};
+use crate::ledger::{Entry, Ledger, Phase};
 use crate::link;
 use crate::plan::DYING_GROUP;
 
@@ -53,16 +53,11 @@ pub fn decide(
             continue;
         };
         by_name.remove(link.name.as_str());
-        let finished = match entry.phase {
-            Phase::Attached => true,
-            Phase::Wiring => damaged && link.identity().is_some(),
-            Phase::Dying { .. } => false,
-        };
-        if finished && link.group != DYING_GROUP && !deleted.contains(id) {
-            actions.push(Action::Keep(Attachment { ifindex: link.ifindex, ..entry.attachment.clone() }));
+        actions.push(if is_finished(entry, link, damaged) && !deleted.contains(id) {
+            Action::Keep(Attachment { ifindex: link.ifindex, ..entry.attachment.clone() })
         } else {
-            actions.push(Action::Delete { ifindex: link.ifindex, id: Some(id.clone()) });
-        }
+            Action::Delete { ifindex: link.ifindex, id: Some(id.clone()) }
+        });
     }
     // A copy, in which each adopted link takes what it claims: of two links that claim the same, one is adopted.
     let mut claims = ledger.clone();
@@ -78,6 +73,16 @@ pub fn decide(
         });
     }
     actions
+}
+
+/// Whether its ADD had come to an end, as far as can be known, and no DEL had begun.
+fn is_finished(entry: &Entry, link: &ObservedLink, damaged: bool) -> bool {
+    let answered = match entry.phase {
+        Phase::Attached => true,
+        Phase::Wiring => damaged && link.identity().is_some(),
+        Phase::Dying { .. } => false,
+    };
+    answered && link.group != DYING_GROUP
 }
 
 impl ObservedLink {
