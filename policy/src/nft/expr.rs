@@ -3,6 +3,7 @@
 //! Each match loads something into registers and compares it; anonymous sets are messages of their own, sent before
 //! their rule (see [`super::object`]) and named here by the id they have in the batch.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -105,39 +106,38 @@ impl Encoder<'_> {
                 self.ifname(Direction::Oif, next);
                 self.lookup(set);
             }
-            Match::CtEstablished => {
-                self.ct(CT_STATE);
-                self.bitwise(&(CT_STATE_ESTABLISHED | CT_STATE_RELATED).to_ne_bytes());
-                self.compare(CMP_NEQ, &[0; 4]);
-            }
-            Match::CtDnat => {
-                self.ct(CT_STATUS);
-                self.bitwise(&CT_STATUS_DNAT.to_ne_bytes());
-                self.compare(CMP_NEQ, &[0; 4]);
-            }
-            Match::DestinationIsLocal => {
-                self.expression("fib", |out| {
-                    out.attr_u32(FIB_FLAGS, FIB_F_DADDR);
-                    out.attr_u32(FIB_RESULT, FIB_RESULT_ADDRTYPE);
-                    out.attr_u32(FIB_DREG, FIRST.number());
-                });
-                self.compare(CMP_EQ, &FIB_TYPE_LOCAL.to_ne_bytes());
-            }
-            Match::CtMark { mask, set } => {
-                self.ct(CT_MARK);
-                self.bitwise(&mask.to_ne_bytes());
-                self.compare(if *set { CMP_NEQ } else { CMP_EQ }, &[0; 4]);
-            }
+            Match::CtEstablished => self.ct_bits(CT_STATE, CT_STATE_ESTABLISHED | CT_STATE_RELATED, true),
+            Match::CtDnat => self.ct_bits(CT_STATUS, CT_STATUS_DNAT, true),
+            Match::CtMark { mask, set } => self.ct_bits(CT_MARK, *mask, *set),
+            Match::DestinationIsLocal => self.destination_is_local(),
             Match::L4Proto(proto) => self.l4proto_is(*proto),
-            Match::Icmpv6Type(types) => {
-                self.require(Family::V6);
-                self.l4proto_is(IPPROTO_ICMPV6);
-                self.payload(BASE_TRANSPORT, 0, 1, FIRST);
-                match types.iter().collect::<Vec<_>>()[..] {
-                    [single] => self.compare(CMP_EQ, &[*single]),
-                    _ => self.lookup_anonymous(false),
-                }
-            }
+            Match::Icmpv6Type(types) => self.icmpv6_type(types),
+        }
+    }
+
+    /// Whether one of these bits is set, or none.
+    fn ct_bits(&mut self, key: u32, mask: u32, set: bool) {
+        self.ct(key);
+        self.bitwise(&mask.to_ne_bytes());
+        self.compare(if set { CMP_NEQ } else { CMP_EQ }, &[0; 4]);
+    }
+
+    fn destination_is_local(&mut self) {
+        self.expression("fib", |out| {
+            out.attr_u32(FIB_FLAGS, FIB_F_DADDR);
+            out.attr_u32(FIB_RESULT, FIB_RESULT_ADDRTYPE);
+            out.attr_u32(FIB_DREG, FIRST.number());
+        });
+        self.compare(CMP_EQ, &FIB_TYPE_LOCAL.to_ne_bytes());
+    }
+
+    fn icmpv6_type(&mut self, types: &BTreeSet<u8>) {
+        self.require(Family::V6);
+        self.l4proto_is(IPPROTO_ICMPV6);
+        self.payload(BASE_TRANSPORT, 0, 1, FIRST);
+        match types.iter().collect::<Vec<_>>()[..] {
+            [single] => self.compare(CMP_EQ, &[*single]),
+            _ => self.lookup_anonymous(false),
         }
     }
 

@@ -136,86 +136,129 @@ fn ask(client: Option<&End>, transport: &str, address: &str, port: u16) -> Strin
     answer.lines().next().filter(|line| line.len() == 1).unwrap_or_default().to_owned()
 }
 
-#[test]
-fn a_port_of_the_node_leads_to_its_pod_from_everywhere_until_policy_or_removal() {
-    enter_new();
-    sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_dad=0");
-    let outside = End::start("up0");
-    sh("ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad");
-    outside.sh("ip addr add 192.0.2.9/24 dev eth0; ip addr add 2001:db8::9/64 dev eth0 nodad");
-    let (a, _servers_of_a) = wire("a", 2);
-    let (b, _servers_of_b) = wire("b", 3);
+/// A node whose ports lead to two pods, and the outside.
+struct Node {
+    outside: End,
+    a: End,
+    b: End,
+    _servers: [Vec<Server>; 2],
+    world: World,
+    local: [LocalPod; 2],
+    table: Table,
+    have: Ruleset,
+}
 
-    let mut world = World::default();
-    for name in ["a", "b"] {
-        let key = PodKey { namespace: "x".into(), name: name.into() };
-        world.pods.insert(key, Pod { active: true, ..Pod::default() });
-    }
-    use Protocol::{Tcp, Udp};
-    let mut local = [
-        local_pod("a", 2, &[(Tcp, 80, None), (Udp, 80, None), (Tcp, 81, Some("127.0.0.1"))]),
-        local_pod("b", 3, &[(Tcp, 81, Some(NODE[0])), (Udp, 81, Some(NODE[0])), (Tcp, 81, Some(NODE[1]))]),
-    ];
-    let mut table = Table::create();
-    let mut have = Ruleset::default();
-    let mut enforce = |world: &World, local: &[LocalPod]| {
-        let want = compile(world, local, &Options::default()).ruleset;
-        table.commit(&want, &have).unwrap();
-        assert_eq!(table.dump().recognise(&want), want);
-        have = want;
-    };
-    enforce(&world, &local);
-    for (transport, name, address) in ["TCP", "UDP"]
-        .into_iter()
-        .flat_map(|transport| [(transport, "a", "10.0.0.2"), (transport, "b", "10.0.0.3")])
-    {
-        eventually("the servers listen", || ask(None, transport, address, 8080) == name);
-    }
-
-    // From outside, from another pod, from the pod itself, and from the node.
-    for address in NODE {
+impl Node {
+    fn start() -> Self {
+        use Protocol::{Tcp, Udp};
+        enter_new();
+        sh(
+            "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_dad=0",
+        );
+        let outside = End::start("up0");
+        sh("ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad");
+        outside.sh("ip addr add 192.0.2.9/24 dev eth0; ip addr add 2001:db8::9/64 dev eth0 nodad");
+        let ((a, servers_of_a), (b, servers_of_b)) = (wire("a", 2), wire("b", 3));
+        let mut world = World::default();
+        for name in ["a", "b"] {
+            let key = PodKey { namespace: "x".into(), name: name.into() };
+            world.pods.insert(key, Pod { active: true, ..Pod::default() });
+        }
+        let local = [
+            local_pod("a", 2, &[(Tcp, 80, None), (Udp, 80, None), (Tcp, 81, Some("127.0.0.1"))]),
+            local_pod(
+                "b",
+                3,
+                &[(Tcp, 81, Some(NODE[0])), (Udp, 81, Some(NODE[0])), (Tcp, 81, Some(NODE[1]))],
+            ),
+        ];
+        let (servers, table) = ([servers_of_a, servers_of_b], Table::create());
+        let mut node =
+            Self { outside, a, b, _servers: servers, world, local, table, have: Ruleset::default() };
+        node.enforce();
         for transport in ["TCP", "UDP"] {
-            for (from, client) in
-                [("outside", Some(&outside)), ("b", Some(&b)), ("a", Some(&a)), ("the node", None)]
-            {
-                eventually(&format!("{transport} {address} from {from}"), || {
-                    ask(client, transport, address, 80) == "a"
-                });
+            for (name, address) in [("a", "10.0.0.2"), ("b", "10.0.0.3")] {
+                eventually("the servers listen", || ask(None, transport, address, 8080) == name);
+            }
+        }
+        node
+    }
+
+    fn enforce(&mut self) {
+        let want = compile(&self.world, &self.local, &Options::default()).ruleset;
+        self.table.commit(&want, &self.have).unwrap();
+        assert_eq!(self.table.dump().recognise(&want), want);
+        self.have = want;
+    }
+
+    fn deny_ingress(&mut self) {
+        let deny = serde_json::json!({
+            "metadata": { "namespace": "x", "name": "deny" },
+            "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
+        });
+        let deny = translate::policy(&serde_json::from_value(deny).unwrap()).unwrap();
+        self.world.policies.insert(deny.key.clone(), deny);
+        self.enforce();
+    }
+
+    fn remove_the_ports(&mut self) {
+        self.world.policies.clear();
+        self.local.iter_mut().for_each(|pod| pod.ports = BTreeSet::new());
+        self.enforce();
+    }
+
+    /// From outside, from another pod, from the pod itself, and from the node.
+    fn everybody_reaches_port_80(&self) {
+        let clients = [
+            ("outside", Some(&self.outside)),
+            ("b", Some(&self.b)),
+            ("a", Some(&self.a)),
+            ("the node", None),
+        ];
+        for address in NODE {
+            for transport in ["TCP", "UDP"] {
+                for (from, client) in clients {
+                    eventually(&format!("{transport} {address} from {from}"), || {
+                        ask(client, transport, address, 80) == "a"
+                    });
+                }
             }
         }
     }
-    // One port, by address and protocol.
-    for (transport, address) in [("TCP", NODE[0]), ("UDP", NODE[0]), ("TCP", NODE[1])] {
-        eventually(&format!("{transport} {address} from outside"), || {
-            ask(Some(&outside), transport, address, 81) == "b"
-        });
-    }
-    assert_eq!(ask(Some(&outside), "UDP", NODE[1], 81), "");
-    assert_eq!(ask(None, "TCP", "127.0.0.1", 81), "", "loopback to loopback is left alone");
-    let from_node =
-        "echo | timeout 3 socat -t1 - TCP:127.0.0.1:81,bind=192.0.2.1,connect-timeout=1 2>&1 || true";
-    eventually("an address of the node to its loopback", || sh(from_node).trim() == "a");
-    // What only passes through the node is not for it.
-    assert_eq!(ask(Some(&b), "TCP", "192.0.2.9", 80), "");
 
-    let deny = serde_json::json!({
-        "metadata": { "namespace": "x", "name": "deny" },
-        "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
-    });
-    let deny = translate::policy(&serde_json::from_value(deny).unwrap()).unwrap();
-    world.policies.insert(deny.key.clone(), deny);
-    enforce(&world, &local);
+    fn port_81_is_told_apart_by_address_and_protocol(&self) {
+        let outside = Some(&self.outside);
+        for (transport, address) in [("TCP", NODE[0]), ("UDP", NODE[0]), ("TCP", NODE[1])] {
+            eventually(&format!("{transport} {address} from outside"), || {
+                ask(outside, transport, address, 81) == "b"
+            });
+        }
+        assert_eq!(ask(outside, "UDP", NODE[1], 81), "");
+        assert_eq!(ask(None, "TCP", "127.0.0.1", 81), "", "loopback to loopback is left alone");
+        let from_node =
+            "echo | timeout 3 socat -t1 - TCP:127.0.0.1:81,bind=192.0.2.1,connect-timeout=1 2>&1 || true";
+        eventually("an address of the node to its loopback", || sh(from_node).trim() == "a");
+    }
+}
+
+#[test]
+fn a_port_of_the_node_leads_to_its_pod_from_everywhere_until_policy_or_removal() {
+    let mut node = Node::start();
+    node.everybody_reaches_port_80();
+    node.port_81_is_told_apart_by_address_and_protocol();
+    // What only passes through the node is not for it.
+    assert_eq!(ask(Some(&node.b), "TCP", "192.0.2.9", 80), "");
+
+    node.deny_ingress();
     for address in NODE {
-        assert_eq!(ask(Some(&outside), "TCP", address, 80), "", "denied");
-        assert_eq!(ask(Some(&b), "TCP", address, 80), "", "denied");
-        eventually("a pod cannot block itself", || ask(Some(&a), "TCP", address, 80) == "a");
+        assert_eq!(ask(Some(&node.outside), "TCP", address, 80), "", "denied");
+        assert_eq!(ask(Some(&node.b), "TCP", address, 80), "", "denied");
+        eventually("a pod cannot block itself", || ask(Some(&node.a), "TCP", address, 80) == "a");
         eventually("nor its node", || ask(None, "TCP", address, 80) == "a");
     }
 
-    world.policies.clear();
-    local.iter_mut().for_each(|pod| pod.ports = BTreeSet::new());
-    enforce(&world, &local);
+    node.remove_the_ports();
     for address in NODE {
-        assert_eq!(ask(Some(&outside), "TCP", address, 80), "", "removed");
+        assert_eq!(ask(Some(&node.outside), "TCP", address, 80), "", "removed");
     }
 }

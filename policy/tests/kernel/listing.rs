@@ -12,11 +12,73 @@ use crate::worlds::Random;
 
 /// Each kind of match, statement, end, key and verdict at least once.
 fn every_kind() -> Ruleset {
-    use Direction::{Iif, Oif};
+    Ruleset { sets: sets(), maps: maps(), chains: chains() }
+}
+
+fn sets() -> BTreeMap<Name, Set> {
+    BTreeMap::from([
+        ("u4".into(), set(&[KeyType::Ipv4Addr], Some(1024), &["10.0.0.1", "10.0.0.2"])),
+        ("u6".into(), set(&[KeyType::Ipv6Addr], None, &["fd00::1"])),
+        ("n4".into(), set(&[KeyType::Ipv4Addr, KeyType::InetProto, KeyType::InetService], None, &[])),
+        ("n6".into(), ports_of_pods()),
+        ("src4".into(), set(&[KeyType::Ifname, KeyType::Ipv4Addr], Some(64), &[])),
+        ("src6".into(), links_and_addresses()),
+        ("hairpin".into(), set(&[KeyType::Ifname, KeyType::Ifname], None, &[])),
+    ])
+}
+
+fn maps() -> BTreeMap<Name, Map> {
+    use Family::{V4, V6};
+    BTreeMap::from([
+        ("pod_e4".into(), map(KeyType::Ipv4Addr, &[("10.0.0.1", Verdict::Return)])),
+        ("pod_i6".into(), map(KeyType::Ipv6Addr, &[("fd00::1", Verdict::Goto("deny".into()))])),
+        ("any4".into(), host_ports(V4, None, "10.0.0.1")),
+        ("any6".into(), host_ports(V6, None, "fd00::1")),
+        ("at4".into(), host_ports(V4, Some("192.0.2.1"), "10.0.0.1")),
+        ("at6".into(), host_ports(V6, Some("2001:db8::1"), "fd00::1")),
+    ])
+}
+
+fn chains() -> BTreeMap<Name, Chain> {
+    let jump = rule(vec![], End::Verdict(Verdict::Jump("every".into())));
+    let base = |kind, hook, priority, rules| Chain { base: Some(BaseChain { kind, hook, priority }), rules };
+    let regular = |rules| Chain { base: None, rules };
+    BTreeMap::from([
+        ("deny".into(), regular(deny())),
+        ("every".into(), regular(rules())),
+        ("forward".into(), base(ChainKind::Filter, Hook::Forward, 10, vec![jump])),
+        ("pre".into(), base(ChainKind::Filter, Hook::Prerouting, -300, vec![])),
+        ("ports".into(), regular(translations())),
+        ("nat_pre".into(), base(ChainKind::Nat, Hook::Prerouting, -95, vec![to_node()])),
+        ("nat_out".into(), base(ChainKind::Nat, Hook::Output, -95, vec![to_node()])),
+        ("nat_post".into(), base(ChainKind::Nat, Hook::Postrouting, 105, vec![masquerade()])),
+    ])
+}
+
+fn rules() -> Vec<Rule> {
     use Family::{V4, V6};
     use Side::{Destination, Source};
     let goto_deny = || End::Verdict(Verdict::Goto("deny".into()));
-    let matches = [
+    let mut rules: Vec<Rule> = matches().into_iter().map(|m| rule(vec![m], goto_deny())).collect();
+    let both = vec![Match::CtEstablished, Match::CtMark { mask: 0x4000_0000, set: false }];
+    rules.push(rule(both, End::Verdict(Verdict::Accept)));
+    let neighbour = vec![prefix(Source, true, "fe80::/10"), Match::Icmpv6Type([133, 135].into())];
+    rules.push(rule(neighbour, End::Verdict(Verdict::Return)));
+    let cut_out = vec![prefix(Source, true, "10.0.0.0/8"), prefix(Source, false, "10.96.0.0/12")];
+    rules.push(rule(cut_out, End::Verdict(Verdict::Return)));
+    rules.push(rule(vec![], End::AddrMap { side: Source, family: V4, map: "pod_e4".into() }));
+    rules.push(rule(vec![], End::AddrMap { side: Destination, family: V6, map: "pod_i6".into() }));
+    rules.push(rule(vec![], ports(&[(6, 80, 80), (17, 53, 53), (132, 9, 9)])));
+    rules.push(rule(vec![], ports(&[(6, 80, 80), (6, 8080, 8089), (17, 0, 65535)])));
+    rules.push(rule(vec![], End::Verdict(Verdict::Drop)));
+    rules
+}
+
+fn matches() -> Vec<Match> {
+    use Direction::{Iif, Oif};
+    use Family::{V4, V6};
+    use Side::{Destination, Source};
+    vec![
         Match::AddrInSet { side: Source, family: V4, set: "u4".into() },
         Match::AddrInSet { side: Destination, family: V6, set: "u6".into() },
         prefix(Source, true, "10.0.0.0/8"),
@@ -40,68 +102,18 @@ fn every_kind() -> Ruleset {
         Match::CtMark { mask: 0x4000_0000, set: true },
         Match::L4Proto(132),
         Match::Icmpv6Type([133, 135, 136].into()),
-    ];
-    let mut rules: Vec<Rule> = matches.into_iter().map(|m| rule(vec![m], goto_deny())).collect();
-    let both = vec![Match::CtEstablished, Match::CtMark { mask: 0x4000_0000, set: false }];
-    rules.push(rule(both, End::Verdict(Verdict::Accept)));
-    let neighbour = vec![prefix(Source, true, "fe80::/10"), Match::Icmpv6Type([133, 135].into())];
-    rules.push(rule(neighbour, End::Verdict(Verdict::Return)));
-    let cut_out = vec![prefix(Source, true, "10.0.0.0/8"), prefix(Source, false, "10.96.0.0/12")];
-    rules.push(rule(cut_out, End::Verdict(Verdict::Return)));
-    rules.push(rule(vec![], End::AddrMap { side: Source, family: V4, map: "pod_e4".into() }));
-    rules.push(rule(vec![], End::AddrMap { side: Destination, family: V6, map: "pod_i6".into() }));
-    rules.push(rule(vec![], ports(&[(6, 80, 80), (17, 53, 53), (132, 9, 9)])));
-    rules.push(rule(vec![], ports(&[(6, 80, 80), (6, 8080, 8089), (17, 0, 65535)])));
-    rules.push(rule(vec![], End::Verdict(Verdict::Drop)));
+    ]
+}
 
-    let deny = vec![
+fn deny() -> Vec<Rule> {
+    vec![
         Rule { comment: Some("egress denied".into()), ..statements(vec![Statement::Counter]) },
         statements(vec![
             Statement::Limit { per_second: 20, burst: 50 },
             Statement::Log { group: 100, prefix: "weft:e".into(), snaplen: 96 },
         ]),
         rule(vec![], End::Verdict(Verdict::Drop)),
-    ];
-    let jump = rule(vec![], End::Verdict(Verdict::Jump("every".into())));
-    let base = |kind, hook, priority| Some(BaseChain { kind, hook, priority });
-    Ruleset {
-        sets: BTreeMap::from([
-            ("u4".into(), set(&[KeyType::Ipv4Addr], Some(1024), &["10.0.0.1", "10.0.0.2"])),
-            ("u6".into(), set(&[KeyType::Ipv6Addr], None, &["fd00::1"])),
-            ("n4".into(), set(&[KeyType::Ipv4Addr, KeyType::InetProto, KeyType::InetService], None, &[])),
-            ("n6".into(), ports_of_pods()),
-            ("src4".into(), set(&[KeyType::Ifname, KeyType::Ipv4Addr], Some(64), &[])),
-            ("src6".into(), links_and_addresses()),
-            ("hairpin".into(), set(&[KeyType::Ifname, KeyType::Ifname], None, &[])),
-        ]),
-        maps: BTreeMap::from([
-            ("pod_e4".into(), map(KeyType::Ipv4Addr, &[("10.0.0.1", Verdict::Return)])),
-            ("pod_i6".into(), map(KeyType::Ipv6Addr, &[("fd00::1", Verdict::Goto("deny".into()))])),
-            ("any4".into(), host_ports(V4, None, "10.0.0.1")),
-            ("any6".into(), host_ports(V6, None, "fd00::1")),
-            ("at4".into(), host_ports(V4, Some("192.0.2.1"), "10.0.0.1")),
-            ("at6".into(), host_ports(V6, Some("2001:db8::1"), "fd00::1")),
-        ]),
-        chains: BTreeMap::from([
-            ("deny".into(), Chain { base: None, rules: deny }),
-            ("every".into(), Chain { base: None, rules }),
-            ("forward".into(), Chain { base: base(ChainKind::Filter, Hook::Forward, 10), rules: vec![jump] }),
-            ("pre".into(), Chain { base: base(ChainKind::Filter, Hook::Prerouting, -300), rules: vec![] }),
-            ("ports".into(), Chain { base: None, rules: translations() }),
-            (
-                "nat_pre".into(),
-                Chain { base: base(ChainKind::Nat, Hook::Prerouting, -95), rules: vec![to_node()] },
-            ),
-            (
-                "nat_out".into(),
-                Chain { base: base(ChainKind::Nat, Hook::Output, -95), rules: vec![to_node()] },
-            ),
-            (
-                "nat_post".into(),
-                Chain { base: base(ChainKind::Nat, Hook::Postrouting, 105), rules: vec![masquerade()] },
-            ),
-        ]),
-    }
+    ]
 }
 
 fn translations() -> Vec<Rule> {
