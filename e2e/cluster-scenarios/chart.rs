@@ -226,12 +226,15 @@ pub(crate) fn uninstalled_and_cleaned_up(cluster: &Cluster) {
     }
 
     // Nodes with pods are left as they are, and their cleanup says why.
-    let refused = cluster.upgrade_weft(&["cleanup.enabled=true"]);
+    let refused = cluster.upgrade_weft_within(15, &["cleanup.enabled=true"]);
     assert!(refused.is_err(), "a node was cleaned under running pods");
     let field = "app.kubernetes.io/component=cleanup";
-    let logs =
-        cluster.kubectl(&["-n", "weft-system", "logs", "-l", field, "-c", "cleanup", "--prefix"]).unwrap();
-    assert!(logs.contains("uninstalled/on-node1"), "{logs}");
+    wait::until("a cleanup that names the pod", CONVERGED, || {
+        let logs =
+            cluster.kubectl(&["-n", "weft-system", "logs", "-l", field, "-c", "cleanup", "--prefix"])?;
+        Ok(logs.contains("uninstalled/on-node1").then_some(()))
+    })
+    .unwrap();
     reaches(pods[0].namespace(), &pods[1]);
 
     drop(pods);

@@ -33,6 +33,11 @@ impl Cluster {
 
     /// As [`Cluster::install_weft`], without regard to the nodes.
     pub fn upgrade_weft(&self, values: &[&str]) -> Result<()> {
+        self.upgrade_weft_within(180, values)
+    }
+
+    /// An error when the pods are not ready within so many seconds.
+    pub fn upgrade_weft_within(&self, seconds: u16, values: &[&str]) -> Result<()> {
         let (repository, tag) = images::WEFT.split_once(':').context("an image with a tag")?;
         let settings = [
             format!("image.repository={repository}"),
@@ -42,10 +47,8 @@ impl Cluster {
         ];
         let mut words: Vec<OsString> = ["upgrade", "--install", RELEASE].iter().map(OsString::from).collect();
         words.push(chart()?.into_os_string());
-        words.extend(
-            ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s"]
-                .map(OsString::from),
-        );
+        words.extend(["--namespace", NAMESPACE, "--create-namespace", "--wait"].map(OsString::from));
+        words.push(format!("--timeout={seconds}s").into());
         for setting in settings.iter().map(String::as_str).chain(values.iter().copied()) {
             words.extend([OsString::from("--set"), setting.into()]);
         }
