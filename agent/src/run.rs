@@ -45,7 +45,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (snapshots, datastore) = watch_datastore(&config, client.clone(), cancel.clone());
     let (lost_sender, lost) = mpsc::channel(LOST_NEXTHOPS);
     let (routes, restarting) = routes::spawn(lost_sender).await.context("cannot read kernel routes")?;
-    let policy = policy::spawn(snapshots.clone());
+    let policy = policy::spawn(snapshots.clone()).context("cannot start the policy thread")?;
     let desired = plan_forever(config.node.clone(), snapshots.clone(), routes.clone());
     let speaker = speaker::spawn(speaker::Inputs {
         desired: desired.clone(),

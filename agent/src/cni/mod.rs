@@ -12,16 +12,20 @@ mod server;
 mod service;
 mod state;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use tokio::sync::{Notify, watch};
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixListener;
+use tokio::runtime::Builder;
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use weft_api::SERVED_MARK;
 use weft_cni::attachment::{Attachment, AttachmentId};
 
@@ -30,14 +34,15 @@ use self::service::Service;
 use self::state::Shared;
 use crate::kernel::link::netns_id;
 use crate::kernel::rtnl::RtnlError;
+use crate::kernel::shared::SharedRtnl;
 use crate::kernel::sysctl::LinkSysctls;
-use crate::kernel::worker::Worker;
 
 /// Who must agree before a pod can speak: the owner of the node's network policy.
 pub trait PolicyGate: Send + Sync + 'static {
     type Error: std::fmt::Display + Send;
 
-    /// Returns after the kernel has acknowledged the policy of this pod. Its host side is still down.
+    /// Returns after the kernel has acknowledged the policy of this pod. Its link is made meanwhile: it may not exist yet,
+    /// has no ifindex, and its host side is down.
     fn admit(&self, attachment: &Attachment) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// The link is gone; so may be what was admitted for it. Also called for an id that was never admitted, because its
     /// ADD failed or another agent had it.
@@ -59,9 +64,6 @@ pub struct CniConfig {
     pub proc_sys_net: PathBuf,
 }
 
-/// All attachments that are in use, by id.
-pub type Attachments = Arc<BTreeMap<AttachmentId, Attachment>>;
-
 /// Talks to the running server, which stops with the last handle. Clones talk to the same one.
 #[derive(Clone, Debug)]
 pub struct CniHandle {
@@ -70,7 +72,7 @@ pub struct CniHandle {
     ready: watch::Sender<Result<(), String>>,
     mtu: watch::Sender<u32>,
     audit: Arc<Notify>,
-    _stop: Arc<AbortOnDrop>,
+    _stop: Arc<DropGuard>,
 }
 
 impl CniHandle {
@@ -94,11 +96,6 @@ impl CniHandle {
         self.mtu.send_replace(mtu);
     }
 
-    /// What is attached, and wakes when that changes.
-    pub fn attachments(&self) -> watch::Receiver<Attachments> {
-        self.shared.attachments()
-    }
-
     /// Pools and allocations, for `GET /v1/ipam`.
     pub fn ipam(&self) -> weft_api::control::Ipam {
         self.shared.ipam()
@@ -114,11 +111,13 @@ impl CniHandle {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot {action} in {run_dir}")]
-    RunDir { action: &'static str, run_dir: PathBuf, source: std::io::Error },
+    RunDir { action: &'static str, run_dir: PathBuf, source: io::Error },
     #[error("cannot talk to the kernel about links")]
     Netlink(#[from] RtnlError),
     #[error("cannot receive link events")]
-    Events(#[source] std::io::Error),
+    Events(#[source] io::Error),
+    #[error("cannot start the server's thread")]
+    Thread(#[source] io::Error),
 }
 
 /// The server itself.
@@ -126,53 +125,88 @@ pub enum StartError {
 pub struct CniService;
 
 impl CniService {
-    /// Recovers what a former agent left, tells the gate, then serves until the last handle is dropped. Must be called
-    /// in the node's network namespace.
+    /// Recovers what a former agent left, tells the gate, then serves until the last handle is dropped and the last call
+    /// answered. In the caller's network namespace, which must be the node's, and on a thread of its own: talking to the
+    /// kernel about links blocks it.
     pub async fn spawn<G: PolicyGate>(config: CniConfig, gate: G) -> Result<CniHandle, StartError> {
-        let CniConfig { run_dir, node, mtu, proc_sys_net } = config;
-        let in_run_dir = |action| {
-            let run_dir = run_dir.clone();
-            move |source| StartError::RunDir { action, run_dir, source }
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let (started, outcome) = oneshot::channel();
+        let work = move || {
+            runtime.block_on(async {
+                match start(config, gate).await {
+                    Ok((handle, server)) => {
+                        // A caller that has gone has dropped the handle, which ends the server.
+                        drop(started.send(Ok(handle)));
+                        server.run().await;
+                    }
+                    Err(error) => drop(started.send(Err(error))),
+                }
+            });
         };
-        let (journal, replay) = Journal::open(&run_dir).map_err(in_run_dir("open the journal"))?;
-        if replay.damaged {
-            tracing::error!(run_dir = %run_dir.display(), "journal damaged; believing links");
-        }
-        let served = run_dir.join(SERVED_MARK);
-        let shared = Arc::new(Shared::new(replay.ledger, journal));
-        let ready = watch::Sender::new(Err("starting".to_owned()));
-        let mtu = watch::Sender::new(mtu);
-        let audit = Arc::new(Notify::new());
-        let events = events::subscribe().map_err(StartError::Events)?;
-        let own_netns = File::open("/proc/thread-self/ns/net").map_err(StartError::Events)?;
-        let service = Arc::new(Service {
-            shared: Arc::clone(&shared),
-            gate,
-            ready: ready.subscribe(),
-            mtu: mtu.subscribe(),
-            sysctls: Arc::new(LinkSysctls::new(proc_sys_net)),
-            node,
-            served: served.clone(),
-            own_netns: netns_id(own_netns.as_fd()).map_err(RtnlError::from)?,
-            worker: Worker::spawn("weft-links")?,
-            reaper: Worker::spawn("weft-reaper")?,
-            reap: Notify::new(),
-            audit: Arc::clone(&audit),
-            freed: Notify::new(),
-        });
-        let recovered = recovery::recover(&service, &run_dir, replay.damaged).await?;
-        service.gate.recovered(recovered).await;
-        let listener = server::bind(&run_dir).map_err(in_run_dir("listen on the socket"))?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(events::listen(Arc::clone(&service), events));
-        tasks.spawn(recovery::audit_forever(Arc::clone(&service), run_dir));
-        tasks.spawn(server::serve(Arc::clone(&service), listener));
-        tasks.spawn(async move { service.reap_forever().await });
-        audit.notify_one();
-        Ok(CniHandle { shared, served, ready, mtu, audit, _stop: Arc::new(AbortOnDrop(tasks)) })
+        std::thread::Builder::new().name("weft-cni".to_owned()).spawn(work).map_err(StartError::Thread)?;
+        outcome.await.map_err(|_| StartError::Thread(io::Error::other("it has ended")))?
     }
 }
 
-/// Dropping a set of tasks ends them; calls that were accepted end by themselves.
-#[derive(Debug)]
-struct AbortOnDrop(#[expect(dead_code, reason = "held for its drop")] JoinSet<()>);
+async fn start<G: PolicyGate>(config: CniConfig, gate: G) -> Result<(CniHandle, Server<G>), StartError> {
+    let CniConfig { run_dir, node, mtu, proc_sys_net } = config;
+    let in_run_dir = |action| {
+        let run_dir = run_dir.clone();
+        move |source| StartError::RunDir { action, run_dir, source }
+    };
+    let (journal, replay) = Journal::open(&run_dir).map_err(in_run_dir("open the journal"))?;
+    if replay.damaged {
+        tracing::error!(run_dir = %run_dir.display(), "journal damaged; believing links");
+    }
+    let served = run_dir.join(SERVED_MARK);
+    let shared = Arc::new(Shared::new(replay.ledger, journal));
+    let ready = watch::Sender::new(Err("starting".to_owned()));
+    let mtu = watch::Sender::new(mtu);
+    let audit = Arc::new(Notify::new());
+    let events = events::subscribe().map_err(StartError::Events)?;
+    let own_netns = File::open("/proc/thread-self/ns/net").map_err(StartError::Events)?;
+    let service = Arc::new(Service {
+        shared: Arc::clone(&shared),
+        gate,
+        ready: ready.subscribe(),
+        mtu: mtu.subscribe(),
+        sysctls: LinkSysctls::new(proc_sys_net),
+        node,
+        served: served.clone(),
+        own_netns: netns_id(own_netns.as_fd()).map_err(RtnlError::from)?,
+        rtnl: SharedRtnl::open()?,
+        reaper: Arc::new(SharedRtnl::open()?),
+        reap: Notify::new(),
+        audit: Arc::clone(&audit),
+        freed: Notify::new(),
+    });
+    let recovered = recovery::recover(&service, &run_dir, replay.damaged)?;
+    service.gate.recovered(recovered).await;
+    let listener = server::bind(&run_dir).map_err(in_run_dir("listen on the socket"))?;
+    audit.notify_one();
+    let stop = CancellationToken::new();
+    let handle = CniHandle { shared, served, ready, mtu, audit, _stop: Arc::new(stop.clone().drop_guard()) };
+    Ok((handle, Server { service, events, listener, run_dir, stop }))
+}
+
+/// All that is to run.
+struct Server<G> {
+    service: Arc<Service<G>>,
+    events: AsyncFd<OwnedFd>,
+    listener: UnixListener,
+    run_dir: PathBuf,
+    stop: CancellationToken,
+}
+
+impl<G: PolicyGate> Server<G> {
+    async fn run(self) {
+        let Self { service, events, listener, run_dir, stop } = self;
+        // Dropped, and so ended, when there is nobody left to serve.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(events::listen(Arc::clone(&service), events));
+        tasks.spawn(recovery::audit_forever(Arc::clone(&service), run_dir));
+        let reaping = Arc::clone(&service);
+        tasks.spawn(async move { reaping.reap_forever().await });
+        server::serve(service, listener, stop).await;
+    }
+}

@@ -26,27 +26,27 @@ const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
 const AUDIT_DELAY: Duration = Duration::from_millis(100);
 
 /// Takes over what a former agent left. Returns the pods that live on.
-pub(super) async fn recover<G: PolicyGate>(
+pub(super) fn recover<G: PolicyGate>(
     service: &Service<G>,
     run_dir: &Path,
     damaged: bool,
 ) -> Result<Vec<Attachment>, RtnlError> {
-    let links = service.worker.run(link::observe).await?;
+    let links = service.rtnl.run(link::observe)?;
     let links: Vec<ObservedLink> = links.into_iter().map(|observed| observed.link).collect();
     let notes = notes(run_dir);
     let deleted: BTreeSet<AttachmentId> = notes.iter().map(|(id, _)| id.clone()).collect();
     let actions = service.shared.read(|ledger| decide(ledger, damaged, &links, &deleted));
     for action in actions {
-        carry_out(service, action).await;
+        carry_out(service, action);
     }
     notes.iter().for_each(forget);
-    let live: Vec<Attachment> = service.shared.attachments().borrow().values().cloned().collect();
+    let live = service.shared.attached();
     // The agent that made them may not have been able to.
     live.iter().for_each(|attachment| service.sysctls.harden(&attachment.link));
     Ok(live)
 }
 
-async fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
+fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
     let shared = &service.shared;
     match action {
         Action::Keep(attachment) => {
@@ -69,18 +69,18 @@ async fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
             if let Some(id) = id {
                 shared.record_fact(&Record::Release { id });
             }
-            delete(service, ifindex).await;
+            delete(service, ifindex);
         }
         Action::Free(id) => shared.record_fact(&Record::Free { id, at: since_boot() }),
     }
 }
 
 /// Marks a link as dying. The ledger learns of its end as of any other's.
-async fn delete<G: PolicyGate>(service: &Service<G>, ifindex: u32) {
+fn delete<G: PolicyGate>(service: &Service<G>, ifindex: u32) {
     let steps = [Step::Group(plan::DYING_GROUP)];
-    match service.worker.run(move |rtnl| Ok(link::apply(rtnl, ifindex, &steps))).await {
-        Ok(Ok(())) => service.reap.notify_one(),
-        Ok(Err((_, error))) | Err(error) => tracing::warn!(%error, ifindex, "link not deleted"),
+    match service.rtnl.run(|rtnl| link::apply(rtnl, ifindex, &steps)) {
+        Ok(()) => service.reap.notify_one(),
+        Err((_, error)) => tracing::warn!(%error, ifindex, "link not deleted"),
     }
 }
 
@@ -123,7 +123,7 @@ async fn audit<G: PolicyGate>(service: &Service<G>, run_dir: &Path) -> Result<()
     }
     // First the ledger, then the kernel, then the ledger: an attachment is judged by what is there all the time.
     let before: Vec<_> = service.shared.read(|ledger| ledger.entries().cloned().collect());
-    let links = service.worker.run(link::observe).await?;
+    let links = service.rtnl.run(link::observe)?;
     for entry in before {
         let attachment = entry.attachment;
         match (find(&links, &attachment), entry.phase) {
@@ -136,7 +136,7 @@ async fn audit<G: PolicyGate>(service: &Service<G>, run_dir: &Path) -> Result<()
     for observed in links {
         let name = &observed.link.name;
         if !service.shared.read(|ledger| ledger.entries().any(|entry| entry.attachment.link == *name)) {
-            delete(service, observed.link.ifindex).await;
+            delete(service, observed.link.ifindex);
         }
     }
     Ok(())
@@ -152,13 +152,13 @@ async fn repair<G: PolicyGate>(service: &Service<G>, id: &AttachmentId) -> Resul
     let Some(entry) = service.shared.entry(id).filter(|entry| entry.phase == Phase::Attached) else {
         return Ok(());
     };
-    let link = entry.attachment.link.clone();
-    let repaired = service.worker.run(move |rtnl| {
+    let link = &entry.attachment.link;
+    let repaired = service.rtnl.run(|rtnl| {
         let steps = missing(rtnl, &entry.attachment)?;
         link::apply(rtnl, entry.attachment.ifindex, &steps).map_err(|(_, error)| error)?;
-        Ok(steps)
+        Ok::<_, RtnlError>(steps)
     });
-    match repaired.await {
+    match repaired {
         Ok(steps) if steps.is_empty() => {}
         Ok(steps) => tracing::warn!(link, ?steps, "pod link repaired"),
         // Its end is an event of its own.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use weft_api::CNI_SOCKET;
 use weft_api::cni::{MAX_REQUEST, PROTOCOL, Reply, Request};
 use weft_cni::call::{Call, answer_version};
@@ -26,7 +27,7 @@ use crate::kernel::descriptors;
 const READ_DEADLINE: Duration = Duration::from_secs(2);
 const WRITE_DEADLINE: Duration = Duration::from_secs(2);
 /// Calls at once; more wait in the accept queue. A node starts a few hundred pods.
-const MAX_CALLS: usize = 1024;
+const MAX_CALLS: u32 = 1024;
 
 /// A call that has arrived, and how to see whether its client still waits.
 #[derive(Debug)]
@@ -65,11 +66,16 @@ pub(super) fn bind(run_dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-pub(super) async fn serve<G: PolicyGate>(service: Arc<Service<G>>, listener: UnixListener) {
-    let room = Arc::new(Semaphore::new(MAX_CALLS));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        match listener.accept().await {
+/// Until `stop`, and then until the calls that were accepted are answered.
+pub(super) async fn serve<G: PolicyGate>(
+    service: Arc<Service<G>>,
+    listener: UnixListener,
+    stop: CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(MAX_CALLS as usize));
+    while let Some(Ok(permit)) = stop.run_until_cancelled(Arc::clone(&room).acquire_owned()).await {
+        let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
+        match accepted {
             Ok((stream, _)) => {
                 let service = Arc::clone(&service);
                 tokio::spawn(async move {
@@ -86,6 +92,9 @@ pub(super) async fn serve<G: PolicyGate>(service: Arc<Service<G>>, listener: Uni
             }
         }
     }
+    drop(listener);
+    // The calls have the others.
+    let _ = room.acquire_many(MAX_CALLS).await;
 }
 
 async fn answer<G: PolicyGate>(service: &Arc<Service<G>>, mut stream: UnixStream) -> io::Result<()> {

@@ -1,14 +1,17 @@
 //! The verbs: what ADD, DEL, CHECK, GC and STATUS do, in which order, and what undoes them.
 //!
-//! ADD: allocate, journal, link, pod side, policy, host side, journal, answer. Whatever fails, the link goes first and
+//! ADD: allocate, journal, link and pod side beside the policy, host side, journal, answer. Whatever fails, the link goes first and
 //! the addresses after it. DEL answers when the pod is unreachable; its link is reaped soon after, with others.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::maybe_done;
 use tokio::sync::{Notify, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use weft_cni::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PortMapping};
 use weft_cni::call::Sandboxed;
@@ -23,8 +26,8 @@ use super::server::{Arrival, Sandbox};
 use super::state::{RecordError, Shared, since_boot};
 use crate::kernel::link::{self, PodSide};
 use crate::kernel::rtnl::{Rtnl, RtnlError};
+use crate::kernel::shared::SharedRtnl;
 use crate::kernel::sysctl::LinkSysctls;
-use crate::kernel::worker::Worker;
 
 /// An agent that has just started is ready within this; else the runtime tries again.
 const READY_DEADLINE: Duration = Duration::from_secs(5);
@@ -35,11 +38,24 @@ const GONE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long dying links wait for company: deleting one takes as long as deleting fifty.
 const REAP_DELAY: Duration = Duration::from_millis(50);
 
-/// Where the time of an ADD went.
+/// Where the time of an ADD went. `policy` is how long it made the ADD wait when the pod's side was done.
 struct Phases {
     pod_side: Duration,
     policy: Duration,
     host_side: Duration,
+}
+
+/// Why a pod is not wired.
+enum NotWired {
+    /// Somebody else has a link of that name; nothing was made.
+    NameTaken(Sandbox),
+    Failed(CniError),
+}
+
+impl From<CniError> for NotWired {
+    fn from(error: CniError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 #[derive(Debug)]
@@ -48,14 +64,14 @@ pub(super) struct Service<G> {
     pub(super) gate: G,
     pub(super) ready: watch::Receiver<Result<(), String>>,
     pub(super) mtu: watch::Receiver<u32>,
-    pub(super) sysctls: Arc<LinkSysctls>,
+    pub(super) sysctls: LinkSysctls,
     pub(super) node: String,
     pub(super) served: PathBuf,
     /// The namespace of the node, which is nobody's sandbox.
     pub(super) own_netns: NetnsId,
-    pub(super) worker: Worker,
+    pub(super) rtnl: SharedRtnl,
     /// Apart, because a deletion holds RTNL for tens of milliseconds.
-    pub(super) reaper: Worker,
+    pub(super) reaper: Arc<SharedRtnl>,
     pub(super) reap: Notify,
     pub(super) audit: Arc<Notify>,
     /// Something was freed.
@@ -91,108 +107,124 @@ impl<G: PolicyGate> Service<G> {
             return Err(CniError::TryAgain("the runtime has given this attachment up".into()));
         }
         let start = Instant::now();
-        let link = self.link_name(&call.id).await?;
         self.wait_ports(&call.ports).await?;
-        let attachment = self.shared.allocate(Attachment {
-            id: call.id.clone(),
-            link,
-            ifindex: 0,
-            pod: call.pod.clone(),
-            addresses: Addresses::default(),
-            mac: Mac::HOST,
-            netns,
-            mtu: *self.mtu.borrow(),
-            ports: call.ports.clone(),
-        });
-        let mut attachment = attachment.map_err(|error| self.not_recorded(error))?;
-        match self.wire(&mut attachment, sandbox, arrival).await {
-            Ok(Phases { pod_side, policy, host_side }) => {
-                tracing::info!(
-                    container_id = call.id.container_id,
-                    pod = attachment.pod.as_ref().map(tracing::field::display),
-                    link = attachment.link,
-                    addresses = ?attachment.addresses.iter().collect::<Vec<_>>(),
-                    microseconds = start.elapsed().as_micros(),
-                    pod_side = pod_side.as_micros(),
-                    policy = policy.as_micros(),
-                    host_side = host_side.as_micros(),
-                    "pod attached"
-                );
-                Ok(attachment)
+        let mut sandbox = sandbox;
+        for salt in 0..MAX_SALT {
+            let link = name(&call.id, salt);
+            if self.shared.read(|ledger| ledger.entries().any(|entry| entry.attachment.link == link)) {
+                continue;
             }
-            Err(error) => {
-                self.undo(&attachment).await;
-                Err(error)
+            let attachment = self.shared.allocate(Attachment {
+                id: call.id.clone(),
+                link,
+                ifindex: 0,
+                pod: call.pod.clone(),
+                addresses: Addresses::default(),
+                mac: Mac::HOST,
+                netns,
+                mtu: *self.mtu.borrow(),
+                ports: call.ports.clone(),
+            });
+            let mut attachment = attachment.map_err(|error| self.not_recorded(error))?;
+            match self.wire(&mut attachment, sandbox, arrival).await {
+                Ok(phases) => {
+                    log_attached(&attachment, start.elapsed(), &phases);
+                    return Ok(attachment);
+                }
+                Err(NotWired::NameTaken(back)) => {
+                    self.free(&call.id).await;
+                    sandbox = back;
+                }
+                Err(NotWired::Failed(error)) => {
+                    self.undo(&attachment).await;
+                    return Err(error);
+                }
             }
         }
+        Err(CniError::Internal(format!("no name is left for the link of {}", call.id)))
     }
 
-    /// From the link to the commit.
+    /// From the link to the commit. The policy, which somebody else commits, and the pod's side need not wait for each
+    /// other: the host side is down.
     async fn wire(
         &self,
         attachment: &mut Attachment,
         sandbox: Sandbox,
         arrival: &Arrival,
-    ) -> Result<Phases, CniError> {
+    ) -> Result<Phases, NotWired> {
         let start = Instant::now();
-        attachment.ifindex = self.wire_pod_side(attachment.clone(), sandbox).await?;
+        let wanted = attachment.clone();
+        let mut admission = pin!(maybe_done(timeout(POLICY_DEADLINE, self.gate.admit(&wanted))));
+        // Only asks: the answer is awaited below.
+        let _ = futures::poll!(admission.as_mut());
+        attachment.ifindex = self.wire_pod_side(attachment, sandbox)?;
         let pod_side = start.elapsed();
-        match timeout(POLICY_DEADLINE, self.gate.admit(attachment)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(CniError::TryAgain(format!("no policy for the pod: {error}"))),
-            Err(_) => return Err(CniError::TryAgain("the pod's policy takes too long".into())),
+        admission.as_mut().await;
+        match admission.take_output() {
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => {
+                return Err(CniError::TryAgain(format!("no policy for the pod: {error}")).into());
+            }
+            Some(Err(_)) | None => {
+                return Err(CniError::TryAgain("the pod's policy takes too long".into()).into());
+            }
         }
         if arrival.is_abandoned() {
-            return Err(CniError::TryAgain("the runtime has given this attachment up".into()));
+            return Err(CniError::TryAgain("the runtime has given this attachment up".into()).into());
         }
         let policy = start.elapsed() - pod_side;
-        let (link, ifindex, steps) =
-            (attachment.link.clone(), attachment.ifindex, plan::host_side(attachment));
-        let sysctls = Arc::clone(&self.sysctls);
-        let host = self.worker.run(move |rtnl| {
-            sysctls.harden(&link);
-            Ok(link::apply(rtnl, ifindex, &steps))
+        let steps = plan::host_side(attachment);
+        let host = self.rtnl.run(|rtnl| {
+            self.sysctls.harden(&attachment.link);
+            link::apply(rtnl, attachment.ifindex, &steps)
         });
-        host.await.map_err(kernel("wire the node's side"))?.map_err(refused)?;
-        let commit = Record::Commit { id: attachment.id.clone(), ifindex };
+        host.map_err(refused)?;
+        let commit = Record::Commit { id: attachment.id.clone(), ifindex: attachment.ifindex };
         self.shared.record(&commit).map_err(|error| self.not_recorded(error))?;
         Ok(Phases { pod_side, policy, host_side: start.elapsed() - pod_side - policy })
     }
 
-    /// The pair and all inside the pod, in one turn of the worker. Closes the descriptors: they keep the namespace alive.
-    async fn wire_pod_side(&self, attachment: Attachment, sandbox: Sandbox) -> Result<u32, CniError> {
-        let action = format!("make {} and {} of {}", attachment.link, attachment.id.ifname, attachment.id);
-        let taken = CniError::Environment {
-            variable: "CNI_IFNAME",
-            reason: format!("{} exists already in the namespace", attachment.id.ifname),
-        };
-        let wired = self.worker.run(move |rtnl| {
-            use std::os::fd::AsFd;
-            let pair = link::create(rtnl, &plan::create(&attachment), sandbox.netns.as_fd())?;
-            let pod_side = Rtnl::from_socket(sandbox.socket)
-                .map_err(|error| (Step::LoopbackUp, error))
-                .and_then(|mut pod| link::apply(&mut pod, pair.pod, &plan::pod_side(&attachment)));
-            Ok((pair.host, pod_side))
-        });
-        match wired.await {
-            Ok((ifindex, pod_side)) => pod_side.map(|()| ifindex).map_err(refused),
-            Err(error) if error.errno() == Some(nix::errno::Errno::EEXIST) => Err(taken),
-            Err(error) => Err(CniError::Kernel { action, reason: error.to_string() }),
-        }
+    /// The pair and all inside the pod, in one turn. Closes the descriptors: they keep the namespace alive.
+    fn wire_pod_side(&self, attachment: &Attachment, sandbox: Sandbox) -> Result<u32, NotWired> {
+        use std::os::fd::AsFd;
+        self.rtnl.run(|rtnl| {
+            match link::create(rtnl, &plan::create(attachment), sandbox.netns.as_fd()) {
+                Ok(pair) => {
+                    let pod = Rtnl::from_socket(sandbox.socket).map_err(|error| (Step::LoopbackUp, error));
+                    let pod_side =
+                        pod.and_then(|mut pod| link::apply(&mut pod, pair.pod, &plan::pod_side(attachment)));
+                    pod_side.map(|()| pair.host).map_err(|error| refused(error).into())
+                }
+                Err(error) if error.errno() == Some(nix::errno::Errno::EEXIST) => {
+                    // One of the two names; the kernel does not say which.
+                    match link::by_name(rtnl, &attachment.link).map_err(kernel("look for a link"))? {
+                        Some(_) => Err(NotWired::NameTaken(sandbox)),
+                        None => {
+                            let reason = format!("{} exists already in the namespace", attachment.id.ifname);
+                            Err(CniError::Environment { variable: "CNI_IFNAME", reason }.into())
+                        }
+                    }
+                }
+                Err(error) => {
+                    let action =
+                        format!("make {} and {} of {}", attachment.link, attachment.id.ifname, attachment.id);
+                    Err(CniError::Kernel { action, reason: error.to_string() }.into())
+                }
+            }
+        })
     }
 
     /// Releases what an ADD has made that did not finish. Its caller holds the lock.
     async fn undo(&self, attachment: &Attachment) {
         let id = &attachment.id;
         self.shared.record_fact(&Record::Release { id: id.clone() });
-        let name = attachment.link.clone();
-        let gone = self.worker.run(move |rtnl| {
-            let found = link::by_name(rtnl, &name)?.filter(link::Observed::is_ours);
+        let gone = self.rtnl.run(|rtnl| {
+            let found = link::by_name(rtnl, &attachment.link)?.filter(link::Observed::is_ours);
             let Some(found) = found else { return Ok(true) };
             let outcome = link::apply(rtnl, found.link.ifindex, &[Step::Group(plan::DYING_GROUP)]);
             outcome.map(|()| false).map_err(|(_, error)| error)
         });
-        match gone.await {
+        match gone {
             Ok(true) => self.free(id).await,
             Ok(false) => self.reap.notify_one(),
             Err(error) => {
@@ -216,9 +248,8 @@ impl<G: PolicyGate> Service<G> {
             return Ok(());
         }
         self.shared.record_fact(&Record::Release { id: id.clone() });
-        let (ifindex, steps) = (attachment.ifindex, plan::detach(&attachment));
-        let detached = self.worker.run(move |rtnl| Ok(link::apply(rtnl, ifindex, &steps)));
-        detached.await.map_err(kernel("remove the pod's link"))?.map_err(refused)?;
+        let steps = plan::detach(&attachment);
+        self.rtnl.run(|rtnl| link::apply(rtnl, attachment.ifindex, &steps)).map_err(refused)?;
         self.reap.notify_one();
         tracing::info!(
             container_id = id.container_id,
@@ -257,7 +288,7 @@ impl<G: PolicyGate> Service<G> {
         if let Some(missing) = attachment.addresses.iter().find(|address| !call.previous.contains(address)) {
             return Err(CniError::Damaged(format!("prevResult lacks {missing}")));
         }
-        let looked = self.worker.run(move |rtnl| {
+        let looked = self.rtnl.run(|rtnl| {
             let mut found = damage_of_host_side(rtnl, &attachment)?;
             if found.is_none() {
                 let mut pod = Rtnl::from_socket(sandbox.socket)?;
@@ -266,7 +297,7 @@ impl<G: PolicyGate> Service<G> {
             }
             Ok(found)
         });
-        match looked.await.map_err(kernel("show the pod's link"))? {
+        match looked.map_err(kernel("show the pod's link"))? {
             Some(damage) => Err(CniError::Damaged(damage)),
             None => Ok(()),
         }
@@ -338,22 +369,6 @@ impl<G: PolicyGate> Service<G> {
         Ok(netns)
     }
 
-    /// A name that no link has.
-    async fn link_name(&self, id: &AttachmentId) -> Result<String, CniError> {
-        for salt in 0..MAX_SALT {
-            let name = name(id, salt);
-            if self.shared.read(|ledger| ledger.entries().any(|entry| entry.attachment.link == name)) {
-                continue;
-            }
-            let look = name.clone();
-            let is_free = self.worker.run(move |rtnl| Ok(link::by_name(rtnl, &look)?.is_none()));
-            if is_free.await.map_err(kernel("look for a link"))? {
-                return Ok(name);
-            }
-        }
-        Err(CniError::Internal(format!("no name is left for the link of {id}")))
-    }
-
     fn not_recorded(&self, error: RecordError) -> CniError {
         match error {
             RecordError::Ledger(LedgerError::Ipam(weft_cni::ipam::IpamError::NoPools)) => {
@@ -382,15 +397,14 @@ impl<G: PolicyGate> Service<G> {
         let Some(entry) = self.shared.entry(&id).filter(|entry| entry.attachment.link == name) else {
             return;
         };
-        let look = name.to_owned();
-        match self.worker.run(move |rtnl| Ok(link::by_name(rtnl, &look)?.is_none())).await {
-            Ok(true) => {
+        match self.rtnl.run(|rtnl| link::by_name(rtnl, name)) {
+            Ok(None) => {
                 if entry.phase == Phase::Attached {
                     tracing::info!(container_id = id.container_id, link = name, "pod gone without DEL");
                 }
                 self.free(&id).await;
             }
-            Ok(false) => {}
+            Ok(Some(_)) => {}
             Err(error) => tracing::warn!(%error, link = name, "link not looked up"),
         }
     }
@@ -411,12 +425,28 @@ impl<G: PolicyGate> Service<G> {
         loop {
             self.reap.notified().await;
             sleep(REAP_DELAY).await;
-            if let Err(error) = self.reaper.run(link::reap).await {
+            let reaper = Arc::clone(&self.reaper);
+            let reaped = spawn_blocking(move || reaper.run(link::reap)).await;
+            if let Ok(Err(error)) = reaped {
                 tracing::warn!(%error, "dying links not deleted");
                 self.reap.notify_one();
             }
         }
     }
+}
+
+fn log_attached(attachment: &Attachment, took: Duration, phases: &Phases) {
+    tracing::info!(
+        container_id = attachment.id.container_id,
+        pod = attachment.pod.as_ref().map(tracing::field::display),
+        link = attachment.link,
+        addresses = ?attachment.addresses.iter().collect::<Vec<_>>(),
+        microseconds = took.as_micros(),
+        pod_side = phases.pod_side.as_micros(),
+        policy = phases.policy.as_micros(),
+        host_side = phases.host_side.as_micros(),
+        "pod attached"
+    );
 }
 
 fn damage_of_host_side(rtnl: &mut Rtnl, attachment: &Attachment) -> Result<Option<String>, RtnlError> {

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use nix::time::{ClockId, clock_gettime};
-use tokio::sync::watch;
 use weft_api::control::{Allocation, Ipam, Pool};
 use weft_cni::attachment::{Attachment, AttachmentId};
 use weft_cni::journal::Record;
 use weft_cni::ledger::{Entry, Ledger, LedgerError, Phase};
 
-use super::Attachments;
 use super::journal::Journal;
 
 /// Deletions that are remembered, to refuse ADDs that they have overtaken: such an ADD waits in the accept queue, which
@@ -35,11 +33,10 @@ struct State {
     journal: Journal,
 }
 
-/// The ledger, and those who watch it.
+/// The ledger, and who works on what.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    attachments: watch::Sender<Attachments>,
     locks: Mutex<BTreeMap<AttachmentId, Arc<tokio::sync::Mutex<()>>>>,
     tombstones: Mutex<Tombstones>,
 }
@@ -47,7 +44,6 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(ledger: Ledger, journal: Journal) -> Self {
         Self {
-            attachments: watch::Sender::new(attached(&ledger)),
             state: Mutex::new(State { ledger, journal }),
             locks: Mutex::default(),
             tombstones: Mutex::default(),
@@ -83,10 +79,7 @@ impl Shared {
 
     /// Writes an event down, then lets it happen.
     pub(super) fn record(&self, record: &Record) -> Result<(), RecordError> {
-        let mut state = self.state();
-        state.record(record)?;
-        self.publish(&state.ledger);
-        Ok(())
+        self.state().record(record)
     }
 
     /// For what has happened already: without its line, the next start finds it out from the missing link.
@@ -94,7 +87,6 @@ impl Shared {
         let mut state = self.state();
         let written = state.journal.append(record);
         let applied = state.ledger.apply(record);
-        self.publish(&state.ledger);
         drop(state);
         if let Err(error) = written {
             tracing::error!(%error, "journal not written");
@@ -104,17 +96,12 @@ impl Shared {
         }
     }
 
-    fn publish(&self, ledger: &Ledger) {
-        let now = attached(ledger);
-        self.attachments.send_if_modified(|was| {
-            let changed = *was != now;
-            *was = now;
-            changed
-        });
-    }
-
-    pub(super) fn attachments(&self) -> watch::Receiver<Attachments> {
-        self.attachments.subscribe()
+    /// All that are in use.
+    pub(super) fn attached(&self) -> Vec<Attachment> {
+        self.read(|ledger| {
+            let attached = ledger.entries().filter(|entry| entry.phase == Phase::Attached);
+            attached.map(|entry| entry.attachment.clone()).collect()
+        })
     }
 
     /// Waits until nobody else works on this attachment.
@@ -155,11 +142,6 @@ impl State {
         }
         Ok(())
     }
-}
-
-fn attached(ledger: &Ledger) -> Attachments {
-    let attached = ledger.entries().filter(|entry| entry.phase == Phase::Attached);
-    Arc::new(attached.map(|entry| (entry.attachment.id.clone(), entry.attachment.clone())).collect())
 }
 
 fn pool(cidr: IpNetwork, counts: weft_cni::ipam::Counts) -> Pool {

@@ -10,6 +10,6 @@ pub mod nft;
 pub mod readiness;
 pub mod route;
 pub mod rtnl;
+pub mod shared;
 pub mod sysctl;
 pub mod uplink;
-pub mod worker;

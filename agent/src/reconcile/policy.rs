@@ -8,6 +8,7 @@ mod core;
 mod revoke;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,13 +122,15 @@ impl PolicyGate for PolicyHandle {
     }
 }
 
-/// Starts the task, in the current network namespace and tokio runtime.
-pub fn spawn(snapshots: SnapshotReceiver) -> PolicyHandle {
+/// Starts the task in the current network namespace, on a thread of its own: compiling and committing block it.
+pub fn spawn(snapshots: SnapshotReceiver) -> io::Result<PolicyHandle> {
     let (commands, mailbox) = mpsc::channel(MAILBOX);
     let (state_sender, state) = watch::channel(PolicyState::default());
     let (local_sender, local) = watch::channel(Arc::default());
-    tokio::spawn(start(snapshots, mailbox, state_sender, local_sender));
-    PolicyHandle { commands, state, local }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let work = move || runtime.block_on(start(snapshots, mailbox, state_sender, local_sender));
+    std::thread::Builder::new().name("weft-policy".to_owned()).spawn(work)?;
+    Ok(PolicyHandle { commands, state, local })
 }
 
 /// Claims the table after the datastore has been listed, then works.
@@ -155,7 +158,7 @@ async fn start(
     };
     let now = Instant::now();
     let task = Task {
-        core: Some(core),
+        core,
         snapshots,
         local: None,
         waiting: Vec::new(),
@@ -190,8 +193,7 @@ struct Waiting {
 }
 
 struct Task {
-    /// `None` only while a blocking thread has it.
-    core: Option<Core>,
+    core: Core,
     snapshots: SnapshotReceiver,
     /// `None` until the CNI server has said what a former agent left.
     local: Option<BTreeMap<AttachmentId, LocalPod>>,
@@ -238,7 +240,7 @@ impl Task {
             while let Ok(command) = mailbox.try_recv() {
                 self.handle(command);
             }
-            self.step().await;
+            self.step();
         }
     }
 
@@ -254,6 +256,8 @@ impl Task {
                 self.waiting.push(Waiting { id, pod, deadline, reply });
             }
             Command::Release(id, reply) => {
+                // Its ADD may have failed for another reason meanwhile.
+                self.waiting.retain(|waiting| waiting.id != id);
                 let removed = self.local.as_mut().and_then(|local| local.remove(&id));
                 self.dirty |= removed.is_some();
                 self.freed.extend(removed.into_iter().flat_map(|pod| pod.ips));
@@ -270,13 +274,13 @@ impl Task {
         }
     }
 
-    async fn step(&mut self) {
+    fn step(&mut self) {
         let snapshot = self.snapshots.borrow_and_update().clone();
         self.sort_waiting(snapshot.as_deref());
         let (Some(snapshot), Some(local)) = (snapshot, &self.local) else { return self.answer(Ok(())) };
         if (self.dirty || self.audit) && (Instant::now() >= self.not_before || !self.committing.is_empty()) {
             let local: Arc<Vec<LocalPod>> = Arc::new(local.values().cloned().collect());
-            let result = self.commit(&snapshot, &local).await;
+            let result = self.commit(&snapshot, &local);
             self.local_watch.send_replace(local);
             self.answer(result);
         }
@@ -308,17 +312,10 @@ impl Task {
         }
     }
 
-    async fn commit(&mut self, snapshot: &Arc<Snapshot>, local: &Arc<Vec<LocalPod>>) -> Result<(), String> {
-        let Some(mut core) = self.core.take() else { return Err("the policy task is broken".to_owned()) };
+    fn commit(&mut self, snapshot: &Snapshot, local: &[LocalPod]) -> Result<(), String> {
         let (audit, judge) = (std::mem::take(&mut self.audit), std::mem::take(&mut self.world_changed));
         let freed = std::mem::take(&mut self.freed);
-        let (world, pods) = (Arc::clone(snapshot), Arc::clone(local));
-        let job = tokio::task::spawn_blocking(move || {
-            let done = core.commit(&world.world, &pods, audit, judge, &freed);
-            (core, done)
-        });
-        let Ok((core, done)) = job.await else { return Err("the policy task is broken".to_owned()) };
-        self.core = Some(core);
+        let done = self.core.commit(&snapshot.world, local, audit, judge, &freed);
         if audit {
             self.next_audit = Instant::now() + AUDIT_INTERVAL;
         }

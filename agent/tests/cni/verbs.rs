@@ -1,6 +1,7 @@
 //! The verbs as a runtime uses them, and misuses them.
 
 use serde_json::json;
+use weft_cni::attachment::AttachmentId;
 
 use crate::lab::{Node, Pod, addresses, conf, eventually, link};
 
@@ -94,6 +95,21 @@ fn a_failed_add_leaves_nothing() {
 }
 
 #[test]
+fn a_link_of_somebody_else_with_our_name_is_left_and_another_name_taken() {
+    let node = Node::dual_stack();
+    let pod = Pod::new();
+    let id = AttachmentId { container_id: pod.container_id.clone(), ifname: "eth0".to_owned() };
+    let first = weft_cni::link::name(&id, 0);
+    node.ip(&format!("link add {first} type veth peer name theirs"));
+    let result = node.add(&pod).result();
+    assert_eq!(link(&result), weft_cni::link::name(&id, 1));
+    assert!(pod.can_ping("192.0.2.1"));
+    node.del(&pod).assert_ok();
+    eventually("its address rests, and that of the first try does not", || node.ipam().pools[0].cooling == 1);
+    assert_eq!(node.links(), [first]);
+}
+
+#[test]
 fn no_packet_passes_before_the_policy_is_in_force() {
     let node = Node::dual_stack();
     let pod = Pod::new();
@@ -101,6 +117,7 @@ fn no_packet_passes_before_the_policy_is_in_force() {
     let add = node.spawn_cni(&pod.env("ADD"), &conf("1.1.0", json!({})));
     eventually("the policy is asked for", || node.run_dir.join("admitted").exists());
     let host = std::fs::read_to_string(node.run_dir.join("admitted")).unwrap();
+    eventually("the link is made meanwhile", || node.links().contains(&host));
     assert!(node.ip(&format!("link show {host}")).contains("state DOWN"));
     assert_eq!(node.ip("route show proto 87"), "");
     std::fs::remove_file(node.run_dir.join("hold-policy")).unwrap();
