@@ -60,7 +60,7 @@ fn peer(host: u8) -> PeerConfig {
     let remote = IpAddr::from(address(host));
     PeerConfig {
         passive: true,
-        accept: vec!["0.0.0.0/0".parse().expect("a prefix")],
+        accept: vec!["0.0.0.0/0".parse().expect("a prefix")].into(),
         export: ExportRoutes::Transit,
         ..PeerConfig::new("peer", remote, RemoteAsn::Number(asn(host)))
     }

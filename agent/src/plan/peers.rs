@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnetwork::IpNetwork;
 use weft_api::crd::{AsnRule, BGPPeerSpec, Family, NodeMesh, PeerAsn, SecretKeyRef};
+use weft_bgp::rib::Prefixes;
 use weft_bgp::speaker::{Hops, LocalNexthop, Password, PeerConfig, RemoteAsn, Transport};
 use weft_bgp::types::{AfiSafi, Asn, PeerKind};
 use weft_policy::selector::Selector;
@@ -91,12 +91,10 @@ fn password(snapshot: &Snapshot, spec: &BGPPeerSpec) -> Result<Option<Password>,
 
 /// The cluster's prefixes without those of this node: nobody else has our pods. What lies inside ours but in another
 /// accepted prefix is left out when routes are planned.
-fn accepted(snapshot: &Snapshot, own: &NodeInfo) -> Vec<IpNetwork> {
+fn accepted(snapshot: &Snapshot, own: &NodeInfo) -> Prefixes {
     let configured = snapshot.bgp.cluster_cidrs.iter().filter_map(|text| parse_cidr(text).ok());
     let of_nodes = snapshot.nodes.values().flat_map(|node| node.pod_cidrs.iter().copied());
-    let all: BTreeSet<_> =
-        configured.chain(of_nodes).filter(|prefix| !own.pod_cidrs.contains(prefix)).collect();
-    all.into_iter().collect()
+    configured.chain(of_nodes).filter(|prefix| !own.pod_cidrs.contains(prefix)).collect()
 }
 
 struct Planner<'a> {
@@ -104,7 +102,7 @@ struct Planner<'a> {
     name: &'a str,
     own: &'a NodeInfo,
     asn: Asn,
-    accept: Vec<IpNetwork>,
+    accept: Prefixes,
 }
 
 impl Planner<'_> {
@@ -122,8 +120,11 @@ impl Planner<'_> {
             PeerAsn::Rule(AsnRule::Internal) => RemoteAsn::Internal,
             PeerAsn::Rule(AsnRule::External) => RemoteAsn::External,
         };
-        let mut accept = self.accept.clone();
-        accept.extend(spec.accept_cidrs.iter().filter_map(|text| parse_cidr(text).ok()));
+        let more: Vec<_> = spec.accept_cidrs.iter().filter_map(|text| parse_cidr(text).ok()).collect();
+        let accept = match more.as_slice() {
+            [] => self.accept.clone(),
+            _ => self.accept.iter().chain(more).collect(),
+        };
         let hops = match (spec.ttl_security, spec.multihop) {
             (Some(hops), _) => Hops::Security(hops),
             (None, Some(hops)) => Hops::Multihop(hops),

@@ -18,6 +18,7 @@ mod intern;
 mod loc_rib;
 mod peers;
 mod policy;
+mod prefixes;
 mod slab;
 mod table;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use decision::Step;
 pub use policy::{Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, Rejection};
+pub use prefixes::Prefixes;
 pub use view::{AdvertisedRoute, Counts, LimitExceeded, PathView, RouteView, Standing};
 
 use crate::types::{AfiSafi, Asn, Change, Nexthop, PeerId, PeerKind, RouterId};

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{RibConfig, RibPeer};
+use super::{Prefixes, RibConfig, RibPeer};
 use crate::types::{AfiSafi, Asn, Nexthop, PeerKind, RouterId};
 use crate::wire::{Community, EncodeContext, LargeCommunity, PathAttributes};
 
@@ -29,14 +29,14 @@ pub struct ImportPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Accept {
     /// What lies within one of these, or is one of them. Empty: nothing.
-    Within(Vec<IpNetwork>),
+    Within(Prefixes),
     /// Everything.
     Any,
 }
 
 impl Default for Accept {
     fn default() -> Self {
-        Self::Within(Vec::new())
+        Self::Within(Prefixes::default())
     }
 }
 
@@ -109,9 +109,7 @@ impl ImportPolicy {
             return (!self.default_route).then_some(Rejection::DefaultRoute);
         }
         let accepted = match &self.accept {
-            Accept::Within(nets) => {
-                nets.iter().any(|net| net.prefix() <= prefix.prefix() && net.contains(prefix.network()))
-            }
+            Accept::Within(prefixes) => prefixes.hold(prefix),
             Accept::Any => true,
         };
         (!accepted).then_some(Rejection::OutsideAccepted)

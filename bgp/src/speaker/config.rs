@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::rib::ExportRoutes;
+use crate::rib::{ExportRoutes, Prefixes};
 use crate::types::{AfiSafi, Asn, PeerKind, RouterId};
 use crate::wire::{Community, LargeCommunity};
 
@@ -87,7 +87,7 @@ pub struct PeerConfig {
     /// Exchange IPv4 routes with IPv6 nexthops where the peer can (RFC 8950).
     pub extended_nexthop: bool,
     /// Prefixes within which routes are accepted, each with everything inside it. Empty: none.
-    pub accept: Vec<IpNetwork>,
+    pub accept: Prefixes,
     pub accept_default_route: bool,
     /// Refuse routes whose AS_PATH does not begin with the AS of an external peer. Off for route servers (RFC 7947).
     pub enforce_first_asn: bool,
@@ -114,7 +114,7 @@ impl PeerConfig {
             hold_time: 90,
             connect_retry: Duration::from_secs(5),
             extended_nexthop: true,
-            accept: Vec::new(),
+            accept: Prefixes::default(),
             accept_default_route: false,
             enforce_first_asn: true,
             max_prefixes: 10_000,

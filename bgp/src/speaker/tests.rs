@@ -27,7 +27,7 @@ impl Bench {
         let mut bench = Self { speaker, now: Instant(Duration::from_secs(1000)) };
         let mut peer = PeerConfig::new("tor", PEER.address, RemoteAsn::Number(Asn(65001)));
         peer.families = vec![AfiSafi::Ipv4Unicast];
-        peer.accept = vec!["10.0.0.0/8".parse().unwrap()];
+        peer.accept = vec!["10.0.0.0/8".parse().unwrap()].into();
         bench.handle(Input::SetPeers(vec![peer]));
         bench
     }

@@ -109,7 +109,7 @@ impl Ours {
 fn peer(terms: Terms) -> PeerConfig {
     let address: IpAddr = if terms.over_v6 { "fd09::2" } else { "10.9.0.2" }.parse().unwrap();
     let mut peer = PeerConfig::new("router", address, RemoteAsn::Number(Asn(65002)));
-    peer.accept = vec!["10.2.0.0/16".parse().unwrap(), "fd02::/16".parse().unwrap()];
+    peer.accept = vec!["10.2.0.0/16".parse().unwrap(), "fd02::/16".parse().unwrap()].into();
     peer.connect_retry = std::time::Duration::from_secs(1);
     peer.nexthop = LocalNexthop { v4: Some([10, 9, 0, 1].into()), v6: Some("fd09::1".parse().unwrap()) };
     peer

@@ -200,7 +200,7 @@ fn a_changed_peer_is_reset_and_the_others_are_not() {
         let mut world = settled(seed, 3, internal);
         let before = world.nodes[0].transitions.len();
         let mut peers = world.nodes[0].peers.clone();
-        peers[0].accept = vec![prefix(1, 0)]; // No reason to reset.
+        peers[0].accept = vec![prefix(1, 0)].into(); // No reason to reset.
         peers[1].hold_time = 30;
         world.input(0, Input::SetPeers(peers));
         world.run(secs(1));

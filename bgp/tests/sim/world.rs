@@ -330,7 +330,7 @@ fn node(index: usize, size: usize, asn: &impl Fn(usize) -> u32, seed: u64) -> No
     let peers = (0..size).filter(|other| *other != index).map(|other| {
         let mut peer =
             PeerConfig::new(format!("n{other}"), address(other), RemoteAsn::Number(Asn(asn(other))));
-        peer.accept = vec!["10.0.0.0/8".parse().unwrap()];
+        peer.accept = vec!["10.0.0.0/8".parse().unwrap()].into();
         peer.hold_time = 9;
         peer.nexthop = LocalNexthop { v4: Some(id), v6: None };
         peer

@@ -25,7 +25,7 @@ fn by_default_nothing_is_accepted() {
 #[test]
 fn what_lies_within_the_accepted_prefixes_is_used() {
     let mut tor = external(1);
-    tor.import.accept = Accept::Within(vec![net("10.0.0.0/8"), net("2001:db8::/32")]);
+    tor.import.accept = Accept::Within(vec![net("10.0.0.0/8"), net("2001:db8::/32")].into());
     tor.import.default_route = false;
     let outside = Standing::Rejected(Rejection::OutsideAccepted);
     for (prefix, expected) in [
@@ -118,7 +118,7 @@ fn a_new_import_policy_judges_what_is_there() {
     assert_eq!(network.fib.len(), 2);
 
     let import = ImportPolicy {
-        accept: Accept::Within(vec![net("10.0.0.0/8")]),
+        accept: Accept::Within(vec![net("10.0.0.0/8")].into()),
         default_route: false,
         ..ImportPolicy::default()
     };
@@ -133,7 +133,7 @@ fn a_new_import_policy_judges_what_is_there() {
 #[test]
 fn an_address_takes_the_longest_prefix_that_has_a_path_in_use() {
     let mut tor = external(1);
-    tor.import.accept = Accept::Within(vec![net("10.0.0.0/8")]);
+    tor.import.accept = Accept::Within(vec![net("10.0.0.0/8")].into());
     let mut network = Network::with([tor, external(2)]);
     network.announce(2, "10.1.0.0/16", path(&[65002]));
     network.announce(1, "10.1.2.0/24", path(&[65001]));
@@ -155,7 +155,7 @@ fn an_address_takes_the_longest_prefix_that_has_a_path_in_use() {
 fn the_limit_counts_refused_prefixes_too_but_each_once() {
     let mut tor = external(1);
     tor.import = ImportPolicy {
-        accept: Accept::Within(vec![net("10.0.0.0/8")]),
+        accept: Accept::Within(vec![net("10.0.0.0/8")].into()),
         default_route: false,
         ..ImportPolicy::default()
     };

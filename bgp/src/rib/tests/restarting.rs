@@ -69,7 +69,7 @@ fn a_restarting_peer_keeps_its_routes_until_its_end_of_rib() {
 fn stale_routes_are_judged_by_the_rules_of_the_new_session() {
     let mut network = after_loss(true);
     let import = ImportPolicy {
-        accept: Accept::Within(vec![net(OTHER)]),
+        accept: Accept::Within(vec![net(OTHER)].into()),
         default_route: false,
         ..ImportPolicy::default()
     };

@@ -124,7 +124,7 @@ pub fn run_weft() -> Result<()> {
 
 fn sender() -> Result<PeerConfig> {
     Ok(PeerConfig {
-        accept: vec!["0.0.0.0/0".parse::<IpNetwork>()?],
+        accept: vec!["0.0.0.0/0".parse::<IpNetwork>()?].into(),
         max_prefixes: u32::MAX,
         ..peer("sender", SENDER.into(), SENDER_ASN)
     })
