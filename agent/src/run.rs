@@ -27,7 +27,7 @@ use crate::reconcile::{policy, routes, speaker};
 use crate::server::{self, Agent};
 use crate::watch::dir::DirDatastore;
 use crate::watch::kubernetes::KubernetesDatastore;
-use crate::watch::{Datastore, Problem, SnapshotReceiver, SnapshotSender};
+use crate::watch::{Datastore, Problem, Snapshot, SnapshotReceiver, SnapshotSender};
 use crate::{readiness, report};
 
 /// Links that go down at once beyond this number wait for hold timers.
@@ -144,10 +144,10 @@ fn plan_forever(
 ) -> watch::Receiver<Option<Arc<Desired>>> {
     let (sender, desired) = watch::channel(None);
     tokio::spawn(async move {
-        loop {
-            let snapshot = snapshots.borrow_and_update().clone();
-            let planned =
-                snapshot.ok_or(NotYet::NoSnapshot).and_then(|snapshot| plan::desired(&snapshot, &node));
+        let mut before = None;
+        while let Some(snapshot) = next_to_plan(&mut snapshots, &mut before).await {
+            let planned = plan::desired(&snapshot, &node);
+            drop(snapshot);
             match planned {
                 Ok(planned) => {
                     routes.set_own(planned.pod_cidrs.clone()).await;
@@ -166,12 +166,22 @@ fn plan_forever(
                 }
                 Err(error) => info!(%error, "waiting"),
             }
-            if snapshots.changed().await.is_err() {
-                return;
-            }
         }
     });
     desired
+}
+
+/// The next snapshot that may make another plan. `before` is the last one that was seen, planned or not.
+async fn next_to_plan(
+    snapshots: &mut SnapshotReceiver,
+    before: &mut Option<Arc<Snapshot>>,
+) -> Option<Arc<Snapshot>> {
+    let differs = |now: &Option<Arc<Snapshot>>| {
+        let Some(now) = now else { return false };
+        let last = before.replace(Arc::clone(now));
+        last.is_none_or(|last| !plan::reads_the_same(&last, now))
+    };
+    snapshots.wait_for(differs).await.ok()?.clone()
 }
 
 fn log_problems(planned: &Desired, before: Option<&Desired>) {

@@ -3,6 +3,7 @@
 //! `cargo run --release -p weft-policy --example compile_scale`
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
@@ -63,7 +64,7 @@ fn cluster() -> (World, Vec<LocalPod>) {
         world.namespaces.insert(namespace.clone(), labels.map(|(k, v)| (k.to_owned(), v)).into());
         for p in 0..PODS {
             let key = PodKey { namespace: namespace.clone(), name: format!("pod-{p}") };
-            world.pods.insert(key, pod(n, p));
+            world.pods.insert(key, pod(n, p).into());
         }
         for (i, spec) in POLICIES.iter().enumerate() {
             let metadata = ObjectMeta {
@@ -74,12 +75,12 @@ fn cluster() -> (World, Vec<LocalPod>) {
             let spec: NetworkPolicySpec = serde_saphyr::from_str(spec).expect("YAML of a policy");
             let policy =
                 translate::policy(&NetworkPolicy { metadata, spec: Some(spec) }).expect("a good policy");
-            world.policies.insert(policy.key.clone(), policy);
+            world.policies.insert(policy.key.clone(), policy.into());
         }
     }
     // One less than would divide them evenly: so all kinds of pods are among them.
     let every = usize::from(NAMESPACES) * usize::from(PODS) / LOCAL - 1;
-    let wire = |(i, (key, pod)): (usize, (&PodKey, &Pod))| LocalPod {
+    let wire = |(i, (key, pod)): (usize, (&PodKey, &Arc<Pod>))| LocalPod {
         key: key.clone(),
         uid: None,
         link: format!("weft{i}"),

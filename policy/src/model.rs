@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
@@ -16,13 +17,14 @@ use crate::selector::Selector;
 
 pub type Labels = BTreeMap<String, String>;
 
-/// The cluster as the watches show it. Complete: what is missing here does not exist.
+/// The cluster as the watches show it. Complete: what is missing here does not exist. Two worlds in a row share what did
+/// not change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
     /// Labels by namespace name. A namespace that is absent matches no namespace selector.
     pub namespaces: BTreeMap<String, Labels>,
-    pub pods: BTreeMap<PodKey, Pod>,
-    pub policies: BTreeMap<PolicyKey, Policy>,
+    pub pods: BTreeMap<PodKey, Arc<Pod>>,
+    pub policies: BTreeMap<PolicyKey, Arc<Policy>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,7 +186,8 @@ pub struct Problem {
 impl World {
     /// The pods that a policy selects, wherever they run.
     pub fn subjects<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = (&'a PodKey, &'a Pod)> {
-        self.pods.iter().filter(move |(key, pod)| {
+        let pods = self.pods.iter().map(|(key, pod)| (key, &**pod));
+        pods.filter(move |(key, pod)| {
             key.namespace == policy.key.namespace && !pod.host_network && policy.subjects.matches(&pod.labels)
         })
     }

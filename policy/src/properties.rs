@@ -3,6 +3,7 @@
 pub(crate) mod random;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -62,8 +63,9 @@ proptest! {
         other.local.reverse();
         let policies = std::mem::take(&mut other.world.policies);
         for (i, (key, mut policy)) in policies.into_iter().rev().enumerate() {
-            policy.key = PolicyKey { namespace: key.namespace, name: format!("r{i}") };
-            other.world.policies.insert(policy.key.clone(), policy);
+            let key = PolicyKey { namespace: key.namespace, name: format!("r{i}") };
+            Arc::make_mut(&mut policy).key = key.clone();
+            other.world.policies.insert(key, policy);
         }
         prop_assert_eq!(other.compile(), cluster.compile());
     }
@@ -73,11 +75,11 @@ proptest! {
         for namespace in random::NAMESPACES {
             cluster.world.policies.insert(
                 PolicyKey { namespace: namespace.to_owned(), name: "deny".to_owned() },
-                policy(&format!("{{name: deny, namespace: {namespace}, policyTypes: [Ingress, Egress]}}")),
+                policy(&format!("{{name: deny, namespace: {namespace}, policyTypes: [Ingress, Egress]}}")).into(),
             );
         }
         let before = cluster.compile();
-        cluster.world.policies.insert(PolicyKey { name: "more".to_owned(), ..more.key.clone() }, more);
+        cluster.world.policies.insert(PolicyKey { name: "more".to_owned(), ..more.key.clone() }, more.into());
         let after = cluster.compile();
         for packet in random::flows().flat_map(|flow| cluster.packets(&flow)) {
             prop_assert!(!forwards(&before, &packet) || forwards(&after, &packet), "{:?}", packet);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -42,7 +43,7 @@ impl Cluster {
                     host_network: false,
                     node: Some(format!("node-{namespace}")),
                 };
-                world.pods.insert(key(&format!("{namespace}/{name}")), pod);
+                world.pods.insert(key(&format!("{namespace}/{name}")), pod.into());
             }
         }
         let mut cluster = Self { world, local: Vec::new() };
@@ -59,7 +60,7 @@ impl Cluster {
 
     pub(crate) fn add(&mut self, text: &str) {
         let policy = policy(text);
-        self.world.policies.insert(policy.key.clone(), policy);
+        self.world.policies.insert(policy.key.clone(), policy.into());
     }
 
     /// The CNI has wired the pod with the addresses of its status.
@@ -76,7 +77,7 @@ impl Cluster {
     }
 
     pub(crate) fn pod(&mut self, name: &str) -> &mut Pod {
-        self.world.pods.get_mut(&key(name)).expect("a pod of the cluster")
+        Arc::make_mut(self.world.pods.get_mut(&key(name)).expect("a pod of the cluster"))
     }
 
     /// `x/a -> y/b tcp/80`; an address may stand for a pod, and `x/a.6` for its IPv6 address.

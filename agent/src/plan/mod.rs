@@ -43,10 +43,16 @@ pub struct SpeakerPlan {
 /// Why nothing can be planned yet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotYet {
-    #[error("the datastore has not been read yet")]
-    NoSnapshot,
     #[error("the datastore has no Node {0}")]
     NoNode(String),
+}
+
+/// Whether [`desired`] would say the same of both: most snapshots differ in pods alone.
+pub fn reads_the_same(one: &Snapshot, other: &Snapshot) -> bool {
+    one.nodes == other.nodes
+        && one.bgp == other.bgp
+        && one.bgp_peers == other.bgp_peers
+        && one.secrets == other.secrets
 }
 
 pub fn desired(snapshot: &Snapshot, node: &str) -> Result<Desired, NotYet> {

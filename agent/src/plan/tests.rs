@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use weft_api::crd::{BGPPeerSpec, NodeMesh};
 use weft_bgp::speaker::{Hops, RemoteAsn};
 use weft_bgp::types::AfiSafi;
+use weft_policy::model::PodKey;
 
 use super::*;
 use crate::watch::object;
@@ -30,7 +32,11 @@ fn cluster() -> Snapshot {
         ("n2", node("rack=b", None, &["192.0.2.2", "2001:db8::2"], &["10.2.0.0/24", "fd00:2::/64"])),
         ("n3", node("rack=b", None, &["2001:db8::3"], &["fd00:3::/64"])),
     ];
-    Snapshot { nodes: nodes.map(|(name, node)| (name.to_owned(), node)).into(), ..Snapshot::default() }
+    Snapshot { nodes: nodes.map(|(name, node)| (name.to_owned(), node.into())).into(), ..Snapshot::default() }
+}
+
+fn node_mut<'a>(snapshot: &'a mut Snapshot, name: &str) -> &'a mut NodeInfo {
+    Arc::make_mut(snapshot.nodes.get_mut(name).unwrap())
 }
 
 fn peer_spec(yaml: &str) -> BGPPeerSpec {
@@ -98,7 +104,7 @@ fn both_ends_of_the_mesh_agree_on_the_addresses() {
 #[test]
 fn the_mesh_joins_nodes_of_one_as_only_and_can_be_turned_off() {
     let mut snapshot = cluster();
-    snapshot.nodes.get_mut("n2").unwrap().asn = Some(65001);
+    node_mut(&mut snapshot, "n2").asn = Some(65001);
     assert_eq!(names(&plan(&snapshot, "n1")), ["mesh/n3"]);
     assert!(names(&plan(&snapshot, "n2")).is_empty());
     assert_eq!(plan(&snapshot, "n2").speaker.asn, Asn(65001));
@@ -107,9 +113,29 @@ fn the_mesh_joins_nodes_of_one_as_only_and_can_be_turned_off() {
 }
 
 #[test]
+fn pods_make_no_new_plan_and_whatever_a_plan_reads_does() {
+    let before = cluster();
+    let mut after = cluster();
+    let key = PodKey { namespace: "demo".to_owned(), name: "web".to_owned() };
+    after.world.pods.insert(key, Arc::default());
+    assert!(before != after && reads_the_same(&before, &after));
+    let changes: [fn(&mut Snapshot); 4] = [
+        |snapshot| node_mut(snapshot, "n2").asn = Some(65001),
+        |snapshot| snapshot.bgp.asn = 65001,
+        |snapshot| *snapshot = with_peer(snapshot.clone(), "tor", "{address: 192.0.2.9, asn: external}"),
+        |snapshot| drop(snapshot.secrets.insert((String::new(), String::new()), BTreeMap::new())),
+    ];
+    for (index, change) in changes.iter().enumerate() {
+        let mut after = cluster();
+        change(&mut after);
+        assert!(!reads_the_same(&before, &after), "change {index}");
+    }
+}
+
+#[test]
 fn nodes_without_a_common_family_are_named() {
     let mut snapshot = cluster();
-    snapshot.nodes.get_mut("n1").unwrap().internal_ips.truncate(1);
+    node_mut(&mut snapshot, "n1").internal_ips.truncate(1);
     let desired = plan(&snapshot, "n1");
     assert_eq!(names(&desired), ["mesh/n2"]);
     assert!(reasons(&desired)["Node n3"].contains("no InternalIP"));

@@ -183,10 +183,11 @@ async fn write(client: &Client, key: &ObjectKey, verdict: &Verdict) -> kube::Res
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use weft_api::crd::BGPPeerSpec;
 
     use super::*;
-    use crate::watch::NodeInfo;
     use crate::watch::acceptance::Accepted;
 
     fn key() -> ObjectKey {
@@ -197,7 +198,7 @@ mod tests {
         let spec: BGPPeerSpec =
             serde_json::from_value(json!({ "address": address, "asn": "external" })).unwrap();
         Snapshot {
-            nodes: (0..3_000).map(|n| (format!("n{n}"), NodeInfo::default())).collect(),
+            nodes: (0..3_000).map(|n| (format!("n{n}"), Arc::default())).collect(),
             bgp_peers: [("tor".to_owned(), spec)].into(),
             shown: [(key(), Shown { generation, accepted: None })].into(),
             ..Snapshot::default()

@@ -1,5 +1,7 @@
 //! The Node object: its condition NetworkUnavailable, and its startup taint.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
@@ -26,7 +28,7 @@ pub(super) async fn make_usable(agent: &Agent, client: &Client) -> kube::Result<
     Ok(())
 }
 
-fn own_node(agent: &Agent) -> Option<NodeInfo> {
+fn own_node(agent: &Agent) -> Option<Arc<NodeInfo>> {
     agent.snapshots.borrow().as_ref()?.nodes.get(&agent.config.node).cloned()
 }
 

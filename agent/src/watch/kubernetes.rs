@@ -34,11 +34,13 @@ const KINDS: [Kind; 7] = [
     Kind::BgpPeer,
 ];
 /// Events of one watch that wait for the store; the watch waits beyond.
-const EVENT_QUEUE: usize = 1024;
-/// What arrives within this time of the first event makes one snapshot.
+///
+/// Few, as for pages: an event is an object as it came, several times larger than what is kept of it.
+const EVENT_QUEUE: usize = 32;
+/// The least time between two snapshots: the first event after some quiet makes one at once, a burst one now and then.
 const COALESCE: Duration = Duration::from_millis(5);
 /// Objects per page where the server cannot stream a list.
-const PAGE: u32 = 500;
+const PAGE: u32 = 100;
 /// Agents that start together spread their lists over this time.
 const START_SPREAD: Duration = Duration::from_millis(500);
 
@@ -119,10 +121,12 @@ impl Datastore for KubernetesDatastore {
         let watches: Vec<_> = KINDS.map(|kind| tokio::spawn(self.clone().watch(kind, sender.clone()))).into();
         drop(sender);
         let mut objects = Objects::new(&KINDS);
+        let mut not_before = Instant::now();
         while let Some(event) = stop.run_until_cancelled(events.recv()).await.flatten() {
-            take_batch(event, &mut events, &mut objects).await;
-            if objects.listed() {
-                publish(&objects, &out);
+            take_batch(event, &mut events, &mut objects, not_before).await;
+            if objects.listed() && objects.take_changed() {
+                out.send_replace(Some(Arc::new(objects.snapshot())));
+                not_before = Instant::now() + COALESCE;
             }
         }
         for watch in watches {
@@ -141,22 +145,57 @@ fn cannot_stream(error: &watcher::Error) -> bool {
     }
 }
 
-/// Takes `first` and what follows it closely.
-async fn take_batch(first: (Kind, Event), events: &mut mpsc::Receiver<(Kind, Event)>, objects: &mut Objects) {
+/// Takes `first`, all that waits behind it, and what arrives until `deadline`.
+async fn take_batch(
+    first: (Kind, Event),
+    events: &mut mpsc::Receiver<(Kind, Event)>,
+    objects: &mut Objects,
+    deadline: Instant,
+) {
     objects.handle(first.0, first.1);
-    let deadline = Instant::now() + COALESCE;
     while let Ok(Some((kind, event))) = tokio::time::timeout_at(deadline, events.recv()).await {
         objects.handle(kind, event);
     }
 }
 
-fn publish(objects: &Objects, out: &SnapshotSender) {
-    let snapshot = objects.snapshot();
-    out.send_if_modified(|current| {
-        let changed = current.as_deref() != Some(&snapshot);
-        if changed {
-            *current = Some(Arc::new(snapshot));
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn namespaces(names: &[&str]) -> mpsc::Receiver<(Kind, Event)> {
+        let (sender, events) = mpsc::channel(EVENT_QUEUE);
+        for name in names {
+            let object = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
+            sender.try_send((Kind::Namespace, Event::Apply(object))).unwrap();
         }
-        changed
-    });
+        // Nobody closes it.
+        std::mem::forget(sender);
+        events
+    }
+
+    /// How many namespaces a batch holds, and how long it waited for them.
+    async fn batch(names: &[&str], not_before: Duration) -> (usize, Duration) {
+        let (mut events, mut objects) = (namespaces(names), Objects::new(&[]));
+        let begun = Instant::now();
+        let first = events.recv().await.unwrap();
+        take_batch(first, &mut events, &mut objects, begun + not_before).await;
+        (objects.snapshot().world.namespaces.len(), begun.elapsed())
+    }
+
+    #[tokio::test]
+    async fn an_event_after_some_quiet_waits_for_no_other_and_takes_what_is_there() {
+        for names in [&["a"][..], &["a", "b", "c"]] {
+            let (taken, waited) = batch(names, Duration::ZERO).await;
+            assert_eq!(taken, names.len());
+            assert!(waited < COALESCE * 200, "{waited:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_soon_after_a_snapshot_waits_for_its_time() {
+        let (taken, waited) = batch(&["a"], COALESCE * 4).await;
+        assert!(taken == 1 && waited >= COALESCE * 4, "{waited:?}");
+    }
 }

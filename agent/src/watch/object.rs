@@ -11,6 +11,7 @@ mod typed;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -116,13 +117,14 @@ pub struct NodeInfo {
     pub network_available: bool,
 }
 
+/// Cheap to clone where there are many: snapshots share them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
-    Node(NodeInfo),
+    Node(Arc<NodeInfo>),
     /// With the label that bears its name, as the API server adds it.
     Namespace(Labels),
-    Pod(Pod),
-    NetworkPolicy(Box<Policy>),
+    Pod(Arc<Pod>),
+    NetworkPolicy(Arc<Policy>),
     /// Decoded values.
     Secret(BTreeMap<String, Vec<u8>>),
     BgpConfiguration(BGPConfigurationSpec),
@@ -209,13 +211,13 @@ enum Source {
 
 fn parse_object(kind: Kind, value: &Value, source: Source) -> Result<Object, String> {
     match kind {
-        Kind::Node => typed::<RawNode>(value)?.try_into().map(Object::Node),
+        Kind::Node => typed::<RawNode>(value)?.try_into().map(|node| Object::Node(Arc::new(node))),
         Kind::Namespace => translate::namespace(&checked::<Namespace>(value, source)?)
             .map(|(_, labels)| Object::Namespace(labels))
             .map_err(|problem| named(&problem)),
-        Kind::Pod => typed::<RawPod>(value)?.try_into().map(Object::Pod),
+        Kind::Pod => typed::<RawPod>(value)?.try_into().map(|pod| Object::Pod(Arc::new(pod))),
         Kind::NetworkPolicy => {
-            network_policy(&checked(value, source)?).map(|policy| Object::NetworkPolicy(Box::new(policy)))
+            network_policy(&checked(value, source)?).map(|policy| Object::NetworkPolicy(Arc::new(policy)))
         }
         Kind::Secret => Ok(Object::Secret(secret(checked(value, source)?))),
         Kind::BgpConfiguration => check_configuration(checked::<BGPConfiguration>(value, source)?.spec),
@@ -256,7 +258,7 @@ pub fn closed(key: &ObjectKey, written: &Value) -> Option<Object> {
     };
     // A direction or a selector that makes no sense isolates all pods of the namespace.
     let policy = translate::policy(&NetworkPolicy { metadata, spec: Some(spec) }).ok()?;
-    Some(Object::NetworkPolicy(Box::new(policy)))
+    Some(Object::NetworkPolicy(Arc::new(policy)))
 }
 
 fn named(problem: &weft_policy::model::Problem) -> String {

@@ -1,8 +1,10 @@
 //! Everything that the plans look at, typed and complete, at one moment.
 //!
-//! In: objects by key. Out: one value that never changes; the plans are functions of it.
+//! In: objects by key. Out: one value that never changes; the plans are functions of it. What did not change between two
+//! snapshots they share: a node holds each pod of the cluster once, however many snapshots are in use.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use weft_api::crd::{BGPConfigurationSpec, BGPPeerSpec};
 use weft_policy::model::{Labels, PodKey, PolicyKey, World};
@@ -16,7 +18,7 @@ const CONFIGURATION_NAME: &str = "default";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    pub nodes: BTreeMap<String, NodeInfo>,
+    pub nodes: BTreeMap<String, Arc<NodeInfo>>,
     /// Namespaces, pods and policies.
     pub world: World,
     /// By namespace, then name: decoded values.
@@ -47,11 +49,11 @@ impl Snapshot {
     fn insert(&mut self, key: ObjectKey, object: &Object) {
         let ObjectKey { kind: _, namespace, name } = key;
         match object {
-            Object::Node(node) => drop(self.nodes.insert(name, node.clone())),
+            Object::Node(node) => drop(self.nodes.insert(name, Arc::clone(node))),
             Object::Namespace(labels) => drop(self.world.namespaces.insert(name, labels.clone())),
-            Object::Pod(pod) => drop(self.world.pods.insert(PodKey { namespace, name }, pod.clone())),
+            Object::Pod(pod) => drop(self.world.pods.insert(PodKey { namespace, name }, Arc::clone(pod))),
             Object::NetworkPolicy(policy) => {
-                self.world.policies.insert(PolicyKey { namespace, name }, policy.as_ref().clone());
+                self.world.policies.insert(PolicyKey { namespace, name }, Arc::clone(policy));
             }
             Object::Secret(values) => drop(self.secrets.insert((namespace, name), values.clone())),
             Object::BgpPeer(peer) => drop(self.bgp_peers.insert(name, peer.clone())),

@@ -1,5 +1,6 @@
 //! Which pods a policy peer means, each question answered once.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use crate::model::{Labels, NamespaceMatch, Pod, PodPeer};
 /// A pod that may be a peer.
 pub(super) struct Member<'a> {
     pub(super) pod: &'a Pod,
-    pub(super) addresses: BTreeSet<IpAddr>,
+    pub(super) addresses: Cow<'a, BTreeSet<IpAddr>>,
 }
 
 pub(super) struct Members<'a> {

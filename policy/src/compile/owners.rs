@@ -3,6 +3,7 @@
 //! The CNI's word counts before the API's. A pod wired here has the addresses of its links and no others, and no other
 //! pod has them, whatever a status says that lags behind. So a reused address belongs at once to its new pod.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -56,17 +57,21 @@ impl<'a> Owners<'a> {
     }
 
     /// The pods that can be peers, in the order of their keys, with their addresses.
-    pub(super) fn peers(&self) -> impl Iterator<Item = (&'a PodKey, &'a Pod, BTreeSet<IpAddr>)> {
+    pub(super) fn peers(&self) -> impl Iterator<Item = (&'a PodKey, &'a Pod, Cow<'a, BTreeSet<IpAddr>>)> {
         let pods = self.world.pods.iter().filter(|(_, pod)| pod.active && !pod.host_network);
-        pods.map(|(key, pod)| (key, pod, self.addresses_of(key, pod)))
+        pods.map(|(key, pod)| (key, &**pod, self.addresses_of(key, pod)))
     }
 
-    fn addresses_of(&self, key: &PodKey, pod: &Pod) -> BTreeSet<IpAddr> {
+    fn addresses_of(&self, key: &PodKey, pod: &'a Pod) -> Cow<'a, BTreeSet<IpAddr>> {
         let mut links = self.wired.get(key).into_iter().flatten().filter(|local| local.is(pod)).peekable();
         if links.peek().is_some() {
-            return links.flat_map(|local| &local.ips).copied().collect();
+            return Cow::Owned(links.flat_map(|local| &local.ips).copied().collect());
         }
-        pod.ips.iter().filter(|ip| !self.addresses.contains_key(ip)).copied().collect()
+        let is_free = |ip: &&IpAddr| !self.addresses.contains_key(*ip);
+        if pod.ips.iter().all(|ip| is_free(&ip)) {
+            return Cow::Borrowed(&pod.ips);
+        }
+        Cow::Owned(pod.ips.iter().filter(is_free).copied().collect())
     }
 }
 

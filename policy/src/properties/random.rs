@@ -99,10 +99,10 @@ pub(crate) fn cluster() -> BoxedStrategy<Cluster> {
             for (name, labels) in namespaces {
                 world.namespaces.extend(labels.map(|labels| (name.to_owned(), labels)));
             }
-            world.pods = (0..).zip(pods).filter_map(|(i, pod)| Some((key(i), pod?))).collect();
+            world.pods = (0..).zip(pods).filter_map(|(i, pod)| Some((key(i), pod?.into()))).collect();
             for (i, mut policy) in policies.into_iter().enumerate() {
                 policy.key.name = format!("p{i}");
-                world.policies.insert(policy.key.clone(), policy);
+                world.policies.insert(policy.key.clone(), policy.into());
             }
             let local = local.into_iter().chain([odd]).flatten().enumerate();
             let local = local.map(|(i, local)| local.wire(&world, format!("weft{i}"))).collect();

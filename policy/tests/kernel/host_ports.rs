@@ -162,7 +162,7 @@ impl Node {
         let mut world = World::default();
         for name in ["a", "b"] {
             let key = PodKey { namespace: "x".into(), name: name.into() };
-            world.pods.insert(key, Pod { active: true, ..Pod::default() });
+            world.pods.insert(key, Pod { active: true, ..Pod::default() }.into());
         }
         let local = [
             local_pod("a", 2, &[(Tcp, 80, None), (Udp, 80, None), (Tcp, 81, Some("127.0.0.1"))]),
@@ -197,7 +197,7 @@ impl Node {
             "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
         });
         let deny = translate::policy(&serde_json::from_value(deny).unwrap()).unwrap();
-        self.world.policies.insert(deny.key.clone(), deny);
+        self.world.policies.insert(deny.key.clone(), deny.into());
         self.enforce();
     }
 

@@ -82,12 +82,12 @@ pub(crate) fn world(random: &mut Random) -> World {
         world.namespaces.insert(namespace.into(), labels);
     }
     for index in 0..PODS.len() {
-        world.pods.insert(key(index), pod(random, index));
+        world.pods.insert(key(index), pod(random, index).into());
     }
     for number in 0..random.below(6) {
         let namespace = random.pick(&["x", "y", "z"]);
         let policy = policy(random, namespace, number);
-        world.policies.insert(policy.key.clone(), policy);
+        world.policies.insert(policy.key.clone(), policy.into());
     }
     world
 }

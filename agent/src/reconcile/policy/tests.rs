@@ -27,7 +27,7 @@ fn world(names: &[&str]) -> Option<Arc<Snapshot>> {
     let mut snapshot = Snapshot::default();
     for name in names {
         let key = PodKey { namespace: "demo".to_owned(), name: (*name).to_owned() };
-        snapshot.world.pods.insert(key, Pod { active: true, ..Pod::default() });
+        snapshot.world.pods.insert(key, Pod { active: true, ..Pod::default() }.into());
     }
     Some(Arc::new(snapshot))
 }

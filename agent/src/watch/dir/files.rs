@@ -175,7 +175,7 @@ mod tests {
         let mut files = Files::default();
         files.update("f.yaml", policy);
         let stand_in = policies(&files).pop().expect("something stands in its place");
-        assert_eq!((stand_in.ingress, stand_in.egress), (Some(Vec::new()), None));
+        assert_eq!((&stand_in.ingress, &stand_in.egress), (&Some(Vec::new()), &None));
         assert!(stand_in.subjects.matches(&[("app".to_owned(), "web".to_owned())].into()));
         assert!(!stand_in.subjects.matches(&[("app".to_owned(), "db".to_owned())].into()));
 

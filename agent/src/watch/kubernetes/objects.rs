@@ -23,6 +23,8 @@ pub(super) struct Objects {
     unlisted: BTreeSet<Kind>,
     /// What the list in progress has named, by kind.
     listing: BTreeMap<Kind, BTreeSet<ObjectKey>>,
+    /// The next snapshot will differ from the last.
+    changed: bool,
 }
 
 impl Objects {
@@ -33,12 +35,19 @@ impl Objects {
             shown: BTreeMap::new(),
             unlisted: kinds.iter().copied().collect(),
             listing: BTreeMap::new(),
+            changed: true,
         }
     }
 
     /// Every watch has listed once.
     pub(super) fn listed(&self) -> bool {
         self.unlisted.is_empty()
+    }
+
+    /// Whether anything that is kept has changed since the last time that this was asked. Most events change only what is
+    /// not: a kubelet's heartbeat, a container's restart count.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -63,6 +72,7 @@ impl Objects {
                     self.good.remove(&key);
                     self.refused.remove(&key);
                     self.shown.remove(&key);
+                    self.changed = true;
                 }
             }
         }
@@ -71,20 +81,25 @@ impl Objects {
     /// The object's key; `None` for one without a name, which no server sends.
     fn apply(&mut self, kind: Kind, value: &Value) -> Option<ObjectKey> {
         if let (Some(key), Some(shown)) = (object::served_key(kind, value), acceptance::shown(kind, value)) {
+            self.changed |= self.shown.get(&key) != Some(&shown);
             self.shown.insert(key, shown);
         }
         match object::parse_served(kind, value) {
             Ok((key, object)) => {
-                self.refused.remove(&key);
-                self.good.insert(key.clone(), object);
+                self.changed |= self.refused.remove(&key).is_some();
+                if self.good.get(&key) != Some(&object) {
+                    self.good.insert(key.clone(), object);
+                    self.changed = true;
+                }
                 Some(key)
             }
             Err(Refusal { key, reason }) => {
                 let key = key?;
                 if self.refused.get(&key) != Some(&reason) {
                     warn!(object = %key, error = reason, "object refused");
+                    self.refused.insert(key.clone(), reason);
+                    self.changed = true;
                 }
-                self.refused.insert(key.clone(), reason);
                 Some(key)
             }
         }
@@ -93,9 +108,12 @@ impl Objects {
     /// What the list did not name is gone.
     fn finish_list(&mut self, kind: Kind) {
         let named = self.listing.remove(&kind).unwrap_or_default();
+        let known = |objects: &Self| objects.good.len() + objects.refused.len() + objects.shown.len();
+        let before = known(self);
         self.good.retain(|key, _| key.kind != kind || named.contains(key));
         self.refused.retain(|key, _| key.kind != kind || named.contains(key));
         self.shown.retain(|key, _| key.kind != kind || named.contains(key));
+        self.changed |= known(self) != before;
         if self.unlisted.remove(&kind) {
             info!(%kind, objects = named.len(), "listed");
         }
@@ -149,6 +167,44 @@ mod tests {
         assert_eq!(names(&objects), ["a", "b"]);
         objects.handle(Kind::Namespace, Event::InitDone);
         assert_eq!(names(&objects), ["b"]);
+    }
+
+    #[test]
+    fn an_event_that_changes_nothing_that_is_kept_makes_no_snapshot() {
+        let mut objects = listed(&["a", "b"]);
+        assert!(objects.take_changed());
+        objects.handle(Kind::Namespace, Event::Apply(namespace("a", &json!({}))));
+        list(&mut objects, &["a", "b"]);
+        assert!(!objects.take_changed(), "the same again");
+
+        let refused = json!({ "x": 7 });
+        let changes: [&dyn Fn(&mut Objects); 5] = [
+            &|objects| objects.handle(Kind::Namespace, Event::Apply(namespace("a", &json!({ "x": "y" })))),
+            &|objects| objects.handle(Kind::Namespace, Event::Apply(namespace("a", &refused))),
+            &|objects| objects.handle(Kind::Namespace, Event::Apply(namespace("a", &json!({ "x": "y" })))),
+            &|objects| objects.handle(Kind::Namespace, Event::Delete(namespace("a", &json!({})))),
+            &|objects| list(objects, &[]),
+        ];
+        for (index, change) in changes.iter().enumerate() {
+            change(&mut objects);
+            assert!(objects.take_changed(), "change {index}");
+        }
+    }
+
+    #[test]
+    fn snapshots_share_what_did_not_change() {
+        let pod = |name: &str| -> Raw {
+            serde_json::from_value(json!({ "metadata": { "name": name, "namespace": "a" } })).unwrap()
+        };
+        let mut objects = Objects::new(&[Kind::Pod]);
+        objects.handle(Kind::Pod, Event::Init);
+        objects.handle(Kind::Pod, Event::InitApply(pod("p")));
+        objects.handle(Kind::Pod, Event::InitDone);
+        let before = objects.snapshot();
+        objects.handle(Kind::Pod, Event::Apply(pod("q")));
+        let after = objects.snapshot();
+        let (key, pod) = before.world.pods.first_key_value().unwrap();
+        assert!(std::sync::Arc::ptr_eq(pod, &after.world.pods[key]) && after.world.pods.len() == 2);
     }
 
     #[test]

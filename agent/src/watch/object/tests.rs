@@ -26,7 +26,7 @@ fn a_node_gives_addresses_pod_cidrs_and_its_own_asn() {
         pod_cidrs: vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
         ..NodeInfo::default()
     };
-    assert_eq!(object, Object::Node(wanted));
+    assert_eq!(object, Object::Node(wanted.into()));
 }
 
 #[test]
