@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 use weft_agent::cleanup::{self, Cleanup};
 use weft_agent::config::{Config, RawConfig};
 
-/// musl's allocator is several times slower.
+/// musl's allocator is several times slower. Without transparent huge pages, which this one asks for: most of a huge page
+/// would be memory that nobody uses.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -67,12 +68,19 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
     log_to_stderr(&arguments)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     match arguments.command {
         Command::Run(raw) => runtime.block_on(weft_agent::run::run(Config::try_from(*raw)?)),
         Command::Stop { text, run_dir } => runtime.block_on(weft_agent::server::stop_running(&run_dir, text)),
         Command::Cleanup(arguments) => runtime.block_on(clean_up(&arguments)),
     }
+}
+
+/// A thread for each core of a large machine would be memory for nothing: an agent rests most of the time.
+fn workers() -> usize {
+    const MOST: usize = 4;
+    std::thread::available_parallelism().map_or(MOST, usize::from).min(MOST)
 }
 
 async fn clean_up(arguments: &Cleanup) -> anyhow::Result<()> {
