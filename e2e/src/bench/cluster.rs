@@ -132,16 +132,13 @@ fn deploy(cluster: &Cluster, pods: usize) -> Result<Duration> {
     cluster.kubectl(&["-n", NAMESPACE, "rollout", "status", "deployment/many", "--timeout=180s"])?;
     let took = start.elapsed();
     cluster.kubectl(&["-n", NAMESPACE, "delete", "deployment", "many"])?;
-    cluster.kubectl(&[
-        "-n",
-        NAMESPACE,
-        "wait",
-        "--for=delete",
-        "pods",
-        "-l",
-        "app=many",
-        "--timeout=180s",
-    ])?;
+    // The API forgets pods before their sandboxes are gone; what takes those down must be who made them.
+    for node in &cluster.lab().plan().nodes {
+        wait::until(&format!("{} without pods", node.name), LIMIT, || {
+            let links = cluster.lab().shell(&node.name, "ip -o link show type veth")?;
+            Ok((!links.contains("weft") && !links.contains("veth")).then_some(()))
+        })?;
+    }
     Ok(took)
 }
 
