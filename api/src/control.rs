@@ -71,6 +71,9 @@ pub struct Peer {
     pub messages_out: u64,
     /// Times that the session reached Established.
     pub established_count: u64,
+    /// In UPDATEs that the session survived (RFC 7606).
+    #[serde(default)]
+    pub malformed_attributes: u64,
     /// Capabilities that both sides have, by name.
     pub capabilities: Vec<String>,
 }

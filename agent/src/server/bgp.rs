@@ -70,6 +70,7 @@ fn peer(status: PeerStatus) -> Peer {
         messages_in: status.messages_in,
         messages_out: status.messages_out,
         established_count: status.established_count,
+        malformed_attributes: status.malformed_attributes,
         capabilities: status.capabilities,
     }
 }

@@ -93,16 +93,18 @@ impl Page {
     }
 
     async fn peers(&mut self, agent: &Agent) {
-        let (up, routes, messages, established) = (
+        let (up, routes, messages, established, malformed) = (
             Family::<PeerLabels, Gauge>::default(),
             Family::<PeerRouteLabels, Gauge>::default(),
             Family::<MessageLabels, Counter>::default(),
+            Family::<PeerLabels, Counter>::default(),
             Family::<PeerLabels, Counter>::default(),
         );
         for peer in bgp::peers(agent).await.unwrap_or_default() {
             let labels = PeerLabels { peer: peer.name.clone(), address: peer.address.to_string() };
             up.get_or_create(&labels).set((peer.state == "Established").into());
             established.get_or_create(&labels).inc_by(peer.established_count);
+            malformed.get_or_create(&labels).inc_by(peer.malformed_attributes);
             for (direction, count) in [("in", peer.messages_in), ("out", peer.messages_out)] {
                 messages.get_or_create(&MessageLabels { peer: peer.name.clone(), direction }).inc_by(count);
             }
@@ -124,6 +126,11 @@ impl Page {
         self.0.register("bgp_peer_routes", "Routes of the session", routes);
         self.0.register("bgp_peer_messages", "BGP messages", messages);
         self.0.register("bgp_peer_established", "Times that the session was established", established);
+        self.0.register(
+            "bgp_peer_malformed_attributes",
+            "Attributes that were wrong in a way that the session survives",
+            malformed,
+        );
     }
 
     fn policy(&mut self, agent: &Agent) {

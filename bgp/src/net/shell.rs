@@ -166,9 +166,12 @@ impl Shell {
                 let reason = reason.unwrap_or_default();
                 info!(peer = %name, address = %key, %from, %to, reason, "session state changed");
             }
-            Effect::AttributeErrors { key, errors } => {
+            Effect::AttributeErrors { key, errors, untold } => {
                 for error in errors {
-                    warn!(peer = %key, code = error.code, action = ?error.action, error = ?error, "malformed attribute");
+                    warn!(
+                        peer = %key, code = error.code, action = ?error.action, error = ?error, untold,
+                        "malformed attribute"
+                    );
                 }
             }
             Effect::Converged => self.converged = true,

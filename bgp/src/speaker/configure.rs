@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Speaker;
 use super::config::{OriginConfig, PeerConfig, PeerKey};
-use super::peer::{Peer, export_policy, import_policy};
+use super::peer::{Malformed, Peer, export_policy, import_policy};
 use crate::rib::OriginAttributes;
 use crate::session::{Session, StateKind};
 use crate::types::{Instant, PeerId};
@@ -44,6 +44,7 @@ impl Speaker {
             since: now,
             stale_until: None,
             established_count: 0,
+            malformed: Malformed::default(),
             up: None,
             quiet_at: None,
             deadline: None,

@@ -74,10 +74,12 @@ pub enum Effect {
         to: StateKind,
         reason: Option<String>,
     },
-    /// An UPDATE was wrong in a way that the session survives (RFC 7606).
+    /// An UPDATE was wrong in a way that the session survives (RFC 7606). At most once a minute for each peer: `untold`
+    /// malformed attributes came since the last time.
     AttributeErrors {
         key: PeerKey,
         errors: Vec<AttributeError>,
+        untold: u64,
     },
     /// Once: every peer has sent its End-of-RIB or had its time.
     Converged,

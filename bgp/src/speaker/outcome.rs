@@ -105,9 +105,11 @@ impl Speaker {
             return;
         };
         peer.quiet_at = (!self.convergence.is_done()).then(|| now + QUIET);
-        if !update.errors.is_empty() {
+        if !update.errors.is_empty()
+            && let Some(untold) = peer.malformed.count(update.errors.len(), now)
+        {
             let (key, errors) = (peer.config.key, update.errors.clone());
-            self.effects.push_back(Effect::AttributeErrors { key, errors });
+            self.effects.push_back(Effect::AttributeErrors { key, errors, untold });
         }
         if let Some(family) = update.end_of_rib {
             self.rib.end_of_rib(id, family);

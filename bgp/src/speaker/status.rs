@@ -36,6 +36,8 @@ pub struct PeerStatus {
     pub messages_out: u64,
     /// Times that the session reached Established.
     pub established_count: u64,
+    /// In UPDATEs that the session survived (RFC 7606), since the peer was configured.
+    pub malformed_attributes: u64,
     /// Capabilities that both sides have, by name.
     pub capabilities: Vec<String>,
 }

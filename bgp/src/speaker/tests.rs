@@ -108,3 +108,37 @@ fn a_peer_that_restarts_too_is_waited_for_however_silent() {
     bench.established(Some(restart));
     assert_eq!(bench.converges_within(Duration::from_secs(60)), Some(SpeakerConfig::CONVERGENCE_CAP));
 }
+
+/// An UPDATE whose COMMUNITIES are three bytes long: its prefix counts as withdrawn, and the session goes on (RFC 7606 §7.8).
+fn with_broken_communities() -> Vec<u8> {
+    let attributes = [
+        &[0x40, 1, 1, 0][..],                  // ORIGIN: IGP
+        &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9], // AS_PATH: 65001
+        &[0x40, 3, 4, 192, 0, 2, 2],           // NEXT_HOP
+        &[0xc0, 8, 3, 1, 2, 3],
+    ]
+    .concat();
+    let nlri = [24, 10, 1, 0];
+    let length = u8::try_from(23 + attributes.len() + nlri.len()).unwrap();
+    let head = [0, length, 2, 0, 0, 0, u8::try_from(attributes.len()).unwrap()];
+    [&[0xff; 16][..], &head, &attributes, &nlri].concat()
+}
+
+#[test]
+fn malformed_attributes_are_all_counted_and_told_once_a_minute() {
+    let mut bench = Bench::new();
+    bench.established(None);
+    let told = |effects: Vec<Effect>| {
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::AttributeErrors { untold, .. } => Some(untold),
+            _ => None,
+        })
+    };
+    assert_eq!(told(bench.hears(with_broken_communities())), Some(0));
+    for _ in 0..10 {
+        assert_eq!(told(bench.hears(with_broken_communities())), None);
+    }
+    bench.now = bench.now + Duration::from_secs(60);
+    assert_eq!(told(bench.hears(with_broken_communities())), Some(10));
+    assert_eq!(bench.speaker.peers(bench.now)[0].malformed_attributes, 12);
+}
