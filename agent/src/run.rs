@@ -50,6 +50,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let speaker = speaker::spawn(speaker::Inputs {
         desired: desired.clone(),
         lost,
+        addresses: routes.addresses_changed(),
         routes: routes.clone(),
         restarting,
         seed: plan::seed(&config.node),

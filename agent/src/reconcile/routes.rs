@@ -63,6 +63,7 @@ pub struct RouteHandle {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<RouteStatus>,
     pod_routes: Arc<Notify>,
+    addresses: Arc<Notify>,
 }
 
 impl RouteHandle {
@@ -91,6 +92,11 @@ impl RouteHandle {
     /// Notified when a route to a pod is gone: perhaps its owner, the CNI server, did not want that.
     pub fn pod_routes_lost(&self) -> Arc<Notify> {
         Arc::clone(&self.pod_routes)
+    }
+
+    /// Notified when an address of the node may have come or gone.
+    pub fn addresses_changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.addresses)
     }
 }
 
@@ -130,7 +136,7 @@ pub async fn spawn(lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)
     info!(reconciler = "routes", adopted = have.ours.len(), "kernel routes read");
     let (commands, mailbox) = mpsc::channel(MAILBOX);
     let (publish, status) = watch::channel(RouteStatus::default());
-    let pod_routes = Arc::new(Notify::new());
+    let (pod_routes, addresses) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let task = Task {
         kernel,
         work: Work::new(have),
@@ -139,10 +145,11 @@ pub async fn spawn(lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)
         lost,
         lost_since: BTreeMap::new(),
         pod_routes: Arc::clone(&pod_routes),
+        addresses: Arc::clone(&addresses),
         not_before: Instant::now(),
     };
     tokio::spawn(task.run(mailbox, monitor));
-    Ok((RouteHandle { commands, status, pod_routes }, restarting))
+    Ok((RouteHandle { commands, status, pod_routes, addresses }, restarting))
 }
 
 struct Task {
@@ -154,6 +161,7 @@ struct Task {
     /// Nexthops whose link went down a moment ago.
     lost_since: BTreeMap<IpAddr, Instant>,
     pod_routes: Arc<Notify>,
+    addresses: Arc<Notify>,
     /// The table is not read again before.
     not_before: Instant,
 }
@@ -224,6 +232,9 @@ impl Task {
         }
         if matches!(&event, Event::Route { route, gone: true, .. } if is_pod_route(route)) {
             self.pod_routes.notify_one();
+        }
+        if matches!(&event, Event::Address { .. } | Event::Lost) {
+            self.addresses.notify_one();
         }
         self.work.handle_event(event, self.kernel.socket.port());
     }

@@ -1,6 +1,6 @@
 //! Makes the BGP speaker what the plan says: its identity, its peers, what it announces.
 //!
-//! In: [`Desired`], and nexthops whose link went down. Out: a running speaker, whose choices go to the route
+//! In: [`Desired`], nexthops whose link went down, and that own addresses changed. Out: a running speaker, whose choices go to the route
 //! reconciler. A new identity (AS, router id, port) needs a new speaker: the old one takes its leave with a Cease.
 
 use std::io;
@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 use weft_bgp::net::{self, Ended, Handle, Listen};
 use weft_bgp::speaker::{PeerConfig, PeerKey, Shutdown, SpeakerConfig};
@@ -20,6 +21,8 @@ use crate::plan::{Desired, SpeakerPlan};
 
 /// A port that is taken is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
+/// Addresses come and go in flocks: what a link has is looked at after this time.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// What the task is given.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Inputs {
     pub desired: watch::Receiver<Option<Arc<Desired>>>,
     /// Nexthops whose link went down: sessions with them end at once.
     pub lost: mpsc::Receiver<IpAddr>,
+    /// Own addresses came or went: peers are to be told others as nexthops.
+    pub addresses: Arc<Notify>,
     pub routes: RouteHandle,
     /// An earlier agent left routes: peers are told that forwarding went on.
     pub restarting: bool,
@@ -51,7 +56,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        let mut retry = false;
+        let mut wake: Option<Instant> = None;
         loop {
             tokio::select! {
                 changed = self.inputs.desired.changed() => match changed {
@@ -62,11 +67,15 @@ impl Task {
                     self.end_session(address).await;
                     continue;
                 }
-                () = tokio::time::sleep(RETRY), if retry => {}
+                () = self.inputs.addresses.notified() => {
+                    wake.get_or_insert_with(|| Instant::now() + SETTLE);
+                    continue;
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
             let Some(desired) = self.inputs.desired.borrow_and_update().clone() else { continue };
             let result = self.apply(&desired).await;
-            retry = result.is_err();
+            wake = result.is_err().then(|| Instant::now() + RETRY);
             if let Err(error) = result {
                 warn!(reconciler = "speaker", %error, port = desired.speaker.listen_port, "bgp cannot be started");
             }
@@ -147,3 +156,6 @@ fn with_nexthops_of_links(peers: &[PeerConfig]) -> Vec<PeerConfig> {
     };
     peers.iter().map(told).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Against the real kernel: our speaker in one namespace, that of a router in another, a link between them.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc as sync;
+
+use nix::sched::{CloneFlags, unshare};
+use weft_bgp::speaker::{OriginConfig, RemoteAsn, RouteFilter};
+use weft_bgp::types::{Asn, Nexthop, RouterId};
+
+use super::*;
+use crate::reconcile::routes;
+use crate::testing::{eventually, in_netns, ip};
+
+const PREFIX: &str = "fd00:1::/64";
+
+/// A router at 192.0.2.2 in AS 65001. It says by which nexthop it hears of [`PREFIX`], as often as it looks.
+struct Router {
+    thread: nix::unistd::Pid,
+    linked: sync::Sender<()>,
+    nexthop: watch::Receiver<Option<String>>,
+}
+
+impl Router {
+    fn start() -> Self {
+        let (id_sender, id) = sync::channel();
+        let (linked, link) = sync::channel();
+        let (heard, nexthop) = watch::channel(None);
+        std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("tests against the kernel run as root");
+            id_sender.send(nix::unistd::gettid()).unwrap();
+            link.recv().unwrap();
+            ip("link set router up");
+            ip("addr add 192.0.2.2/24 dev router");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(Self::listen(&heard));
+        });
+        Self { thread: id.recv().unwrap(), linked, nexthop }
+    }
+
+    /// Until nobody asks.
+    async fn listen(heard: &watch::Sender<Option<String>>) {
+        let config = SpeakerConfig::new(Asn(65001), RouterId([192, 0, 2, 2].into()), 2);
+        let (handle, _fib) = net::spawn(config, &Listen { port: 179, addresses: Vec::new() }).unwrap();
+        let mut node = PeerConfig::new("node", "192.0.2.1".parse().unwrap(), RemoteAsn::External);
+        node.accept = vec!["::/0".parse().unwrap()].into();
+        node.passive = true;
+        handle.set_peers(vec![node]).await.unwrap();
+        while !heard.is_closed() {
+            let routes = handle.routes(RouteFilter::Prefix(PREFIX.parse().unwrap())).await.unwrap();
+            let path = routes.first().and_then(|route| route.paths.first());
+            heard.send_replace(path.and_then(|path| path.nexthop).map(|nexthop| match nexthop {
+                Nexthop::V4(v4) => v4.to_string(),
+                Nexthop::V6 { global, link_local: _ } => global.to_string(),
+            }));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn hears(&self, nexthop: Option<&str>) {
+        let what = format!("{PREFIX} by {nexthop:?}");
+        eventually(&what, || self.nexthop.borrow().as_deref() == nexthop).await;
+    }
+}
+
+fn desired() -> Desired {
+    let mut router = PeerConfig::new("tor", "192.0.2.2".parse().unwrap(), RemoteAsn::External);
+    router.connect_retry = Duration::from_millis(200);
+    let own = vec![PREFIX.parse().unwrap()];
+    Desired {
+        speaker: SpeakerPlan {
+            asn: Asn(65000),
+            router_id: RouterId([192, 0, 2, 1].into()),
+            max_paths: 1,
+            restart_time: None,
+            listen_port: 179,
+        },
+        peers: vec![router],
+        origin: OriginConfig { prefixes: own.clone(), ..OriginConfig::default() },
+        pod_cidrs: own,
+        problems: BTreeSet::new(),
+    }
+}
+
+#[test]
+fn peers_are_told_the_address_that_the_link_has_by_now() {
+    in_netns(|| async {
+        let router = Router::start();
+        ip("link add up1 type veth peer name router");
+        ip(&format!("link set router netns {}", router.thread));
+        router.linked.send(()).unwrap();
+        ip("addr add 192.0.2.1/24 dev up1");
+        ip("link set up1 up");
+        let (lost_sender, lost) = mpsc::channel(8);
+        let (routes, restarting) = routes::spawn(lost_sender).await.unwrap();
+        let (planned, plans) = watch::channel(None);
+        let mut running = spawn(Inputs {
+            desired: plans,
+            lost,
+            addresses: routes.addresses_changed(),
+            routes,
+            restarting,
+            seed: 1,
+        });
+        planned.send_replace(Some(Arc::new(desired())));
+        let handle = running.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        while handle.peers().await.unwrap().iter().all(|peer| peer.state.to_string() != "Established") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        router.hears(None).await;
+
+        // As router advertisements or DHCP bring it, after the configuration.
+        ip("addr add 2001:db8::1/64 dev up1 nodad");
+        router.hears(Some("2001:db8::1")).await;
+
+        ip("addr add 2001:db8::7/64 dev up1 nodad");
+        ip("addr del 2001:db8::1/64 dev up1");
+        router.hears(Some("2001:db8::7")).await;
+        assert_eq!(handle.peers().await.unwrap()[0].established_count, 1, "the session stays");
+    });
+}
