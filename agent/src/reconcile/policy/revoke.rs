@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use tracing::info;
+use tracing::debug;
 use weft_policy::eval::{Flow as Question, evaluate};
 use weft_policy::model::{LocalPod, World};
 
@@ -26,7 +26,7 @@ pub(super) fn run(
         if marked != forbidden {
             conntrack.set_mark_bit(&flow, bit, forbidden)?;
             let (source, destination) = (flow.original.source, flow.reply.source);
-            info!(reconciler = "policy", %source, %destination, protocol = flow.protocol, forbidden, "flow judged anew");
+            debug!(reconciler = "policy", %source, %destination, protocol = flow.protocol, forbidden, "flow judged anew");
             cut += u64::from(forbidden);
         }
     }
