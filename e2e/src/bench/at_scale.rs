@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::api::{Api, Request};
@@ -58,7 +58,8 @@ pub fn run(scale: &Scale, quiet: Duration, rounds: usize, programs: &Programs) -
         println!("{} nodes, {REAL_PODS} pods", cluster.lab().plan().nodes.len());
         measure(&cluster, quiet, rounds)?;
         write(&cluster, scale)?;
-        println!("{scale:?} written");
+        let reborn = restart_an_agent(&cluster)?;
+        println!("{scale:?} written; the agent of {reborn} started anew with all of it");
         measure(&cluster, quiet, rounds)
     });
     down(&name)?;
@@ -118,6 +119,15 @@ fn write(cluster: &Cluster, scale: &Scale) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Memory may depend on how an agent learned of a cluster: by event or by list. Returns the node.
+fn restart_an_agent(cluster: &Cluster) -> Result<&str> {
+    let node = cluster.lab().plan().nodes.last().context("a node")?.name.as_str();
+    let restarts = cluster.agent_restarts(node)?;
+    cluster.kill_agent(node)?;
+    cluster.until_agent_is_back(node, restarts + 1)?;
+    Ok(node)
 }
 
 /// Those of the racks with real nodes are the lab's.
