@@ -95,13 +95,13 @@ fn pod(n: u8, p: u8) -> Pod {
     let labels = [("app", format!("app-{}", p % 10)), ("version", format!("v{}", p % 3))];
     let dns = NamedPort { name: "dns".to_owned(), protocol: Protocol::Udp, port: 53 };
     Pod {
-        labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
+        labels: Arc::new(labels.map(|(key, value)| (key.to_owned(), value)).into()),
         ips: [
             std::net::Ipv4Addr::new(10, 244, n, p).into(),
             std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, n.into(), p.into()).into(),
         ]
         .into(),
-        ports: [dns].into(),
+        ports: Arc::new([dns].into()),
         active: true,
         ..Pod::default()
     }

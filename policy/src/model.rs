@@ -48,11 +48,12 @@ pub struct Pod {
     /// What the container runtime calls the pod; for a mirror pod that is the uid of the static pod, not its own.
     /// `None` where nobody wrote one (a directory of YAML).
     pub uid: Option<PodUid>,
-    pub labels: Labels,
+    /// Like `ports`, the same for many pods.
+    pub labels: Arc<Labels>,
     /// `status.podIPs`; may be empty, may be out of date.
     pub ips: BTreeSet<IpAddr>,
     /// The container ports that have a name. Names may repeat.
-    pub ports: BTreeSet<NamedPort>,
+    pub ports: Arc<BTreeSet<NamedPort>>,
     /// Neither Succeeded nor Failed. A pod that has ended keeps its addresses in its status while others get them.
     pub active: bool,
     /// Such pods are traffic of their node: never selected, neither as subject nor as peer.

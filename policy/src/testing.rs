@@ -36,9 +36,11 @@ impl Cluster {
                 let dns = if name == "c" { 1053 } else { 53 };
                 let pod = Pod {
                     uid: Some(PodUid(format!("{namespace}-{name}"))),
-                    labels: [("pod".to_owned(), name.to_owned())].into(),
+                    labels: Arc::new([("pod".to_owned(), name.to_owned())].into()),
                     ips: [ip(&format!("10.0.{i}.{j}")), ip(&format!("fd00::{i}:{j}"))].into(),
-                    ports: [named("web", Protocol::Tcp, 80), named("dns", Protocol::Udp, dns)].into(),
+                    ports: Arc::new(
+                        [named("web", Protocol::Tcp, 80), named("dns", Protocol::Udp, dns)].into(),
+                    ),
                     active: true,
                     host_network: false,
                     node: Some(format!("node-{namespace}")),

@@ -5,6 +5,7 @@
 
 mod objects;
 mod raw;
+mod shared;
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -152,9 +153,9 @@ fn pod(i: usize) -> BoxedStrategy<Pod> {
                 |(name, protocol, port): (&str, _, _)| NamedPort { name: name.to_owned(), protocol, port };
             Pod {
                 uid,
-                labels,
+                labels: labels.into(),
                 ips,
-                ports: ports.into_iter().map(port).collect(),
+                ports: Arc::new(ports.into_iter().map(port).collect()),
                 active,
                 host_network,
                 node: None,

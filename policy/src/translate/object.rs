@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Namespace, Pod as PodObject, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -36,11 +37,12 @@ pub fn pod(object: &PodObject) -> Result<(PodKey, Pod), Problem> {
     let phase = status.and_then(|status| status.phase.as_deref());
     let pod = Pod {
         uid: uid(metadata),
-        labels: metadata.labels.clone().unwrap_or_default(),
+        labels: Arc::new(metadata.labels.clone().unwrap_or_default()),
         ips: addresses(object).map_err(|text| problem("status.podIPs", format!("`{text}` is no address")))?,
         ports: spec
             .map_or(Ok(BTreeSet::new()), named_ports)
-            .map_err(|reason| problem("spec.containers.ports", reason))?,
+            .map_err(|reason| problem("spec.containers.ports", reason))?
+            .into(),
         active: !matches!(phase, Some("Succeeded" | "Failed")),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
         node: spec.and_then(|spec| spec.node_name.clone()),

@@ -69,7 +69,7 @@ fn a_pod_is_read_with_all_its_addresses_and_named_ports() {
         ("dns", Protocol::Udp, 53),
         ("mesh", Protocol::Tcp, 15001),
     ];
-    assert_eq!(pod.ports, ports.map(|(name, protocol, port)| named(name, protocol, port)).into());
+    assert_eq!(*pod.ports, ports.map(|(name, protocol, port)| named(name, protocol, port)).into());
     assert!(pod.active && !pod.host_network);
     assert_eq!(pod.node.as_deref(), Some("n1"));
 }

@@ -104,9 +104,9 @@ fn pod(random: &mut Random, index: usize) -> Pod {
         ports.push(NamedPort { name: "dns".into(), protocol: Protocol::Udp, port: 53 });
     }
     Pod {
-        labels: random_labels(random),
+        labels: random_labels(random).into(),
         ips: addresses(index).into(),
-        ports: ports.into_iter().collect(),
+        ports: std::sync::Arc::new(ports.into_iter().collect()),
         active: !random.chance(5),
         ..Pod::default()
     }

@@ -4,12 +4,15 @@
 //! new list replaces a kind as a whole, and only when it is complete.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kube::runtime::watcher::Event;
 use serde_json::Value;
 use tracing::{info, warn};
+use weft_policy::model::{Labels, NamedPort};
 
 use super::raw::Raw;
+use super::shared::Shared;
 use crate::watch::acceptance::{self, Shown};
 use crate::watch::object::{self, Refusal};
 use crate::watch::{Kind, Object, ObjectKey, Problem, Snapshot};
@@ -23,6 +26,8 @@ pub(super) struct Objects {
     unlisted: BTreeSet<Kind>,
     /// What the list in progress has named, by kind.
     listing: BTreeMap<Kind, BTreeSet<ObjectKey>>,
+    labels: Shared<Labels>,
+    ports: Shared<BTreeSet<NamedPort>>,
     /// The next snapshot will differ from the last.
     changed: bool,
 }
@@ -35,6 +40,8 @@ impl Objects {
             shown: BTreeMap::new(),
             unlisted: kinds.iter().copied().collect(),
             listing: BTreeMap::new(),
+            labels: Shared::default(),
+            ports: Shared::default(),
             changed: true,
         }
     }
@@ -85,7 +92,8 @@ impl Objects {
             self.shown.insert(key, shown);
         }
         match object::parse_served(kind, value) {
-            Ok((key, object)) => {
+            Ok((key, mut object)) => {
+                self.share(&mut object);
                 self.changed |= self.refused.remove(&key).is_some();
                 if self.good.get(&key) != Some(&object) {
                     self.good.insert(key.clone(), object);
@@ -102,6 +110,15 @@ impl Objects {
                 }
                 Some(key)
             }
+        }
+    }
+
+    /// What a pod has in common with others.
+    fn share(&mut self, object: &mut Object) {
+        if let Object::Pod(pod) = object {
+            let pod = Arc::make_mut(pod);
+            pod.labels = self.labels.one(&pod.labels);
+            pod.ports = self.ports.one(&pod.ports);
         }
     }
 
@@ -204,7 +221,9 @@ mod tests {
         objects.handle(Kind::Pod, Event::Apply(pod("q")));
         let after = objects.snapshot();
         let (key, pod) = before.world.pods.first_key_value().unwrap();
-        assert!(std::sync::Arc::ptr_eq(pod, &after.world.pods[key]) && after.world.pods.len() == 2);
+        assert!(Arc::ptr_eq(pod, &after.world.pods[key]) && after.world.pods.len() == 2);
+        let labels: Vec<_> = after.world.pods.values().map(|pod| &pod.labels).collect();
+        assert!(Arc::ptr_eq(labels[0], labels[1]), "and pods what they have in common");
     }
 
     #[test]

@@ -19,11 +19,7 @@ pub(super) struct Raw {
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
-        let metadata = value.get_mut("metadata");
-        // Often the larger half of an object, and of no interest to anybody here.
-        if let Some(Value::Object(fields)) = metadata {
-            fields.remove("managedFields");
-        }
+        prune(&mut value);
         let text = |name: &str| value.get("metadata")?.get(name)?.as_str().map(ToOwned::to_owned);
         let metadata = ObjectMeta {
             name: text("name"),
@@ -33,6 +29,32 @@ impl<'de> Deserialize<'de> for Raw {
             ..ObjectMeta::default()
         };
         Ok(Self { metadata, value })
+    }
+}
+
+/// What nobody here reads of any kind, and is most of an object: a page of a list holds a hundred of them.
+const UNREAD: [(&str, &str); 8] = [
+    ("metadata", "managedFields"),
+    ("spec", "volumes"),
+    ("spec", "affinity"),
+    ("spec", "ephemeralContainers"),
+    ("status", "containerStatuses"),
+    ("status", "initContainerStatuses"),
+    ("status", "images"),
+    ("status", "nodeInfo"),
+];
+
+fn prune(value: &mut Value) {
+    for (part, field) in UNREAD {
+        if let Some(Value::Object(fields)) = value.get_mut(part) {
+            fields.remove(field);
+        }
+    }
+    for list in ["containers", "initContainers"] {
+        let containers = value.get_mut("spec").and_then(|spec| spec.get_mut(list)?.as_array_mut());
+        for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
+            container.retain(|name, _| matches!(name.as_str(), "ports" | "restartPolicy"));
+        }
     }
 }
 
@@ -90,10 +112,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn managed_fields_are_never_kept() {
-        let text = r#"{"metadata": {"name": "web", "namespace": "demo", "resourceVersion": "7", "managedFields": [1]}}"#;
+    fn what_nobody_reads_is_never_kept_and_the_rest_is() {
+        let text = r#"{
+            "metadata": {"name": "web", "namespace": "demo", "resourceVersion": "7", "managedFields": [1]},
+            "spec": {"nodeName": "n1", "volumes": [1],
+                     "containers": [{"name": "main", "env": [1], "ports": [{"name": "http", "containerPort": 80}]}],
+                     "initContainers": [{"image": "x", "restartPolicy": "Always"}]},
+            "status": {"phase": "Running", "containerStatuses": [1], "conditions": [2], "images": [1]}
+        }"#;
         let raw: Raw = serde_json::from_str(text).unwrap();
         assert_eq!(raw.metadata.resource_version.as_deref(), Some("7"));
-        assert!(!raw.value.to_string().contains("managedFields"));
+        let kept = serde_json::json!({
+            "metadata": {"name": "web", "namespace": "demo", "resourceVersion": "7"},
+            "spec": {"nodeName": "n1", "containers": [{"ports": [{"name": "http", "containerPort": 80}]}],
+                     "initContainers": [{"restartPolicy": "Always"}]},
+            "status": {"phase": "Running", "conditions": [2]},
+        });
+        assert_eq!(raw.value, kept);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
@@ -168,8 +169,8 @@ impl TryFrom<RawPod> for Pod {
             ips: pod_ips(&raw.status)?,
             active: is_active(raw.status.phase.as_deref())?,
             uid: uid(&raw.metadata),
-            labels: raw.metadata.labels.unwrap_or_default(),
-            ports: named_ports(raw.spec.containers, raw.spec.init_containers)?,
+            labels: Arc::new(raw.metadata.labels.unwrap_or_default()),
+            ports: Arc::new(named_ports(raw.spec.containers, raw.spec.init_containers)?),
             host_network: raw.spec.host_network,
             node: raw.spec.node_name,
         })

@@ -1,5 +1,7 @@
 //! Who the pods of a `from` or `to` are: selectors of pods and of namespaces, alone and together.
 
+use std::sync::Arc;
+
 use super::ingress;
 use crate::testing::Cluster;
 
@@ -96,7 +98,7 @@ fn negative_operators_match_objects_without_the_key() {
         "{matchExpressions: [{key: tier, operator: DoesNotExist}]}",
     ] {
         let mut cluster = ingress(&format!("[{{from: [{{podSelector: {selector}}}]}}]"));
-        cluster.pod("x/c").labels.insert("tier".to_owned(), "db".to_owned());
+        Arc::make_mut(&mut cluster.pod("x/c").labels).insert("tier".to_owned(), "db".to_owned());
         cluster.expect(&[("x/b -> x/a tcp/80", true), ("x/c -> x/a tcp/80", false)]);
     }
     let exists = "[{from: [{podSelector: {matchExpressions: [{key: tier, operator: Exists}]}}]}]";
@@ -151,8 +153,8 @@ fn selectors_that_make_no_sense_match_nothing_as_peers_and_everything_as_subject
 #[test]
 fn label_changes_move_a_pod_between_policies() {
     let mut cluster = ingress("[{from: [{podSelector: {matchLabels: {pod: b}}}]}]");
-    cluster.pod("x/c").labels.insert("pod".to_owned(), "b".to_owned());
+    Arc::make_mut(&mut cluster.pod("x/c").labels).insert("pod".to_owned(), "b".to_owned());
     cluster.expect(&[("x/c -> x/a tcp/80", true)]);
-    cluster.pod("x/a").labels.clear();
+    cluster.pod("x/a").labels = Arc::default();
     cluster.expect(&[("z/a -> x/a tcp/80", true)]);
 }

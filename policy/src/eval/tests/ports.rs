@@ -1,5 +1,7 @@
 //! Which ports a rule names: numbers, ranges and names, which are the destination pod's.
 
+use std::sync::Arc;
+
 use super::{egress, ingress};
 use crate::model::Protocol;
 use crate::testing::{Cluster, named};
@@ -110,7 +112,7 @@ fn named_ports_of_ingress_are_those_of_each_selected_pod() {
 #[test]
 fn a_port_name_that_repeats_means_all_its_ports() {
     let mut cluster = ingress("[{ports: [{port: web}]}]");
-    cluster.pod("x/a").ports.insert(named("web", Protocol::Tcp, 8080));
+    Arc::make_mut(&mut cluster.pod("x/a").ports).insert(named("web", Protocol::Tcp, 8080));
     cluster.expect(&[
         ("y/a -> x/a tcp/80", true),
         ("y/a -> x/a tcp/8080", true),
