@@ -29,10 +29,12 @@ pub(crate) fn in_force_on_every_node(cluster: &Cluster) {
         }
     }
     scene.apply(policy);
-    for flow in flows {
+    for flow in &flows {
         flow.until_silent(SILENT, SOON).unwrap();
-        flow.stop().unwrap();
     }
+    // Each waits a while for echoes that were cut: together.
+    let ends: Vec<_> = flows.into_iter().map(|flow| std::thread::spawn(move || flow.stop())).collect();
+    ends.into_iter().for_each(|end| drop(end.join().unwrap().unwrap()));
     for server in &servers {
         cut_off(client.namespace(), server);
     }

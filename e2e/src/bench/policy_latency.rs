@@ -1,8 +1,8 @@
 //! How long a NetworkPolicy takes from the API call to the first packet that it drops, on every node of a real cluster.
 //!
 //! A client sends a steady UDP flow to a pod on each node. The call is one plain HTTP request through `kubectl proxy`, so
-//! that no program's start counts; the clock runs from its first byte. A flow's last echo is its last packet that got
-//! through, so what is printed includes the API server, the watch, the compiler, the commit and the cut of a running flow.
+//! that no program's start counts; the clock runs from its first byte until the last packet that got through was sent. So
+//! what is printed includes the API server, the watch, the compiler, the commit and the cut of a running flow.
 
 use std::net::SocketAddr;
 use std::thread;

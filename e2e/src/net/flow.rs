@@ -25,11 +25,18 @@ const RECORD: usize = 8;
 pub struct Flow {
     sent: Arc<AtomicU64>,
     echoed: Arc<AtomicU64>,
-    /// When the last echo came; before the first, when the flow started.
-    last: Arc<Mutex<Instant>>,
+    last: Arc<Mutex<LastEcho>>,
     stop: Arc<AtomicBool>,
     sender: JoinHandle<Result<()>>,
     receiver: JoinHandle<Arrivals>,
+}
+
+/// Before the first, both are the flow's start.
+#[derive(Clone, Copy, Debug)]
+struct LastEcho {
+    came: Instant,
+    /// When what it answers was sent.
+    sent: Instant,
 }
 
 /// Counts are of records: datagrams for UDP, pieces of the stream for TCP.
@@ -71,16 +78,17 @@ impl Flow {
     pub fn start(namespace: &Namespace, proto: Proto, to: SocketAddr, rate: u32) -> Result<Self> {
         let (mut write, read) = namespace.enter(|| connect(proto, to))?;
         let (sent, echoed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let last = Arc::new(Mutex::new(Instant::now()));
+        let start = Instant::now();
+        let last = Arc::new(Mutex::new(LastEcho { came: start, sent: start }));
         let stop = Arc::new(AtomicBool::new(false));
         let sender = {
             let (sent, stop) = (Arc::clone(&sent), Arc::clone(&stop));
-            thread::spawn(move || send(&mut write, rate, &sent, &stop))
+            thread::spawn(move || send(&mut write, start, rate, &sent, &stop))
         };
         let receiver = {
             let (sent, echoed, last) = (Arc::clone(&sent), Arc::clone(&echoed), Arc::clone(&last));
             let stop = Arc::clone(&stop);
-            thread::spawn(move || receive(read, &sent, &echoed, &last, &stop))
+            thread::spawn(move || receive(read, start, &sent, &echoed, &last, &stop))
         };
         Ok(Self { sent, echoed, last, stop, sender, receiver })
     }
@@ -95,11 +103,12 @@ impl Flow {
         self.echoed.load(Ordering::Relaxed)
     }
 
-    /// Waits until nothing has come back for `quiet`, and tells when the last echo came.
+    /// Waits until nothing has come back for `quiet`, and tells when the last record that got through was sent: what
+    /// waited in a queue on its way back does not count.
     pub fn until_silent(&self, quiet: Duration, limit: Duration) -> Result<Instant> {
         wait::until("silence", limit, || {
             let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok((last.elapsed() >= quiet).then_some(last))
+            Ok((last.came.elapsed() >= quiet).then_some(last.sent))
         })
     }
 
@@ -150,11 +159,12 @@ fn datagram(socket: &std::net::UdpSocket, buffer: &mut [u8]) -> std::io::Result<
     }
 }
 
-fn send(write: &mut Writer, rate: u32, sent: &AtomicU64, stop: &AtomicBool) -> Result<()> {
+/// A record says when it was sent: nanoseconds since the flow's start.
+fn send(write: &mut Writer, start: Instant, rate: u32, sent: &AtomicU64, stop: &AtomicBool) -> Result<()> {
     let pace = Duration::from_secs(1) / rate;
     let mut due = Instant::now();
     while !stop.load(Ordering::Relaxed) {
-        let record = sent.load(Ordering::Relaxed).to_be_bytes();
+        let record = u64::try_from(start.elapsed().as_nanos())?.to_be_bytes();
         let mut written = 0;
         while written < RECORD {
             match write(&record[written..]) {
@@ -175,14 +185,15 @@ fn send(write: &mut Writer, rate: u32, sent: &AtomicU64, stop: &AtomicBool) -> R
 
 fn receive(
     mut read: Reader,
+    start: Instant,
     sent: &AtomicU64,
     echoed: &AtomicU64,
-    last: &Mutex<Instant>,
+    last: &Mutex<LastEcho>,
     stop: &AtomicBool,
 ) -> Arrivals {
     let mut arrivals = Arrivals::default();
     let mut buffer = [0; 4096];
-    let (mut bytes, mut stopped) = (0, None);
+    let (mut bytes, mut partial, mut stopped) = (0, Vec::new(), None);
     let last = || last.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         match read(&mut buffer) {
@@ -192,9 +203,12 @@ fn receive(
             }
             Ok(length) => {
                 bytes += length;
-                let now = Instant::now();
-                let before = std::mem::replace(&mut *last(), now);
-                arrivals.longest_gap = arrivals.longest_gap.max(now - before);
+                partial.extend_from_slice(&buffer[..length]);
+                let sent = newest(&mut partial).map(|nanoseconds| start + Duration::from_nanos(nanoseconds));
+                let mut last = last();
+                let now = LastEcho { came: Instant::now(), sent: sent.unwrap_or(last.sent) };
+                let before = std::mem::replace(&mut *last, now);
+                arrivals.longest_gap = arrivals.longest_gap.max(now.came - before.came);
                 echoed.store((bytes / RECORD) as u64, Ordering::Relaxed);
             }
             Err(error) if is_timeout(&error) => {}
@@ -207,9 +221,17 @@ fn receive(
             let since = *stopped.get_or_insert_with(Instant::now);
             let complete = echoed.load(Ordering::Relaxed) >= sent.load(Ordering::Relaxed);
             if complete || since.elapsed() > STRAGGLERS {
-                arrivals.longest_gap = arrivals.longest_gap.max(since.saturating_duration_since(*last()));
+                arrivals.longest_gap = arrivals.longest_gap.max(since.saturating_duration_since(last().came));
                 return arrivals;
             }
         }
     }
+}
+
+/// The last record that is whole; what follows it stays.
+fn newest(bytes: &mut Vec<u8>) -> Option<u64> {
+    let whole = bytes.len() / RECORD * RECORD;
+    let newest = bytes[..whole].last_chunk::<RECORD>().map(|record| u64::from_be_bytes(*record));
+    bytes.drain(..whole);
+    newest
 }
