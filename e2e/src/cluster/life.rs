@@ -11,9 +11,9 @@ use crate::lab::Machine;
 use crate::wait;
 
 /// How long a killed daemon may take to be gone.
-const GONE: Duration = Duration::from_secs(20);
+const GONE: Duration = Duration::from_secs(60);
 /// How long the kubelet may take to start a container again that ended, with its first back-off.
-const RESTARTED: Duration = Duration::from_secs(90);
+const RESTARTED: Duration = Duration::from_secs(180);
 
 impl Cluster {
     /// SIGKILL: nobody can ask or tell the cluster anything.

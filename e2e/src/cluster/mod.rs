@@ -36,7 +36,7 @@ use pki::Pki;
 
 const NODE_MASK: u8 = 24;
 /// How long the API server may take to be ready.
-const API_READY: Duration = Duration::from_secs(60);
+const API_READY: Duration = Duration::from_secs(180);
 
 /// What a cluster consists of beyond its lab.
 #[derive(Clone, Debug)]

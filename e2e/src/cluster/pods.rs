@@ -11,7 +11,8 @@ use super::{AGNHOST, Cluster};
 use crate::net::Namespace;
 use crate::wait;
 
-const RUNS: Duration = Duration::from_secs(60);
+/// A kubelet whose API server was gone looks for it again after half a minute, with jitter up to twice that.
+const RUNS: Duration = Duration::from_secs(180);
 
 /// A pod that runs.
 #[derive(Clone, Debug)]
