@@ -3,6 +3,9 @@
 //! ADD: allocate, journal, link and pod side beside the policy, host side, journal, answer. Whatever fails, the link goes first and
 //! the addresses after it. DEL answers when the pod is unreachable; its link is reaped soon after, with others.
 
+mod damage;
+mod end;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -11,8 +14,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::maybe_done;
 use tokio::sync::{Notify, watch};
-use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use weft_cni::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PortMapping};
 use weft_cni::call::Sandboxed;
 use weft_cni::error::CniError;
@@ -23,8 +25,8 @@ use weft_cni::plan::{self, Step};
 
 use super::PolicyGate;
 use super::server::{Arrival, Sandbox};
-use super::state::{RecordError, Shared, since_boot};
-use crate::kernel::link::{self, PodSide};
+use super::state::{RecordError, Shared};
+use crate::kernel::link;
 use crate::kernel::rtnl::{Rtnl, RtnlError};
 use crate::kernel::shared::SharedRtnl;
 use crate::kernel::sysctl::LinkSysctls;
@@ -35,8 +37,6 @@ const READY_DEADLINE: Duration = Duration::from_secs(5);
 const POLICY_DEADLINE: Duration = Duration::from_secs(30);
 /// For the link of a former attachment with the same id to go.
 const GONE_DEADLINE: Duration = Duration::from_secs(10);
-/// How long dying links wait for company: deleting one takes as long as deleting fifty.
-const REAP_DELAY: Duration = Duration::from_millis(50);
 
 /// Where the time of an ADD went. `policy` is how long it made the ADD wait when the pod's side was done.
 struct Phases {
@@ -214,25 +214,6 @@ impl<G: PolicyGate> Service<G> {
         })
     }
 
-    /// Releases what an ADD has made that did not finish. Its caller holds the lock.
-    async fn undo(&self, attachment: &Attachment) {
-        let id = &attachment.id;
-        self.shared.record_fact(&Record::Release { id: id.clone() });
-        let gone = self.rtnl.run(|rtnl| {
-            let found = link::by_name(rtnl, &attachment.link)?.filter(link::Observed::is_ours);
-            let Some(found) = found else { return Ok(true) };
-            let outcome = link::apply(rtnl, found.link.ifindex, &[Step::Group(plan::DYING_GROUP)]);
-            outcome.map(|()| false).map_err(|(_, error)| error)
-        });
-        match gone {
-            Ok(true) => self.free(id).await,
-            Ok(false) => self.reap.notify_one(),
-            Err(error) => {
-                tracing::warn!(%error, link = attachment.link, "failed link stays until the next audit");
-            }
-        }
-    }
-
     pub(super) async fn del(&self, id: &AttachmentId, started: u64) -> Result<(), CniError> {
         self.shared.bury(id, started);
         let _lock = self.shared.lock(id).await;
@@ -289,11 +270,11 @@ impl<G: PolicyGate> Service<G> {
             return Err(CniError::Damaged(format!("prevResult lacks {missing}")));
         }
         let looked = self.rtnl.run(|rtnl| {
-            let mut found = damage_of_host_side(rtnl, &attachment)?;
+            let mut found = damage::of_host_side(rtnl, &attachment)?;
             if found.is_none() {
                 let mut pod = Rtnl::from_socket(sandbox.socket)?;
                 let pod_side = link::observe_pod(&mut pod, &attachment.id.ifname)?;
-                found = damage_of_pod_side(pod_side.as_ref(), &attachment);
+                found = damage::of_pod_side(pod_side.as_ref(), &attachment);
             }
             Ok(found)
         });
@@ -382,57 +363,6 @@ impl<G: PolicyGate> Service<G> {
             }
         }
     }
-
-    /// The link of `id` is gone: so is its claim to the addresses. Its caller holds the lock.
-    pub(super) async fn free(&self, id: &AttachmentId) {
-        self.gate.release(id).await;
-        self.shared.record_fact(&Record::Free { id: id.clone(), at: since_boot() });
-        self.freed.notify_waiters();
-    }
-
-    /// A link has gone, or is said to have. Of a pod that nobody deleted, too: its namespace was destroyed.
-    pub(super) async fn link_gone(&self, name: &str) {
-        let Some(id) = self.id_of_link(name) else { return };
-        let _lock = self.shared.lock(&id).await;
-        let Some(entry) = self.shared.entry(&id).filter(|entry| entry.attachment.link == name) else {
-            return;
-        };
-        match self.rtnl.run(|rtnl| link::by_name(rtnl, name)) {
-            Ok(None) => {
-                if entry.phase == Phase::Attached {
-                    tracing::info!(container_id = id.container_id, link = name, "pod gone without DEL");
-                }
-                self.free(&id).await;
-            }
-            Ok(Some(_)) => {}
-            Err(error) => tracing::warn!(%error, link = name, "link not looked up"),
-        }
-    }
-
-    fn id_of_link(&self, name: &str) -> Option<AttachmentId> {
-        self.shared.read(|ledger| {
-            let entry = ledger.entries().find(|entry| entry.attachment.link == name)?;
-            Some(entry.attachment.id.clone())
-        })
-    }
-
-    pub(super) fn phase_of_link(&self, name: &str) -> Option<Phase> {
-        self.shared.read(|ledger| Some(ledger.entries().find(|entry| entry.attachment.link == name)?.phase))
-    }
-
-    /// Deletes dying links, in groups, for ever. What a deletion leaves undone is done by the next.
-    pub(super) async fn reap_forever(&self) {
-        loop {
-            self.reap.notified().await;
-            sleep(REAP_DELAY).await;
-            let reaper = Arc::clone(&self.reaper);
-            let reaped = spawn_blocking(move || reaper.run(link::reap)).await;
-            if let Ok(Err(error)) = reaped {
-                tracing::warn!(%error, "dying links not deleted");
-                self.reap.notify_one();
-            }
-        }
-    }
 }
 
 fn log_attached(attachment: &Attachment, took: Duration, phases: &Phases) {
@@ -447,41 +377,6 @@ fn log_attached(attachment: &Attachment, took: Duration, phases: &Phases) {
         host_side = phases.host_side.as_micros(),
         "pod attached"
     );
-}
-
-fn damage_of_host_side(rtnl: &mut Rtnl, attachment: &Attachment) -> Result<Option<String>, RtnlError> {
-    let link = &attachment.link;
-    match link::by_name(rtnl, link)? {
-        Some(found) if found.link.ifindex != attachment.ifindex => {
-            return Ok(Some(format!("{link} is another link")));
-        }
-        Some(found) if !found.up => return Ok(Some(format!("{link} is down"))),
-        Some(_) => {}
-        None => return Ok(Some(format!("{link} is gone"))),
-    }
-    for address in attachment.addresses.iter() {
-        if !link::has_host_route(rtnl, attachment.ifindex, address)? {
-            return Ok(Some(format!("the node has no route to {address} by {link}")));
-        }
-    }
-    Ok(None)
-}
-
-fn damage_of_pod_side(pod: Option<&PodSide>, attachment: &Attachment) -> Option<String> {
-    let ifname = &attachment.id.ifname;
-    let Some(pod) = pod else { return Some(format!("{ifname} is gone")) };
-    if !pod.up {
-        return Some(format!("{ifname} is down"));
-    }
-    for address in attachment.addresses.iter() {
-        if !pod.addresses.contains(&address) {
-            return Some(format!("{ifname} lacks {address}"));
-        }
-        if !pod.gateways.contains(&plan::gateway(address)) {
-            return Some(format!("{ifname} has no default route by {}", plan::gateway(address)));
-        }
-    }
-    None
 }
 
 fn kernel(action: &'static str) -> impl FnOnce(RtnlError) -> CniError {
