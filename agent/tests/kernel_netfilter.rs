@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
-use weft_agent::kernel::conntrack::Conntrack;
+use weft_agent::kernel::conntrack::{Conntrack, Flow};
 use weft_agent::kernel::nft::{ForeignChange, NftError, NftMonitor, NftTable};
 use weft_policy::nft::{TableFlags, Transaction};
 use weft_policy::ruleset::{
@@ -143,7 +143,7 @@ fn a_flow_is_found_at_either_end_and_marked_and_forgotten() {
     let mut conntrack = Conntrack::open().unwrap();
 
     // Behind the service address 10.96.0.1 is 10.0.0.2.
-    let flows = conntrack.flows(&BTreeSet::from([ip("10.0.0.2"), ip("fd00::1")])).unwrap();
+    let flows = flows(&mut conntrack, ["10.0.0.2", "fd00::1"]);
     let [nat, v6] = &flows[..] else { panic!("two flows: {flows:#?}") };
     assert_eq!((nat.protocol, nat.original.destination, nat.mark), (6, ip("10.96.0.1"), 5));
     assert_eq!(
@@ -159,16 +159,22 @@ fn a_flow_is_found_at_either_end_and_marked_and_forgotten() {
     conntrack.set_mark_bit(nat, REVOKED, false).unwrap();
     assert_eq!(marks(&mut conntrack), [5, REVOKED]);
 
-    assert_eq!(conntrack.delete_flows_of(ip("10.0.0.2")).unwrap(), 1);
-    assert_eq!(conntrack.delete_flows_of(ip("10.0.0.2")).unwrap(), 0);
+    assert_eq!(conntrack.delete_flows_of(&[ip("10.0.0.2")].into()).unwrap(), 1);
+    assert_eq!(conntrack.delete_flows_of(&[ip("10.0.0.2")].into()).unwrap(), 0);
     conntrack.set_mark_bit(nat, REVOKED, true).expect("a flow that is gone is no error");
     assert_eq!(marks(&mut conntrack), [REVOKED]);
     assert!(run("conntrack -L").contains("10.0.0.9"), "others are left alone");
 }
 
+/// IPv4 first; the kernel lists them as they lie in its table.
+fn flows(conntrack: &mut Conntrack, addresses: [&str; 2]) -> Vec<Flow> {
+    let mut flows = conntrack.flows(&BTreeSet::from(addresses.map(ip))).unwrap();
+    flows.sort_by_key(|flow| flow.original.source);
+    flows
+}
+
 fn marks(conntrack: &mut Conntrack) -> Vec<u32> {
-    let flows = conntrack.flows(&BTreeSet::from([ip("10.0.0.1"), ip("fd00::1")])).unwrap();
-    flows.iter().map(|flow| flow.mark).collect()
+    flows(conntrack, ["10.0.0.1", "fd00::1"]).iter().map(|flow| flow.mark).collect()
 }
 
 fn open_with(want: &Ruleset) -> NftTable {

@@ -94,10 +94,10 @@ impl Core {
     /// After the rules: what they forbid must not live on in the fast path for established flows.
     fn cut(&mut self, world: &World, local: &[LocalPod], freed: &BTreeSet<IpAddr>, judge: bool) -> u64 {
         let Some(conntrack) = &mut self.conntrack else { return 0 };
-        for address in freed {
-            if let Err(error) = conntrack.delete_flows_of(*address) {
-                warn!(reconciler = "policy", %address, %error, "flows of a gone pod not forgotten");
-            }
+        if !freed.is_empty()
+            && let Err(error) = conntrack.delete_flows_of(freed)
+        {
+            warn!(reconciler = "policy", ?freed, %error, "flows of gone pods not forgotten");
         }
         if !judge || local.is_empty() {
             return 0;
