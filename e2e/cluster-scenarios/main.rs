@@ -50,7 +50,7 @@ const BOOKS: &[Book] = &[
             ("agents_rolled_and_killed_lose_nothing", agent_rolled::nothing_is_lost),
             ("a_policy_is_in_force_on_every_node", policy::in_force_on_every_node),
             ("a_policy_follows_the_label_of_a_namespace", policy::follows_the_label_of_a_namespace),
-            ("the_api_server_is_gone_for_a_minute", outages::api_server_is_gone_for_a_minute),
+            ("the_api_server_is_gone_for_minutes", outages::api_server_is_gone_for_minutes),
             ("containerd_and_kubelet_are_killed", outages::daemons_of_a_node_are_killed),
             ("a_node_is_drained_deleted_and_added", nodes::drained_deleted_and_added),
             ("a_node_is_rebooted", nodes::rebooted),

@@ -7,6 +7,7 @@ use weft_e2e::cluster::Cluster;
 /// Verb, group, resource.
 type Right = (String, String, String);
 
+/// What was asked counts, not what was answered: a server that has just started refuses also what is granted.
 pub(crate) fn of_the_api_server_what_they_ask_for(cluster: &Cluster) {
     let granted = granted(cluster);
     let mut asked = BTreeSet::new();
@@ -14,7 +15,6 @@ pub(crate) fn of_the_api_server_what_they_ask_for(cluster: &Cluster) {
         if event["user"]["username"] != "system:serviceaccount:weft-system:weft-agent" {
             continue;
         }
-        assert_ne!(event["responseStatus"]["code"], 403, "an agent asked for what it may not: {event}");
         let of = |field: &str| event["objectRef"][field].as_str().unwrap_or_default();
         let resource = match of("subresource") {
             "" => of("resource").to_owned(),
