@@ -12,38 +12,33 @@ use smallvec::SmallVec;
 use super::DecodeContext;
 use crate::types::{Asn, PeerKind};
 
-/// RFC 4271 §4.3 b and, for confederations, RFC 5065 §3.
+/// RFC 4271 §4.3 b and, for confederations, RFC 5065 §3. There are no sets (types 1 and 4): who aggregates does not say where
+/// a route begins, and a path with one is malformed (RFC 9774 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SegmentKind {
-    Set,
     Sequence,
     ConfedSequence,
-    ConfedSet,
 }
 
 impl SegmentKind {
     pub(super) fn code(self) -> u8 {
         match self {
-            Self::Set => 1,
             Self::Sequence => 2,
             Self::ConfedSequence => 3,
-            Self::ConfedSet => 4,
         }
     }
 
     pub(super) fn from_code(code: u8) -> Option<Self> {
         match code {
-            1 => Some(Self::Set),
             2 => Some(Self::Sequence),
             3 => Some(Self::ConfedSequence),
-            4 => Some(Self::ConfedSet),
             _ => None,
         }
     }
 
     pub(super) fn is_confederation(self) -> bool {
-        matches!(self, Self::ConfedSequence | Self::ConfedSet)
+        self == Self::ConfedSequence
     }
 }
 
@@ -59,8 +54,7 @@ impl AsSegment<'_> {
     pub fn path_length(&self) -> usize {
         match self.kind {
             SegmentKind::Sequence => self.asns.len(),
-            SegmentKind::Set => 1,
-            SegmentKind::ConfedSequence | SegmentKind::ConfedSet => 0,
+            SegmentKind::ConfedSequence => 0,
         }
     }
 }
@@ -101,7 +95,7 @@ impl AsPath {
         self.words.is_empty()
     }
 
-    /// For comparison with other paths (RFC 4271 §9.1.2.2 a): a set counts 1, confederation segments count 0.
+    /// For comparison with other paths (RFC 4271 §9.1.2.2 a): confederation segments count 0.
     pub fn path_length(&self) -> usize {
         self.segments().map(|segment| segment.path_length()).sum()
     }
@@ -116,20 +110,10 @@ impl AsPath {
         self.asns().any(|member| member == asn)
     }
 
-    /// The system that the path enters first: whose MEDs may be compared (RFC 4271 §9.1.2.2 c). `None` within the AS,
-    /// or when an aggregate hides it in a set.
+    /// The system that the path enters first: whose MEDs may be compared (RFC 4271 §9.1.2.2 c). `None` within the AS.
     pub fn neighbor_asn(&self) -> Option<Asn> {
         let first = self.segments().find(|segment| !segment.kind.is_confederation())?;
-        match first.kind {
-            SegmentKind::Sequence => first.asns.first().copied(),
-            SegmentKind::Set | SegmentKind::ConfedSequence | SegmentKind::ConfedSet => None,
-        }
-    }
-
-    /// The system where the path begins, unless a set hides it.
-    pub fn origin_asn(&self) -> Option<Asn> {
-        let last = self.segments().last()?;
-        if last.kind == SegmentKind::Sequence { last.asns.last().copied() } else { None }
+        first.asns.first().copied()
     }
 
     /// What a speaker does to a path that it sends to another AS (RFC 4271 §5.1.2 b).
@@ -149,7 +133,7 @@ impl AsPath {
 
 /// On the wire. Two octets per system towards a speaker that does not know four (RFC 6793 §4.2.2).
 impl AsPath {
-    /// RFC 7606 §7.2, RFC 7607 §2; confederations belong inside the AS (RFC 5065 §5). `None`: malformed.
+    /// RFC 7606 §7.2, RFC 7607 §2, RFC 9774 §3; confederations belong inside the AS (RFC 5065 §5). `None`: malformed.
     pub(super) fn decode_received(value: &[u8], context: &DecodeContext) -> Option<Self> {
         let path = if context.four_octet_asn {
             Self::decode::<4>(value, u32::from_be_bytes)?
@@ -205,7 +189,8 @@ impl AsPath {
         loses.then(|| self.without_confederations())
     }
 
-    fn without_confederations(&self) -> Self {
+    /// As those outside the confederation see it (RFC 5065 §4).
+    pub(crate) fn without_confederations(&self) -> Self {
         let mut path = Self::default();
         for AsSegment { kind, asns } in self.segments().filter(|segment| !segment.kind.is_confederation()) {
             path.push_segment(kind, asns);
@@ -222,12 +207,8 @@ impl AsPath {
         let mut merged = Self::default();
         for AsSegment { kind, asns } in self.segments() {
             match kind {
-                SegmentKind::ConfedSequence | SegmentKind::ConfedSet => merged.push_segment(kind, asns),
-                SegmentKind::Set | SegmentKind::Sequence if left == 0 => break,
-                SegmentKind::Set => {
-                    merged.push_segment(kind, asns);
-                    left -= 1;
-                }
+                SegmentKind::ConfedSequence => merged.push_segment(kind, asns),
+                SegmentKind::Sequence if left == 0 => break,
                 SegmentKind::Sequence => {
                     let (kept, replaced) = asns.split_at_checked(left).unwrap_or((asns, &[]));
                     merged.push_segment(kind, kept);
@@ -285,20 +266,18 @@ impl From<AsPath> for Vec<(SegmentKind, Vec<Asn>)> {
     }
 }
 
-/// As routers print it: `65001 65002 {64512,64513}`, confederations in parentheses and brackets.
+/// As routers print it: `65001 65002`, confederations in parentheses.
 impl fmt::Display for AsPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, AsSegment { kind, asns }) in self.segments().enumerate() {
-            let (open, separator, close) = match kind {
-                SegmentKind::Sequence => ("", " ", ""),
-                SegmentKind::Set => ("{", ",", "}"),
-                SegmentKind::ConfedSequence => ("(", " ", ")"),
-                SegmentKind::ConfedSet => ("[", ",", "]"),
+            let (open, close) = match kind {
+                SegmentKind::Sequence => ("", ""),
+                SegmentKind::ConfedSequence => ("(", ")"),
             };
             f.write_str(if index == 0 { "" } else { " " })?;
             f.write_str(open)?;
             for (index, asn) in asns.iter().enumerate() {
-                write!(f, "{}{asn}", if index == 0 { "" } else { separator })?;
+                write!(f, "{}{asn}", if index == 0 { "" } else { " " })?;
             }
             f.write_str(close)?;
         }
@@ -328,11 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn prepending_to_a_set_a_full_sequence_or_nothing_opens_a_segment() {
-        let mut set = AsPath::from(vec![(SegmentKind::Set, vec![Asn(1), Asn(2)])]);
-        set.prepend(Asn(9));
-        assert_eq!(set.to_string(), "9 {1,2}");
-
+    fn prepending_to_a_full_sequence_or_nothing_opens_a_segment() {
         let mut full = sequence(&[7; 255]);
         full.prepend(Asn(9));
         assert_eq!(full.segments().map(|segment| segment.asns.len()).collect::<Vec<_>>(), [1, 255]);
@@ -343,17 +318,16 @@ mod tests {
     }
 
     #[test]
-    fn sets_count_one_and_confederations_nothing() {
+    fn confederations_count_nothing_and_are_not_seen_outside() {
         let path = AsPath::from(vec![
             (SegmentKind::ConfedSequence, vec![Asn(64512)]),
             (SegmentKind::Sequence, vec![Asn(1), Asn(2)]),
-            (SegmentKind::Set, vec![Asn(3), Asn(4)]),
         ]);
-        assert_eq!(path.path_length(), 3);
+        assert_eq!(path.path_length(), 2);
         assert_eq!(path.neighbor_asn(), Some(Asn(1)));
-        assert_eq!(path.origin_asn(), None);
-        assert!(path.contains(Asn(4)) && !path.contains(Asn(5)));
-        assert_eq!(path.to_string(), "(64512) 1 2 {3,4}");
+        assert!(path.contains(Asn(64512)) && !path.contains(Asn(5)));
+        assert_eq!(path.to_string(), "(64512) 1 2");
+        assert_eq!(path.without_confederations(), sequence(&[1, 2]));
     }
 
     /// `own` as an OLD speaker sent it, `as4` beside it.
@@ -369,7 +343,7 @@ mod tests {
 
     #[test]
     fn as4_path_replaces_the_end_that_it_covers() {
-        use SegmentKind::{ConfedSequence, Sequence, Set};
+        use SegmentKind::{ConfedSequence, Sequence};
         assert_eq!(
             merged(&[(Sequence, &[100, 23456, 23456])], &[(Sequence, &[70000, 80000])]),
             "100 70000 80000"
@@ -378,10 +352,6 @@ mod tests {
         assert_eq!(
             merged(&[(Sequence, &[1, 2]), (Sequence, &[23456, 4])], &[(Sequence, &[70000, 4])]),
             "1 2 70000 4"
-        );
-        assert_eq!(
-            merged(&[(Sequence, &[1, 2]), (Set, &[3, 4]), (Sequence, &[23456])], &[(Sequence, &[70000])]),
-            "1 2 {3,4} 70000"
         );
         assert_eq!(
             merged(&[(ConfedSequence, &[9]), (Sequence, &[23456])], &[(Sequence, &[70000])]),
@@ -397,10 +367,11 @@ mod tests {
 
     #[test]
     fn serialised_paths_come_back() {
-        let path =
-            AsPath::from(vec![(SegmentKind::Sequence, vec![Asn(1)]), (SegmentKind::Set, vec![Asn(2)])]);
+        let segments =
+            vec![(SegmentKind::ConfedSequence, vec![Asn(1)]), (SegmentKind::Sequence, vec![Asn(2)])];
+        let path = AsPath::from(segments);
         let json = serde_json::to_string(&path).unwrap();
-        assert_eq!(json, r#"[["sequence",[1]],["set",[2]]]"#);
+        assert_eq!(json, r#"[["confed-sequence",[1]],["sequence",[2]]]"#);
         assert_eq!(serde_json::from_str::<AsPath>(&json).unwrap(), path);
     }
 }

@@ -19,8 +19,8 @@ fn router_id() -> impl Strategy<Value = RouterId> {
 }
 
 fn as_path() -> impl Strategy<Value = AsPath> {
-    let kind = prop_oneof![Just(SegmentKind::Sequence), Just(SegmentKind::Set)];
-    vec((kind, vec(asn(), 1..6)), 0..3).prop_map(AsPath::from)
+    let segment = vec(asn(), 1..6).prop_map(|asns| (SegmentKind::Sequence, asns));
+    vec(segment, 0..3).prop_map(AsPath::from)
 }
 
 fn large_communities() -> impl Strategy<Value = Vec<LargeCommunity>> {

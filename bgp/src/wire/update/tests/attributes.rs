@@ -27,6 +27,18 @@ fn a_malformed_as_path_costs_the_routes() {
 }
 
 #[test]
+fn a_path_that_hides_systems_in_a_set_costs_the_routes() {
+    // RFC 9774 §3: AS_SET behind a sequence and alone, and AS_CONFED_SET, which might come from inside.
+    for value in [
+        &[2, 1, 0, 0, 0xfd, 0xe9, 1, 2, 0, 0, 0, 1, 0, 0, 0, 2][..],
+        &[1, 1, 0, 0, 0, 1],
+        &[4, 1, 0, 0, 0xfc, 0],
+    ] {
+        assert_eq!(fate_of_mandatory(2, value), Fate::Withdrawn, "{value:?}");
+    }
+}
+
+#[test]
 fn a_path_of_a_thousand_systems_is_only_long() {
     let segment = [&[2, 255][..], &[0, 0, 0xfd, 0xe9].repeat(255)].concat();
     assert_eq!(fate_of_mandatory(2, &segment.repeat(3)), installed());
