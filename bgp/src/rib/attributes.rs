@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 
 use super::intern::{Id, Interner};
-use crate::types::{Asn, FibNexthop, Nexthop};
+use crate::types::{Asn, FibNexthop, Nexthop, PeerKind, RouterId};
 use crate::wire::{PathAttributes, UnknownAttribute};
 
 /// An attribute set with what the decision asks of it most, worked out once.
@@ -42,15 +42,24 @@ impl Borrow<PathAttributes> for Box<AttributeSet> {
     }
 }
 
+/// A nexthop and the router that gave it. What a path says of its source stays what it was, whoever has the peer's slot
+/// later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Via {
+    pub(super) nexthop: Nexthop,
+    pub(super) kind: PeerKind,
+    pub(super) router_id: RouterId,
+}
+
 pub(super) type AttributesId = Id<Box<AttributeSet>>;
-pub(super) type NexthopId = Id<Nexthop>;
+pub(super) type NexthopId = Id<Via>;
 pub(super) type GatewaysId = Id<Box<[FibNexthop]>>;
 
 /// The three interners of a RIB.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) attributes: Interner<Box<AttributeSet>>,
-    pub(super) nexthops: Interner<Nexthop>,
+    pub(super) nexthops: Interner<Via>,
     pub(super) gateways: Interner<Box<[FibNexthop]>>,
 }
 
@@ -61,6 +70,11 @@ impl Shared {
 
     pub(super) fn intern(&mut self, attributes: &PathAttributes) -> AttributesId {
         self.attributes.intern(attributes, AttributeSet::new)
+    }
+
+    /// `None` for what is our own.
+    pub(super) fn via(&self, nexthop: NexthopId) -> Option<&Via> {
+        (!nexthop.is_none()).then(|| self.nexthops.get(nexthop))
     }
 
     /// None for no gateways at all.

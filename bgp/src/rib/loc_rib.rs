@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::RibConfig;
 use super::attributes::{AttributesId, NexthopId, Shared};
 use super::decision::{self, Candidate};
-use super::peers::{Age, LOCAL, Peers, Slot};
+use super::peers::{Age, LOCAL, Peers, Review, Slot};
 use super::policy::{DEFAULT_LOCAL_PREF, Rejection, path_rejection};
 use super::table::{DestId, Path, PathId, Prefix, Table};
 use super::view::LimitExceeded;
@@ -134,10 +134,12 @@ impl<P: Prefix> Table<P> {
             if core.peers.age(path.peer, Self::FAMILY, path.epoch) == Age::Dead {
                 self.drop_path(core, dest, id);
                 changed = true;
-            } else if core.peers.wants_reimport(path.peer, Self::FAMILY) {
+                continue;
+            }
+            let review = core.peers.review(path.peer, Self::FAMILY);
+            if review != Review::Nothing {
                 let rejection = core.rejection(&path, self.dest(dest).prefix);
-                // Even with the same verdict: the peer's rules also say who is told of its paths (reflection clients).
-                changed = true;
+                changed |= review == Review::Audience || rejection != path.rejection;
                 let verdicts = (path.rejection, rejection);
                 core.peers.rejudge((path.peer, Self::FAMILY), path.epoch, verdicts);
                 self.path_mut(id).rejection = rejection;
@@ -260,7 +262,7 @@ impl Core {
     fn rejection<P: Prefix>(&self, path: &Path, prefix: P) -> Option<Rejection> {
         let peer = &self.peers.get(path.peer)?.config;
         let attributes = &self.shared.attributes.get(path.attributes).values;
-        path_rejection(&self.config, peer, attributes, *self.shared.nexthops.get(path.nexthop))
+        path_rejection(&self.config, peer, attributes, self.shared.nexthops.get(path.nexthop).nexthop)
             .or_else(|| peer.import.rejection(prefix.into()))
     }
 
@@ -288,11 +290,9 @@ impl Core {
 
     /// The address to send packets to: the link-local one where the peer is on a known link (RFC 2545 §3).
     fn gateway(&self, path: &Path) -> Option<FibNexthop> {
-        if path.nexthop.is_none() {
-            return None;
-        }
+        let via = self.shared.via(path.nexthop)?;
         let interface = self.peers.get(path.peer).and_then(|peer| peer.config.interface);
-        let address: IpAddr = match *self.shared.nexthops.get(path.nexthop) {
+        let address: IpAddr = match via.nexthop {
             Nexthop::V4(address) => address.into(),
             Nexthop::V6 { link_local: Some(link_local), .. } if interface.is_some() => link_local.into(),
             Nexthop::V6 { global, .. } => global.into(),

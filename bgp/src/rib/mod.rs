@@ -25,7 +25,7 @@ mod table;
 mod tests;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -35,15 +35,15 @@ use serde::{Deserialize, Serialize};
 pub use decision::Step;
 pub use policy::{Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, Rejection};
 pub use prefixes::Prefixes;
-pub use view::{AdvertisedRoute, Counts, LimitExceeded, PathView, RouteView, Standing};
+pub use view::{AdvertisedRoute, Counts, LimitExceeded, PathView, RefusedRoute, RouteView, Standing};
 
 use crate::types::{AfiSafi, Asn, Change, Nexthop, PeerId, PeerKind, RouterId};
 use crate::wire::{EncodeContext, Nlri, PathAttributes, Update};
 use adj_out::{AdjOut, Tables};
-use attributes::{NexthopId, Shared};
+use attributes::{NexthopId, Shared, Via};
 use deferral::Deferral;
 use loc_rib::{Announcement, Core, Walk};
-use peers::{LOCAL, Peers, Slot};
+use peers::{LOCAL, Peer, Peers, Review, Slot};
 use policy::{GroupKey, path_rejection};
 use table::{Prefix, Table};
 
@@ -120,20 +120,15 @@ impl Rib {
         }
         self.deferral.session_up(id, &peer.families, peer.sends_end_of_rib);
         let key = self.group_key(&peer);
-        let before =
-            self.core.peers.slot(id).and_then(|slot| self.core.peers.get(slot)).map(|old| &old.config);
-        let (other_rules, other_router) = before.map_or((false, false), |before| {
-            let rules = (&before.import, &before.export) != (&peer.import, &peer.export);
-            (rules, (before.kind, before.router_id) != (peer.kind, peer.router_id))
-        });
-        if other_router {
+        let before = self.core.peers.slot(id).and_then(|slot| self.core.peers.get(slot));
+        let before = before.map_or_else(|| peer.clone(), |before| before.config.clone());
+        if (before.kind, before.router_id) != (peer.kind, peer.router_id) {
             // Not the one that restarted: what that one said does not hold any more.
             self.sweep_stale(id, None);
         }
+        let review = review(&before, &peer);
         let Some(slot) = self.core.peers.up(id, peer) else { return };
-        if other_rules {
-            self.reimport(slot);
-        }
+        self.request_review(slot, review);
         self.out.join(&mut self.core, slot, key.clone());
         for family in AfiSafi::ALL.into_iter().filter(|family| !key.families.contains(family)) {
             self.drop_stale(slot, family);
@@ -202,24 +197,26 @@ impl Rib {
     /// New import rules for an established peer, applied to what it sent before too ([`Rib::sweep`] does it). The limit
     /// counts from the next prefix.
     pub fn set_import(&mut self, id: PeerId, import: ImportPolicy, max_prefixes: u32) {
-        let Some((slot, _)) = self.core.peers.established(id) else { return };
-        if let Some(peer) = self.core.peers.get_mut(slot) {
-            peer.config.import = import;
-            peer.config.max_prefixes = max_prefixes;
-        }
-        self.reimport(slot);
+        self.configure(id, |peer| (peer.import, peer.max_prefixes) = (import, max_prefixes));
     }
 
-    /// New export rules for an established peer: it is told the difference, and everything kept once more.
+    /// New export rules for an established peer: it is told the difference.
     pub fn set_export(&mut self, id: PeerId, export: ExportPolicy) {
+        self.configure(id, |peer| peer.export = export);
+    }
+
+    /// What the new rules do not change is not touched.
+    fn configure(&mut self, id: PeerId, change: impl FnOnce(&mut RibPeer)) {
         let Some((slot, _)) = self.core.peers.established(id) else { return };
-        let Some(peer) = self.core.peers.get_mut(slot) else { return };
-        peer.config.export = export;
-        let config = peer.config.clone();
-        let key = self.group_key(&config);
-        self.out.rekey(&mut self.tables, &mut self.core, slot, key);
-        // Our own nexthops and the cluster are part of the loop checks.
-        self.reimport(slot);
+        let Some(Peer { config, .. }) = self.core.peers.get_mut(slot) else { return };
+        let before = config.clone();
+        change(config);
+        let after = config.clone();
+        self.request_review(slot, review(&before, &after));
+        if before.export != after.export {
+            let key = self.group_key(&after);
+            self.out.rekey(&mut self.tables, &mut self.core, slot, key);
+        }
     }
 
     /// Announces one of our own prefixes (host bits are cut off), in place of what was said of it before.
@@ -329,6 +326,15 @@ impl Rib {
         routes
     }
 
+    /// Of each peer that has any: the first routes that are refused, at most `limit` of each family.
+    pub fn refused(&self, limit: u32) -> BTreeMap<PeerId, Vec<RefusedRoute>> {
+        let mut refused = self.tables.v4.refused(&self.core, limit);
+        for (peer, routes) in self.tables.v6.refused(&self.core, limit) {
+            refused.entry(peer).or_default().extend(routes);
+        }
+        refused
+    }
+
     /// Zeroes when it is not established and no stale routes of it are left.
     pub fn counts(&self, id: PeerId, family: AfiSafi) -> Counts {
         let Some(slot) = self.core.peers.slot(id) else { return Counts::default() };
@@ -344,10 +350,11 @@ impl Rib {
         nlri: &Nlri,
     ) -> Result<(), LimitExceeded> {
         let Self { core, tables, .. } = self;
-        let config = core.peers.get(peer).map(|peer| &peer.config);
-        let rejection = config.and_then(|peer| path_rejection(&core.config, peer, values, nexthop));
+        let Some(Peer { config, .. }) = core.peers.get(peer) else { return Ok(()) };
+        let rejection = path_rejection(&core.config, config, values, nexthop);
+        let via = Via { nexthop, kind: config.kind, router_id: config.router_id };
         let attributes = core.shared.intern(values);
-        let nexthop = core.shared.nexthops.intern(&nexthop, |nexthop| *nexthop);
+        let nexthop = core.shared.nexthops.intern(&via, |via| *via);
         let announcement = Announcement { peer, attributes, nexthop, rejection };
         let result = match nlri {
             Nlri::V4(prefixes) => learn_all(&mut tables.v4, core, announcement, prefixes),
@@ -362,9 +369,12 @@ impl Rib {
         self.walks[family.index()].request();
     }
 
-    fn reimport(&mut self, slot: Slot) {
+    fn request_review(&mut self, slot: Slot, review: Review) {
+        if review == Review::Nothing {
+            return;
+        }
         for family in AfiSafi::ALL {
-            self.core.peers.request_reimport(slot, family);
+            self.core.peers.request_review(slot, family, review);
             self.walks[family.index()].request();
         }
     }
@@ -387,6 +397,18 @@ impl Rib {
         if self.tables.v6.wants_compaction() {
             self.tables.v6.compact(self.out.cursors(AfiSafi::Ipv6Unicast).chain([fib_v6]).collect());
         }
+    }
+}
+
+/// What other rules for a peer ask for. Its export rules belong to it: our nexthops and cluster are part of the loop
+/// checks, and whether it is a client decides who is told of its routes.
+fn review(before: &RibPeer, after: &RibPeer) -> Review {
+    if before.export.routes.is_to_client() != after.export.routes.is_to_client() {
+        Review::Audience
+    } else if (&before.import, &before.export) != (&after.import, &after.export) {
+        Review::Verdicts
+    } else {
+        Review::Nothing
     }
 }
 

@@ -52,8 +52,19 @@ struct Marks {
     stale: Tally,
     dead: Tally,
     end_of_rib: bool,
-    /// The import policy has changed and the walk that applies it is not over.
-    reimport: bool,
+    /// What the walk that is not over has to do.
+    review: Review,
+}
+
+/// What is to be done with the paths of a peer whose rules have changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Review {
+    #[default]
+    Nothing,
+    /// They are judged anew, and those with another verdict have changed.
+    Verdicts,
+    /// As well, and all have changed: others may be told of them.
+    Audience,
 }
 
 /// What one path adds to a tally: its verdict and the octets of its attributes.
@@ -192,7 +203,8 @@ impl Peers {
     pub(super) fn age(&self, slot: Slot, family: AfiSafi, epoch: u8) -> Age {
         match self.get(slot) {
             Some(peer) => peer.families[family.index()].age(epoch),
-            None => Age::Fresh,
+            None if slot == LOCAL => Age::Fresh,
+            None => Age::Dead,
         }
     }
 
@@ -245,14 +257,14 @@ impl Peers {
         }
     }
 
-    pub(super) fn request_reimport(&mut self, slot: Slot, family: AfiSafi) {
+    pub(super) fn request_review(&mut self, slot: Slot, family: AfiSafi, review: Review) {
         if let Some(marks) = self.marks_mut(slot, family) {
-            marks.reimport = true;
+            marks.review = marks.review.max(review);
         }
     }
 
-    pub(super) fn wants_reimport(&self, slot: Slot, family: AfiSafi) -> bool {
-        self.get(slot).is_some_and(|peer| peer.families[family.index()].reimport)
+    pub(super) fn review(&self, slot: Slot, family: AfiSafi) -> Review {
+        self.get(slot).map_or(Review::Nothing, |peer| peer.families[family.index()].review)
     }
 
     /// A walk over the whole table of `family` is over: no dead path is left, and every verdict is current.
@@ -261,7 +273,7 @@ impl Peers {
             let Ok(slot) = Slot::try_from(slot) else { return };
             if let Some(marks) = self.marks_mut(slot, family) {
                 marks.unswept = 0;
-                marks.reimport = false;
+                marks.review = Review::Nothing;
             }
             self.settle(slot);
         }
@@ -279,6 +291,12 @@ impl Peers {
         }
     }
 
+    /// Refused routes, peer by peer.
+    pub(super) fn rejected(&self, family: AfiSafi) -> impl Iterator<Item = u32> {
+        let marks = self.slots.iter().flatten().map(move |peer| peer.families[family.index()]);
+        marks.map(|marks| marks.fresh.rejected + marks.stale.rejected)
+    }
+
     /// Frees the slot of a peer that is down and has no paths left.
     fn settle(&mut self, slot: Slot) {
         let Some(peer) = self.get(slot) else { return };
@@ -291,5 +309,17 @@ impl Peers {
 
     fn marks_mut(&mut self, slot: Slot, family: AfiSafi) -> Option<&mut Marks> {
         self.get_mut(slot).map(|peer| &mut peer.families[family.index()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_free_slot_counts_and_all_that_is_our_own_does() {
+        let peers = Peers::new();
+        assert_eq!(peers.age(1, AfiSafi::Ipv4Unicast, 0), Age::Dead);
+        assert_eq!(peers.age(LOCAL, AfiSafi::Ipv4Unicast, 0), Age::Fresh);
     }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::attributes::Via;
 use super::{Prefixes, RibConfig, RibPeer};
 use crate::types::{AfiSafi, Asn, Nexthop, PeerKind, RouterId};
 use crate::wire::{Community, EncodeContext, LargeCommunity, PathAttributes};
@@ -23,6 +24,9 @@ pub struct ImportPolicy {
     /// An external peer must stand first in the AS_PATH of what it sends (RFC 4271 §6.3). Not so a route server
     /// (RFC 7947 §2.2.2.1).
     pub enforce_first_asn: bool,
+    /// The peer speaks for itself alone: a nexthop of the session's family is the peer's address. In the other family it has
+    /// addresses that the session does not show.
+    pub enforce_own_nexthop: bool,
 }
 
 /// Which prefixes are accepted, the default route aside.
@@ -56,6 +60,8 @@ pub enum Rejection {
     OwnNexthop,
     #[error("its nexthop is link-local and the peer's link is not known")]
     LinklessNexthop,
+    #[error("its nexthop is not the peer")]
+    ForeignNexthop,
     #[error("its AS_PATH does not begin with the peer's AS")]
     FirstAsn,
     #[error("default routes are not accepted from this peer")]
@@ -151,6 +157,14 @@ fn nexthop_rejection(peer: &RibPeer, nexthop: Nexthop) -> Option<Rejection> {
         let given = [nexthop_v4.map(IpAddr::V4), nexthop_v6.map(IpAddr::V6), link_local.map(IpAddr::V6)];
         given.contains(&Some(address)) || peer.import.own_addresses.contains(&address)
     };
+    let address = match nexthop {
+        Nexthop::V4(address) => IpAddr::V4(address),
+        Nexthop::V6 { global, .. } => IpAddr::V6(global),
+    };
+    let is_foreign = address.is_ipv4() == peer.address.is_ipv4() && address != peer.address;
+    if peer.import.enforce_own_nexthop && is_foreign {
+        return Some(Rejection::ForeignNexthop);
+    }
     match nexthop {
         Nexthop::V4(address) => is_own(address.into()).then_some(Rejection::OwnNexthop),
         Nexthop::V6 { global, link_local } => {
@@ -174,34 +188,22 @@ pub(super) struct GroupKey {
     pub(super) encode: EncodeContext,
 }
 
-/// Where an exported path comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    Local,
-    Peer { kind: PeerKind, router_id: RouterId, reflection_client: bool },
-}
-
-impl Source {
-    pub(super) fn of(peer: &RibPeer) -> Self {
-        let reflection_client = matches!(peer.export.routes, ExportRoutes::Reflect { client: true, .. });
-        Self::Peer { kind: peer.kind, router_id: peer.router_id, reflection_client }
-    }
-
-    fn is_internal_peer(self) -> bool {
-        matches!(self, Self::Peer { kind: PeerKind::Internal, .. })
+impl ExportRoutes {
+    /// We reflect, and the peer is a client of ours.
+    pub(super) fn is_to_client(self) -> bool {
+        matches!(self, Self::Reflect { client: true, .. })
     }
 }
 
 impl GroupKey {
-    /// Whether a path goes out to this group at all.
-    pub(super) fn admits(&self, source: Source, attributes: &PathAttributes) -> bool {
-        let allowed = match (source, self.export.routes) {
-            (Source::Local, _) => true,
-            (Source::Peer { .. }, ExportRoutes::Own) => false,
-            (Source::Peer { .. }, ExportRoutes::Transit) => !self.reflects(source),
-            (Source::Peer { reflection_client, .. }, ExportRoutes::Reflect { client, .. }) => {
-                !self.reflects(source) || client || reflection_client
-            }
+    /// Whether a path goes out to this group at all. Our own always does: what its communities ask for (RFC 1997) is asked
+    /// of those who receive it.
+    pub(super) fn admits(&self, via: Option<&Via>, from_client: bool, attributes: &PathAttributes) -> bool {
+        let Some(via) = via else { return true };
+        let allowed = match self.export.routes {
+            ExportRoutes::Own => false,
+            ExportRoutes::Transit => !self.reflects(via),
+            ExportRoutes::Reflect { client, .. } => !self.reflects(via) || client || from_client,
         };
         allowed && !attributes.communities.iter().any(|&community| self.is_barred_by(community))
     }
@@ -209,20 +211,20 @@ impl GroupKey {
     /// What a path becomes on its way out. `None` when we have no nexthop to give in this family.
     pub(super) fn export(
         &self,
-        source: Source,
+        via: Option<&Via>,
         attributes: &PathAttributes,
-        nexthop: Option<Nexthop>,
         family: AfiSafi,
     ) -> Option<(PathAttributes, Nexthop)> {
-        let nexthop = if self.reflects(source) { nexthop } else { self.own_nexthop(family) }?;
+        let reflected = via.filter(|via| self.reflects(via));
+        let nexthop = reflected.map(|via| via.nexthop).or_else(|| self.own_nexthop(family))?;
         let mut out = attributes.clone();
         // A relay does not spread attributes that it does not understand.
         out.unknown.clear();
-        if self.kind == PeerKind::External || source == Source::Local {
+        if self.kind == PeerKind::External || via.is_none() {
             out.med = self.export.med;
         }
         match self.kind {
-            PeerKind::Internal => self.export_internal(source, &mut out),
+            PeerKind::Internal => self.export_internal(reflected, &mut out),
             PeerKind::External => self.export_external(&mut out),
         }
         for &community in &self.export.communities {
@@ -233,19 +235,18 @@ impl GroupKey {
         Some((out, nexthop))
     }
 
-    fn export_internal(&self, source: Source, out: &mut PathAttributes) {
+    fn export_internal(&self, reflected: Option<&Via>, out: &mut PathAttributes) {
         out.local_pref = self.export.local_pref.or(out.local_pref).or(Some(DEFAULT_LOCAL_PREF));
         // RFC 4456 §8.
-        if let (Source::Peer { router_id, .. }, ExportRoutes::Reflect { cluster_id, .. }) =
-            (source, self.export.routes)
-            && self.reflects(source)
-        {
-            out.originator_id.get_or_insert(router_id);
+        if let (Some(via), ExportRoutes::Reflect { cluster_id, .. }) = (reflected, self.export.routes) {
+            out.originator_id.get_or_insert(via.router_id);
             out.cluster_list.insert(0, cluster_id);
         }
     }
 
     fn export_external(&self, out: &mut PathAttributes) {
+        // RFC 5065 §4: of a confederation that we are within, others see nothing.
+        out.as_path = out.as_path.without_confederations();
         out.as_path.prepend(self.local_asn);
         out.local_pref = None;
         out.originator_id = None;
@@ -254,8 +255,8 @@ impl GroupKey {
     }
 
     /// From internal peer to internal peer.
-    fn reflects(&self, source: Source) -> bool {
-        self.kind == PeerKind::Internal && source.is_internal_peer()
+    fn reflects(&self, via: &Via) -> bool {
+        (self.kind, via.kind) == (PeerKind::Internal, PeerKind::Internal)
     }
 
     /// RFC 1997. We are in no confederation, so the two NO_EXPORTs mean the same.

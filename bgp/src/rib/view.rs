@@ -1,6 +1,7 @@
 //! What people see of the RIB: owned values, made on request.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnetwork::IpNetwork;
@@ -13,6 +14,9 @@ use super::policy::Rejection;
 use super::table::{DestId, Path, PathId, Prefix, Table};
 use crate::types::{AfiSafi, Nexthop, PeerId};
 use crate::wire::PathAttributes;
+
+/// Prefixes that are looked at for examples of what is refused: a status must not take longer because a table is large.
+const MAX_LOOKED_AT: usize = 65_536;
 
 /// A prefix and all its paths, best first, unusable ones last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +73,13 @@ pub struct Counts {
     pub end_of_rib: bool,
 }
 
+/// A route of a peer that is not used, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedRoute {
+    pub prefix: IpNetwork,
+    pub rejection: Rejection,
+}
+
 /// The peer sent more than we are ready to take; its session is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LimitExceeded {
@@ -121,6 +132,28 @@ impl<P: Prefix> Table<P> {
         Some(views.swap_remove(index))
     }
 
+    /// The first refused routes of each peer that has any, at most `limit` of each.
+    pub(super) fn refused(&self, core: &Core, limit: u32) -> BTreeMap<PeerId, Vec<RefusedRoute>> {
+        let mut missing = core.peers.rejected(Self::FAMILY).map(|rejected| rejected.min(limit)).sum::<u32>();
+        let mut found: BTreeMap<PeerId, Vec<RefusedRoute>> = BTreeMap::new();
+        for dest in self.iter().take(MAX_LOOKED_AT) {
+            if missing == 0 {
+                break;
+            }
+            for (_, path) in self.chain(dest) {
+                let alive = core.peers.age(path.peer, Self::FAMILY, path.epoch) != Age::Dead;
+                let rejection = path.rejection.filter(|_| alive);
+                let Some((rejection, peer)) = rejection.zip(core.peers.get(path.peer)) else { continue };
+                let refused = found.entry(peer.id).or_default();
+                if refused.len() < limit as usize {
+                    refused.push(RefusedRoute { prefix: self.dest(dest).prefix.into(), rejection });
+                    missing = missing.saturating_sub(1);
+                }
+            }
+        }
+        found
+    }
+
     /// `None` when there is no path left.
     pub(super) fn view_of(&self, core: &Core, dest: DestId) -> Option<RouteView> {
         let standings = self.standings(core, dest);
@@ -167,7 +200,7 @@ impl<P: Prefix> Table<P> {
 fn path_view(core: &Core, path: &Path, age: Age, standing: Standing) -> PathView {
     PathView {
         peer: core.peers.get(path.peer).map(|peer| peer.id),
-        nexthop: (!path.nexthop.is_none()).then(|| *core.shared.nexthops.get(path.nexthop)),
+        nexthop: core.shared.via(path.nexthop).map(|via| via.nexthop),
         attributes: core.shared.attributes.get(path.attributes).values.clone(),
         stale: age == Age::Stale,
         standing,

@@ -66,7 +66,7 @@ impl fmt::Display for PeerKey {
 }
 
 /// One peer. A change of what the session was negotiated with resets the session (Cease/6); a change of `name`,
-/// `let_peer_dial`, `connect_retry`, `accept`, `accept_default_route`, `enforce_first_asn` or `max_prefixes` does not.
+/// how it is dialed, of what it may announce and of what it is told does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerConfig {
     /// For people: in logs and status.
@@ -91,6 +91,9 @@ pub struct PeerConfig {
     pub accept_default_route: bool,
     /// Refuse routes whose AS_PATH does not begin with the AS of an external peer. Off for route servers (RFC 7947).
     pub enforce_first_asn: bool,
+    /// Refuse routes with a nexthop other than the peer's address, in the family of the session. For peers that announce what
+    /// is theirs and pass nothing on.
+    pub enforce_own_nexthop: bool,
     /// Per family, counting what the peer sends before the import policy; Cease/1 beyond.
     pub max_prefixes: u32,
     /// Which routes this peer is told.
@@ -117,6 +120,7 @@ impl PeerConfig {
             accept: Prefixes::default(),
             accept_default_route: false,
             enforce_first_asn: true,
+            enforce_own_nexthop: false,
             max_prefixes: 10_000,
             export: ExportRoutes::Own,
             nexthop: LocalNexthop::default(),

@@ -1,7 +1,7 @@
 //! What the speaker is told to be: its peers and its own prefixes, made so with as little harm as possible.
 //!
 //! In: the whole of what is wanted. A peer whose configuration is the same keeps its session and routes, and so does one
-//! whose change needs no other OPEN.
+//! whose change needs neither another OPEN nor another connection: of that the RIB tells the difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,8 +61,10 @@ impl Speaker {
             return;
         }
         let reset = peer.must_reset(&config);
-        let more_prefixes = peer.config.max_prefixes != config.max_prefixes;
         let rules = Peer::rules(&config);
+        // What keeps it from being dialed: it is passive, or it is left alone as it sent too many prefixes.
+        let other_way = peer.config.passive != config.passive && peer.up.is_none();
+        let more_prefixes = peer.config.max_prefixes != config.max_prefixes && peer.state == StateKind::Idle;
         peer.config = config;
         peer.session.set_rules(rules);
         if reset {
@@ -74,7 +76,7 @@ impl Speaker {
             self.sweeping = true;
             self.untold.insert(id);
         }
-        if reset || (more_prefixes && self.peers.get(&id).is_some_and(|peer| peer.state == StateKind::Idle)) {
+        if reset || other_way || more_prefixes {
             self.step(Some(id), now, |session, step| {
                 session.start(rules, None, step.now);
                 session.tick(step);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::config::{LocalNexthop, PeerConfig, RemoteAsn, SpeakerConfig};
 use super::status::{FamilyStatus, PeerStatus};
-use crate::rib::{Accept, ExportPolicy, ImportPolicy, Rib, RibPeer};
+use crate::rib::{Accept, ExportPolicy, ImportPolicy, RefusedRoute, Rib, RibPeer};
 use crate::session::{DialRules, Negotiated, Offer, Session, StateKind};
 use crate::types::{AfiSafi, Instant, PeerId};
 use crate::wire::{Capabilities, GracefulRestart, Open};
@@ -73,7 +73,7 @@ impl Peer {
     /// Whether a session under `self.config` would differ from one under `other`.
     pub(super) fn must_reset(&self, other: &PeerConfig) -> bool {
         let terms = |config: &PeerConfig| {
-            (config.asn, config.passive, config.hold_time, config.extended_nexthop, config.families.clone())
+            (config.asn, config.hold_time, config.extended_nexthop, config.families.clone())
         };
         terms(&self.config) != terms(other) || self.config.transport != other.transport
     }
@@ -152,7 +152,13 @@ impl Peer {
         self.session.next_deadline().into_iter().chain(self.stale_until).chain(self.quiet_at).min()
     }
 
-    pub(super) fn status(&self, speaker: &SpeakerConfig, rib: &Rib, now: Instant) -> PeerStatus {
+    pub(super) fn status(
+        &self,
+        speaker: &SpeakerConfig,
+        rib: &Rib,
+        refused: Vec<RefusedRoute>,
+        now: Instant,
+    ) -> PeerStatus {
         let terms = self.session.terms();
         let counters = self.session.counters();
         let configured = match self.config.asn {
@@ -177,6 +183,7 @@ impl Peer {
             messages_out: counters.messages_out,
             established_count: self.established_count,
             malformed_attributes: self.malformed.total,
+            refused,
             capabilities: terms.map(Negotiated::capabilities).unwrap_or_default(),
         }
     }
@@ -206,6 +213,7 @@ pub(super) fn import_policy(config: &PeerConfig, local: IpAddr) -> ImportPolicy 
         default_route: config.accept_default_route,
         own_addresses: v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6)).chain([local]).collect(),
         enforce_first_asn: config.enforce_first_asn,
+        enforce_own_nexthop: config.enforce_own_nexthop,
     }
 }
 

@@ -2,15 +2,23 @@
 
 use super::Speaker;
 use super::config::PeerKey;
+use super::peer::Peer;
 use super::status::{PathStatus, PeerStatus, RouteFilter, RouteStatus};
 use crate::rib::{PathView, RouteView, Standing};
 use crate::types::{Instant, PeerId};
 
+/// Refused routes of a peer and family that its status names: enough to see of what kind they are.
+const REFUSED_SHOWN: u32 = 3;
+
 impl Speaker {
     /// In order of name.
     pub fn peers(&self, now: Instant) -> Vec<PeerStatus> {
-        let mut peers: Vec<_> =
-            self.peers.values().map(|peer| peer.status(&self.config, &self.rib, now)).collect();
+        let mut refused = self.rib.refused(REFUSED_SHOWN);
+        let status = |peer: &Peer| {
+            let refused = refused.remove(&peer.id).unwrap_or_default();
+            peer.status(&self.config, &self.rib, refused, now)
+        };
+        let mut peers: Vec<_> = self.peers.values().map(status).collect();
         peers.sort_by(|one, other| (&one.name, one.key).cmp(&(&other.name, other.key)));
         peers
     }

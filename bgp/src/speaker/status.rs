@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::config::PeerKey;
+use crate::rib::RefusedRoute;
 use crate::session::StateKind;
 use crate::types::{AfiSafi, Asn, Nexthop, PeerId, RouterId};
 use crate::wire::PathAttributes;
@@ -38,6 +39,8 @@ pub struct PeerStatus {
     pub established_count: u64,
     /// In UPDATEs that the session survived (RFC 7606), since the peer was configured.
     pub malformed_attributes: u64,
+    /// The first few routes of each family that are refused, and why.
+    pub refused: Vec<RefusedRoute>,
     /// Capabilities that both sides have, by name.
     pub capabilities: Vec<String>,
 }

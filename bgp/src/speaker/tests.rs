@@ -1,5 +1,9 @@
 //! One speaker against a peer made of bytes.
 
+mod configuring;
+mod crowd;
+mod returning;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! Adj-RIB-Out: update groups, and who has read how far.
 //!
 //! Peers with equal [`GroupKey`]s share a [`Stream`] that encodes once. A new member begins with a stream of its own,
-//! at the start of the tables; one that reads too slowly is given one, where it was. Streams of a group that have both
-//! come to the end of the tables become one again. So memory is bounded whatever a peer does: per stream a log of
-//! [`LOG_LIMIT`] octets and the list of what was sent.
+//! at the start of the tables; one that reads too slowly is given one, where it was. Streams of a group become one again
+//! when both have come to the end of the tables and have told the same. The first does not imply the second: what a lost
+//! peer announced is dead at once, to those who look, and is in the log only when it is swept. So memory is bounded
+//! whatever a peer does: per stream a log of [`LOG_LIMIT`] octets and the list of what was sent.
 
 mod sent;
 mod stream;
@@ -65,7 +66,7 @@ impl AdjOut {
         let fresh = self.groups.get(&key).and_then(|ids| {
             ids.iter().copied().find(|&id| self.stream(id).is_some_and(|stream| !stream.started))
         });
-        let id = fresh.unwrap_or_else(|| self.insert(Stream::new(key)));
+        let id = fresh.unwrap_or_else(|| self.insert(Stream::new(key, self.groups.hasher())));
         self.add_member(core, id, slot);
     }
 
@@ -117,21 +118,14 @@ impl AdjOut {
     pub(super) fn restart(&mut self, tables: &mut Tables, core: &mut Core, slot: Slot, family: AfiSafi) {
         let Some(id) = self.isolate(tables, core, slot) else { return };
         let Some(stream) = self.stream_mut(id) else { return };
-        let out = &mut stream.families[family.index()];
-        out.cursor = 0;
-        for contents in out.sent.forget_contents() {
-            core.shared.release(contents);
-        }
+        stream.restart(family, core);
     }
 
-    /// Other rules for this peer: everything once more, under the new key.
+    /// Other rules for this peer, by which it is told the difference.
     pub(super) fn rekey(&mut self, tables: &mut Tables, core: &mut Core, slot: Slot, key: GroupKey) {
-        for family in key.families.clone() {
-            self.restart(tables, core, slot, family);
-        }
-        let Some(id) = core.peers.get(slot).and_then(|peer| peer.out).map(|out| out.stream) else { return };
+        let Some(id) = self.isolate(tables, core, slot) else { return };
         let Some(mut stream) = self.remove(id) else { return };
-        stream.key = Arc::new(key);
+        stream.adopt(key, core);
         let renewed = self.insert(stream);
         if let Some(out) = core.peers.get_mut(slot).and_then(|peer| peer.out.as_mut()) {
             out.stream = renewed;
@@ -187,9 +181,8 @@ impl AdjOut {
                     sent
                 };
                 let attributes = &core.shared.attributes.get(sent.attributes).values;
-                let nexthop = (!sent.nexthop.is_none()).then(|| *core.shared.nexthops.get(sent.nexthop));
-                let source = stream::source(core, sent.source);
-                let (attributes, nexthop) = stream.key.export(source, attributes, nexthop, family)?;
+                let via = core.shared.via(sent.nexthop);
+                let (attributes, nexthop) = stream.key.export(via, attributes, family)?;
                 Some(AdvertisedRoute { prefix: table.dest(dest).prefix.into(), nexthop, attributes })
             })
             .collect();
@@ -203,15 +196,17 @@ impl AdjOut {
         self.streams.iter().flatten().map(|stream| stream.members.len()).collect()
     }
 
-    /// When the stream and another of its group have nothing left to say, its members go over there.
+    /// When the stream and another of its group have nothing left to say and have told the same, its members go over
+    /// there.
     fn rejoin(&mut self, tables: &mut Tables, core: &mut Core, id: StreamId) {
         let Some(stream) = self.stream(id) else { return };
         let Some(group) = self.groups.get(&stream.key) else { return };
         if group.len() < 2 || !stream.log.is_empty() {
             return;
         }
-        let current = |other: &StreamId| self.stream(*other).is_some_and(|stream| stream.is_current(tables));
-        let Some(target) = group.iter().copied().filter(|&other| other != id).find(current) else { return };
+        let equal = |other: &Stream| other.is_current(tables) && other.tells_the_same_as(stream);
+        let mut others = group.iter().copied().filter(|&other| other != id);
+        let Some(target) = others.find(|&other| self.stream(other).is_some_and(equal)) else { return };
         let members = self.stream(id).map_or_else(Vec::new, |stream| stream.members.clone());
         self.discard(id);
         for member in members {

@@ -7,13 +7,16 @@
 //! policy. The policy is a constant of the group, so the one tells the other, and no second attribute set is stored.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
 
 use super::super::attributes::{AttributesId, NexthopId};
 use super::super::peers::Slot;
 use super::super::table::DestId;
 
 /// A route as announced. Attributes and nexthop hold a reference each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Sent {
     /// None when all that is known is that something was announced: it will be announced again.
     pub(super) attributes: AttributesId,
@@ -34,14 +37,26 @@ struct Page {
     used: usize,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct SentMap {
     pages: Vec<Option<Box<Page>>>,
     by_source: BTreeMap<Slot, u32>,
     len: u32,
+    /// The sum of the entries' hashes, so that it is kept up to date with each of them.
+    digest: u64,
+    hasher: FixedState,
 }
 
 impl SentMap {
+    pub(super) fn new(hasher: FixedState) -> Self {
+        Self { pages: Vec::new(), by_source: BTreeMap::new(), len: 0, digest: 0, hasher }
+    }
+
+    /// Both hold the same routes. By a hash of 64 bits, which peers cannot aim at.
+    pub(super) fn equals(&self, other: &Self) -> bool {
+        (self.len, self.digest) == (other.len, other.digest)
+    }
+
     pub(super) fn get(&self, dest: DestId) -> Option<Sent> {
         let (page, at) = place(dest);
         let entry = self.pages.get(page)?.as_ref()?.entries[at];
@@ -65,11 +80,13 @@ impl SentMap {
         if entries.used == 0 {
             *slot = None;
         }
-        self.count(old, sent);
+        self.count(dest, old, sent);
         old
     }
 
-    fn count(&mut self, old: Option<Sent>, new: Option<Sent>) {
+    fn count(&mut self, dest: DestId, old: Option<Sent>, new: Option<Sent>) {
+        let hash = |sent: Option<Sent>| sent.map_or(0, |sent| self.hasher.hash_one((dest, sent)));
+        self.digest = self.digest.wrapping_sub(hash(old)).wrapping_add(hash(new));
         if let Some(Sent { source, .. }) = old {
             self.len -= 1;
             if let Some(count) = self.by_source.get_mut(&source) {
@@ -92,16 +109,16 @@ impl SentMap {
         pages.flat_map(|(at, page)| entries(at, page))
     }
 
-    /// Takes every entry's attributes and nexthop away, so that it counts as changed; returns them for release.
-    pub(super) fn forget_contents(&mut self) -> Vec<(AttributesId, NexthopId)> {
-        let mut contents = Vec::with_capacity(self.len as usize);
-        for page in self.pages.iter_mut().flatten() {
-            for entry in page.entries.iter_mut().filter(|entry| entry.source != ABSENT) {
-                contents.push((entry.attributes, entry.nexthop));
-                (entry.attributes, entry.nexthop) = (AttributesId::NONE, NexthopId::NONE);
-            }
+    /// Takes the contents of the entries that do not `stand` away, so that they count as changed; returns them for
+    /// release.
+    pub(super) fn forget(&mut self, mut stands: impl FnMut(Sent) -> bool) -> Vec<(AttributesId, NexthopId)> {
+        let fallen = self.iter().filter(|(_, sent)| !sent.attributes.is_none() && !stands(*sent));
+        let fallen: Vec<(DestId, Sent)> = fallen.collect();
+        for (dest, sent) in &fallen {
+            let (attributes, nexthop) = (AttributesId::NONE, NexthopId::NONE);
+            self.set(*dest, Some(Sent { attributes, nexthop, ..*sent }));
         }
-        contents
+        fallen.into_iter().map(|(_, sent)| (sent.attributes, sent.nexthop)).collect()
     }
 
     /// Takes entries of one page, until there are none. For giving references back in slices.
@@ -135,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_member_is_not_counted_as_told_of_its_own_routes() {
-        let mut sent = SentMap::default();
+        let mut sent = SentMap::new(FixedState::default());
         sent.set(3, Some(from(1)));
         sent.set(900, Some(from(2)));
         assert_eq!((sent.count_for(1), sent.count_for(2), sent.count_for(7)), (1, 1, 2));
@@ -146,8 +163,24 @@ mod tests {
     }
 
     #[test]
+    fn maps_are_equal_when_they_hold_the_same_however_they_came_to_it() {
+        let (mut one, mut other) = (SentMap::new(FixedState::default()), SentMap::new(FixedState::default()));
+        one.set(3, Some(from(1)));
+        one.set(900, Some(from(2)));
+        other.set(900, Some(from(1)));
+        other.set(3, Some(from(2)));
+        assert!(!one.equals(&other), "as many entries of the same, at other places");
+        other.set(3, Some(from(1)));
+        assert!(!one.equals(&other));
+        other.set(900, Some(from(2)));
+        other.set(5000, Some(from(2)));
+        other.set(5000, None);
+        assert!(one.equals(&other));
+    }
+
+    #[test]
     fn an_empty_page_is_given_back() {
-        let mut sent = SentMap::default();
+        let mut sent = SentMap::new(FixedState::default());
         assert_eq!(sent.set(5000, None), None);
         assert!(sent.pages.is_empty());
 

@@ -4,14 +4,15 @@
 //! bounded; who falls behind by more than it holds gets a stream of its own ([`super::AdjOut`]), and then what it is
 //! behind is no messages but the distance of its cursors.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use foldhash::fast::FixedState;
 
 use super::super::loc_rib::Core;
 use super::super::peers::{LOCAL, Slot};
-use super::super::policy::{GroupKey, Source};
+use super::super::policy::GroupKey;
 use super::super::table::{DestId, Prefix, Table};
 use super::StreamId;
 use super::sent::{Sent, SentMap};
@@ -39,7 +40,7 @@ pub(super) struct Stream {
     pub(super) started: bool,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct FamilyOut {
     pub(super) cursor: u32,
     pub(super) sent: SentMap,
@@ -83,8 +84,8 @@ struct Step<P> {
 }
 
 impl Stream {
-    pub(super) fn new(key: Arc<GroupKey>) -> Self {
-        let family = |_| FamilyOut { end_of_rib_due: true, ..FamilyOut::default() };
+    pub(super) fn new(key: Arc<GroupKey>, hasher: &FixedState) -> Self {
+        let family = |_| FamilyOut { cursor: 0, sent: SentMap::new(hasher.clone()), end_of_rib_due: true };
         Self {
             key,
             members: Vec::new(),
@@ -93,6 +94,40 @@ impl Stream {
             log_start: 0,
             log_len: 0,
             started: false,
+        }
+    }
+
+    /// Members of both have been told the same.
+    pub(super) fn tells_the_same_as(&self, other: &Self) -> bool {
+        self.families.iter().zip(&other.families).all(|(one, other)| one.sent.equals(&other.sent))
+    }
+
+    /// All of a family once more, whatever has been told.
+    pub(super) fn restart(&mut self, family: AfiSafi, core: &mut Core) {
+        self.tell_again(family, core, |_, _| false);
+    }
+
+    /// Goes on by other rules: what they make of a route is told where it differs.
+    pub(super) fn adopt(&mut self, key: GroupKey, core: &mut Core) {
+        let before = std::mem::replace(&mut self.key, Arc::new(key));
+        let key = Arc::clone(&self.key);
+        for family in key.families.iter().copied() {
+            let mut known = BTreeMap::new();
+            self.tell_again(family, core, |sent, core| {
+                let attributes = &core.shared.attributes.get(sent.attributes).values;
+                let via = core.shared.via(sent.nexthop);
+                let same = || before.export(via, attributes, family) == key.export(via, attributes, family);
+                *known.entry((sent.attributes, sent.nexthop)).or_insert_with(same)
+            });
+        }
+    }
+
+    /// Reads the table from the start; what has been told and does not `stand` is told again.
+    fn tell_again(&mut self, family: AfiSafi, core: &mut Core, mut stands: impl FnMut(Sent, &Core) -> bool) {
+        let out = &mut self.families[family.index()];
+        out.cursor = 0;
+        for contents in out.sent.forget(|sent| stands(sent, core)) {
+            core.shared.release(contents);
         }
     }
 
@@ -205,11 +240,8 @@ pub(super) fn exported<P: Prefix>(
     let path = table.path(table.best(core, dest)?);
     let attributes = &core.shared.attributes.get(path.attributes).values;
     let sent = Sent { attributes: path.attributes, nexthop: path.nexthop, source: path.peer };
-    key.admits(source(core, path.peer), attributes).then_some(sent)
-}
-
-pub(super) fn source(core: &Core, slot: Slot) -> Source {
-    core.peers.get(slot).map_or(Source::Local, |peer| Source::of(&peer.config))
+    let from_client = core.peers.get(path.peer).is_some_and(|peer| peer.config.export.routes.is_to_client());
+    key.admits(core.shared.via(path.nexthop), from_client, attributes).then_some(sent)
 }
 
 /// A path does not go back to the peer that it came from.
@@ -248,9 +280,8 @@ impl<'a> Writer<'a> {
     fn announce<P: Prefix>(&mut self, id: StreamId, run: &mut [Step<P>], core: &Core) {
         let Some(sent) = run.first().and_then(|step| step.after) else { return };
         let attributes = &core.shared.attributes.get(sent.attributes).values;
-        let nexthop = (!sent.nexthop.is_none()).then(|| *core.shared.nexthops.get(sent.nexthop));
         let key = Arc::clone(&self.stream.key);
-        let out = key.export(source(core, sent.source), attributes, nexthop, Table::<P>::FAMILY);
+        let out = key.export(core.shared.via(sent.nexthop), attributes, Table::<P>::FAMILY);
         self.turn_to(everybody_but(id, sent.source, core));
         let prefixes: Vec<P> = run.iter().map(|step| step.prefix).collect();
         let mut done = 0;

@@ -1,7 +1,7 @@
 //! What goes out: to whom, in which form, in how many messages.
 
 use super::*;
-use crate::wire::Community;
+use crate::wire::{Community, SegmentKind};
 
 const OWN: &str = "10.1.0.0/24";
 const LEARNED: &str = "10.9.0.0/24";
@@ -109,12 +109,33 @@ fn internal_routes_reach_internal_peers_only_by_reflection() {
 
 #[test]
 fn the_routes_of_a_former_client_reach_clients_alone() {
-    let peers = [exporting(internal(1), reflect(true)), exporting(internal(2), reflect(false))];
-    let mut network = settled(peers, path(&[65009]));
+    // Whether peers are told before the sweep, as the speaker does, or after it.
+    for early in [false, true] {
+        let peers = [exporting(internal(1), reflect(true)), exporting(internal(2), reflect(false))];
+        let mut network = settled(peers, path(&[65009]));
+        assert_eq!(network.told(2), [OWN, LEARNED]);
+        network.rib.set_export(id(1), exporting(internal(1), reflect(false)).export);
+        if early {
+            [1, 2].into_iter().for_each(|n| while network.deliver_one(n) {});
+        }
+        network.settle();
+        assert_eq!(network.told(2), [OWN]);
+    }
+}
+
+#[test]
+fn the_routes_of_a_lost_peer_are_withdrawn_also_when_it_is_back_before_they_are_swept() {
+    let transit = |n| exporting(external(n), ExportRoutes::Transit);
+    let mut network = settled([transit(1), transit(2), transit(3)], path(&[65001]));
     assert_eq!(network.told(2), [OWN, LEARNED]);
-    network.rib.set_export(id(1), exporting(internal(1), reflect(false)).export);
+    network.down(1, false);
+    network.up(1, transit(1));
+    network.originate("10.77.0.0/24");
+    // The stream of peer 1 never knew the lost route, that of the others announced it: both are at the end of the log.
+    [1, 2, 3].into_iter().for_each(|n| while network.deliver_one(n) {});
     network.settle();
-    assert_eq!(network.told(2), [OWN]);
+    assert_eq!([2, 3].map(|n| network.told(n)), [[OWN, "10.77.0.0/24"]; 2]);
+    assert_eq!(network.rib.out.census(), [3]);
 }
 
 #[test]
@@ -130,6 +151,59 @@ fn a_reflected_route_keeps_its_nexthop_and_names_its_way() {
         ..learned
     };
     assert_eq!(*attributes, expected);
+}
+
+#[test]
+fn who_is_named_as_originator_already_stays_so() {
+    // RFC 4456 §8.
+    let originator = Some(RouterId(Ipv4Addr::new(10, 255, 9, 9)));
+    let learned = PathAttributes { originator_id: originator, ..path(&[65009]) };
+    let peers = [exporting(internal(1), reflect(true)), exporting(internal(2), reflect(true))];
+    let network = settled(peers, learned);
+    assert_eq!(network.inboxes[&2].routes[&net(LEARNED)].0.originator_id, originator);
+}
+
+#[test]
+fn another_router_in_the_place_of_a_client_is_named_as_originator() {
+    let client = |n| exporting(internal(n), reflect(true));
+    for keep_stale in [true, false] {
+        let mut network = settled([client(1), client(2)], path(&[65009]));
+        let other = RibPeer { router_id: RouterId(Ipv4Addr::new(10, 255, 1, 99)), ..client(1) };
+        network.down(1, keep_stale);
+        network.up(1, other.clone());
+        network.announce(1, LEARNED, path(&[65009]));
+        network.settle();
+        let (attributes, _) = &network.inboxes[&2].routes[&net(LEARNED)];
+        assert_eq!(attributes.originator_id, Some(other.router_id));
+    }
+}
+
+#[test]
+fn what_concerns_the_as_alone_stays_in_it() {
+    let confederation = (SegmentKind::ConfedSequence, vec![Asn(64512)]);
+    let (transitive, local) = ([0x00, 2, 0, 0, 0, 0, 0, 1], [0x40, 2, 0, 0, 0, 0, 0, 1]);
+    let learned = PathAttributes {
+        // RFC 5065 §4.
+        as_path: vec![confederation, (SegmentKind::Sequence, vec![Asn(65009)])].into(),
+        // RFC 4360 §2: the T bit.
+        extended_communities: [transitive, local].into_iter().collect(),
+        originator_id: Some(internal(9).router_id),
+        cluster_list: [RouterId(Ipv4Addr::new(2, 2, 2, 2))].into_iter().collect(),
+        local_pref: Some(300),
+        ..PathAttributes::default()
+    };
+    let client = |n| exporting(internal(n), reflect(true));
+    let network =
+        settled([client(1), client(2), exporting(external(3), ExportRoutes::Transit)], learned.clone());
+
+    let [inside, outside] = [2, 3].map(|n| &network.inboxes[&n].routes[&net(LEARNED)].0);
+    assert_eq!(inside.as_path, learned.as_path);
+    assert_eq!(inside.extended_communities.as_slice(), [transitive, local]);
+    let expected = PathAttributes {
+        extended_communities: [transitive].into_iter().collect(),
+        ..path(&[LOCAL_ASN.0, 65009])
+    };
+    assert_eq!(*outside, expected);
 }
 
 #[test]
@@ -162,6 +236,21 @@ fn when_the_best_path_becomes_a_peers_own_that_peer_loses_the_other() {
     network.withdraw(2, LEARNED);
     network.settle();
     assert_eq!([1, 2, 3].map(|n| network.told(n).len()), [1, 2, 2]);
+}
+
+#[test]
+fn our_own_routes_go_out_whatever_their_communities_ask_of_those_who_receive_them() {
+    // RFC 1997 speaks of routes received.
+    for community in [Community::NO_EXPORT, Community::NO_EXPORT_SUBCONFED, Community::NO_ADVERTISE] {
+        let mut network = Network::with([external(1), internal(2)]);
+        let attributes = OriginAttributes { communities: vec![community], ..OriginAttributes::default() };
+        network.rib.originate(net(OWN), attributes);
+        network.settle();
+        for n in 1..=2 {
+            let (attributes, _) = &network.inboxes[&n].routes[&net(OWN)];
+            assert_eq!(attributes.communities.as_slice(), [community]);
+        }
+    }
 }
 
 #[test]
@@ -230,17 +319,58 @@ fn a_route_refresh_tells_everything_once_more_to_the_one_who_asked() {
     assert_eq!(network.rib.out.census(), [2]);
 }
 
+/// UPDATEs to each of the first two peers since this was asked last.
+fn updates(network: &mut Network) -> [usize; 2] {
+    network.settle();
+    [1, 2].map(|n| std::mem::take(&mut network.inboxes.get_mut(&n).expect("it is up").updates))
+}
+
 #[test]
 fn a_new_export_policy_tells_the_difference() {
-    let mut network = settled([external(1), exporting(external(2), ExportRoutes::Transit)], path(&[65001]));
-    assert_eq!(network.told(2), [OWN, LEARNED]);
+    let transit = exporting(external(2), ExportRoutes::Transit).export;
+    let mut network = settled([external(1), external(2)], path(&[65001]));
+    network.originate("2001:db8::/64");
+    updates(&mut network);
+
+    network.rib.set_export(id(2), external(2).export);
+    assert_eq!(updates(&mut network), [0, 0], "it is the same");
+    network.rib.set_export(id(2), transit.clone());
+    assert_eq!((updates(&mut network), network.told(2).len()), ([0, 1], 3), "one route more");
+    let renumbered = ExportPolicy { nexthop_v6: Some("2001:db8::251".parse().unwrap()), ..transit };
+    network.rib.set_export(id(2), renumbered);
+    assert_eq!(updates(&mut network), [0, 1], "IPv6 alone");
 
     let drained = ExportPolicy { communities: vec![Community::GRACEFUL_SHUTDOWN], ..external(2).export };
     network.rib.set_export(id(2), drained);
-    network.settle();
-    assert_eq!(network.told(2), [OWN]);
+    assert_eq!(
+        updates(&mut network),
+        [0, 3],
+        "one withdrawn, two in different families with other communities"
+    );
+    assert_eq!(network.told(2), [OWN, "2001:db8::/64"]);
     let (attributes, _) = &network.inboxes[&2].routes[&net(OWN)];
     assert_eq!(attributes.communities.as_slice(), [Community::GRACEFUL_SHUTDOWN]);
+}
+
+#[test]
+fn a_new_import_policy_tells_others_what_it_changes() {
+    let transit = |n| exporting(external(n), ExportRoutes::Transit);
+    let mut network = settled([transit(1), transit(2)], path(&[65001]));
+    network.announce(1, "172.16.0.0/24", path(&[65001]));
+    updates(&mut network);
+
+    let only =
+        |prefix| ImportPolicy { accept: Accept::Within(vec![net(prefix)].into()), ..ImportPolicy::default() };
+    for (import, told, why) in [
+        (external(1).import, 0, "it is the same"),
+        (only("10.0.0.0/8"), 1, "one route is refused"),
+        (only("10.9.0.0/16"), 0, "the same one"),
+        (only("172.16.0.0/12"), 2, "it is the other one: found again, though the peer said nothing"),
+    ] {
+        network.rib.set_import(id(1), import, 1000);
+        assert_eq!(updates(&mut network), [0, told], "{why}");
+    }
+    assert_eq!(network.told(2), [OWN, "172.16.0.0/24"]);
 }
 
 #[test]

@@ -81,6 +81,28 @@ fn our_own_address_is_no_nexthop() {
 }
 
 #[test]
+fn a_peer_that_speaks_for_itself_alone_is_its_own_nexthop() {
+    let mut node = internal(1);
+    node.import.enforce_own_nexthop = true;
+    let mut network = Network::with([node, internal(2)]);
+    let said = |network: &mut Network, n, prefix, nexthop| {
+        network.rib.apply(id(n), announce(net(prefix), nexthop, path(&[]))).unwrap();
+        network
+            .standings(prefix)
+            .into_iter()
+            .find(|(peer, _)| *peer == Some(id(n)))
+            .map(|(_, standing)| standing)
+    };
+    assert_eq!(said(&mut network, 1, "10.1.0.0/24", nexthop(1)), Some(USED));
+    let foreign = Some(Standing::Rejected(Rejection::ForeignNexthop));
+    assert_eq!(said(&mut network, 1, "10.2.0.0/24", nexthop(2)), foreign);
+    assert_eq!(said(&mut network, 2, "10.3.0.0/24", nexthop(1)), Some(USED), "nobody asks it of a router");
+    // Its address in the family of the session says nothing of the other.
+    let other = Nexthop::V6 { global: "2001:db8::1".parse().unwrap(), link_local: None };
+    assert_eq!(said(&mut network, 1, "2001:db8:1::/48", other), Some(USED));
+}
+
+#[test]
 fn a_link_local_nexthop_needs_the_peers_link() {
     for (interface, expected) in [(None, Standing::Rejected(Rejection::LinklessNexthop)), (Some(7), USED)] {
         let mut network = Network::with([RibPeer { interface, ..external(1) }]);

@@ -1,0 +1,114 @@
+//! What a change of configuration costs: nothing but what it changes.
+
+use std::time::Duration;
+
+use super::super::*;
+use super::crowd::{Crowd, EXTERNAL, INTERNAL, own, peer, sends_anything};
+use crate::rib::ExportRoutes;
+use crate::session::StateKind;
+use crate::types::AfiSafi;
+
+const SOON: Duration = Duration::from_secs(1);
+
+/// A mesh of so many nodes and a router that may announce what is theirs, all established, with routes of our own.
+fn mesh(nodes: u16) -> (Crowd, Vec<PeerConfig>) {
+    let mut peers: Vec<_> = (1..=nodes).map(|n| peer(n, INTERNAL)).collect();
+    peers.push(PeerConfig { accept: (1..=nodes).map(|n| own(n).into()).collect(), ..peer(1000, EXTERNAL) });
+    let mut crowd = Crowd::new(&peers, None);
+    let prefixes = vec!["10.99.0.0/24".parse().unwrap(), "10.99.1.0/24".parse().unwrap()];
+    crowd.handle(Input::SetOrigin(OriginConfig { prefixes, ..OriginConfig::default() }));
+    (1..=nodes).for_each(|n| crowd.up(n, INTERNAL, None));
+    crowd.up(1000, EXTERNAL, None);
+    (1..=nodes).for_each(|n| drop(crowd.announces(n, INTERNAL, &[own(n)])));
+    crowd.run(SOON);
+    crowd.changes();
+    (crowd, peers)
+}
+
+#[test]
+fn a_node_that_joins_a_hundred_is_no_news_to_them_nor_to_their_router() {
+    let (mut crowd, mut peers) = mesh(100);
+    peers.push(peer(101, INTERNAL));
+    peers[100].accept = (1..=101).map(|n| own(n).into()).collect();
+    let mut effects = crowd.handle(Input::SetPeers(peers));
+    effects.extend(crowd.run(SOON));
+    assert_eq!(effects, [], "not a byte");
+    assert_eq!(crowd.changes(), []);
+    assert_eq!(
+        crowd.speaker.peers(crowd.now).iter().filter(|p| p.state == StateKind::Established).count(),
+        101
+    );
+}
+
+#[test]
+fn what_is_accepted_later_is_found_though_the_peer_has_said_it_once() {
+    let (mut crowd, mut peers) = mesh(2);
+    crowd.announces(1000, EXTERNAL, &[own(7)]);
+    assert_eq!((crowd.changes(), crowd.status(1000).refused.len()), (vec![], 1));
+    peers[2].accept = (1..=7).map(|n| own(n).into()).collect();
+    let effects = [crowd.handle(Input::SetPeers(peers)), crowd.run(SOON)].concat();
+    assert!(!sends_anything(&effects));
+    assert_eq!((crowd.changes(), crowd.status(1000).refused.len()), (vec![(own(7), true)], 0));
+}
+
+#[test]
+fn what_a_node_announces_of_others_is_refused_and_named() {
+    let (mut crowd, _) = mesh(2);
+    let leaked: Vec<_> = (10..30).map(own).collect();
+    crowd.announces(1, INTERNAL, &leaked);
+    assert_eq!(crowd.changes(), []);
+    let status = crowd.status(1);
+    assert_eq!((status.families[0].accepted, status.families[0].rejected), (1, 20));
+    let named: Vec<_> = status.refused.iter().map(|route| route.prefix.to_string()).collect();
+    assert_eq!(named, ["11.0.10.0/24", "11.0.11.0/24", "11.0.12.0/24"]);
+    assert_eq!(crowd.status(2).refused, []);
+}
+
+#[test]
+fn only_what_needs_another_open_or_connection_ends_a_session() {
+    type Change = fn(&mut PeerConfig);
+    let resets: [Change; 8] = [
+        |peer| peer.asn = RemoteAsn::External,
+        |peer| peer.families = AfiSafi::ALL.to_vec(),
+        |peer| peer.hold_time = 30,
+        |peer| peer.extended_nexthop = false,
+        |peer| peer.transport.port = 1179,
+        |peer| peer.transport.local_address = Some(peer.key.address),
+        |peer| peer.transport.hops = Hops::Security(1),
+        |peer| peer.transport.password = Password::new("secret"),
+    ];
+    let keeps: [Change; 10] = [
+        |peer| peer.name = "renamed".to_owned(),
+        |peer| peer.passive = false,
+        |peer| peer.let_peer_dial = true,
+        |peer| peer.connect_retry = Duration::from_secs(77),
+        |peer| peer.accept = vec!["11.0.0.0/8".parse().unwrap()].into(),
+        |peer| peer.accept_default_route = true,
+        |peer| peer.enforce_first_asn = false,
+        |peer| peer.enforce_own_nexthop = true,
+        |peer| peer.max_prefixes = 5,
+        |peer| peer.nexthop.v6 = "2001:db8::1".parse().ok(),
+    ];
+    // By transit it is told what was learned from another.
+    let tells: [Change; 1] = [|peer| peer.export = ExportRoutes::Transit];
+    let cases = resets.map(|change| (change, true, 1)).into_iter();
+    let cases = cases.chain(keeps.map(|change| (change, false, 0))).chain(tells.map(|c| (c, false, 1)));
+    for (index, (change, reset, messages)) in cases.enumerate() {
+        let (mut crowd, mut peers) = mesh(1);
+        change(&mut peers[1]);
+        let effects = crowd.handle(Input::SetPeers(peers));
+        assert_eq!(crowd.state(1000) != StateKind::Established, reset, "change {index}");
+        assert_eq!(effects.iter().any(|effect| matches!(effect, Effect::Close { .. })), reset);
+        assert_eq!(crowd.state(1), StateKind::Established, "nobody else's");
+        assert_eq!(crowd.messages(1000, &effects).len(), messages, "change {index}");
+    }
+}
+
+#[test]
+fn a_peer_that_is_to_be_dialed_after_all_is_dialed() {
+    let is_dial = |effect: &Effect| matches!(effect, Effect::Dial { .. });
+    let mut crowd = Crowd::new(&[peer(1, INTERNAL)], None);
+    assert!(!crowd.run(Duration::from_secs(60)).iter().any(is_dial));
+    let active = PeerConfig { passive: false, ..peer(1, INTERNAL) };
+    assert!(crowd.handle(Input::SetPeers(vec![active])).iter().any(is_dial));
+}
