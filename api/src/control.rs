@@ -74,8 +74,19 @@ pub struct Peer {
     /// In UPDATEs that the session survived (RFC 7606).
     #[serde(default)]
     pub malformed_attributes: u64,
+    /// The first few routes of each family that are refused; how many there are says `families`.
+    #[serde(default)]
+    pub refused: Vec<RefusedRoute>,
     /// Capabilities that both sides have, by name.
     pub capabilities: Vec<String>,
+}
+
+/// A route of a peer that is not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedRoute {
+    pub prefix: String,
+    /// In words: `it is outside the prefixes accepted from this peer`.
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,13 +1,15 @@
 //! Who this node speaks BGP with.
 //!
 //! In: nodes, BGPConfiguration, BGPPeers, Secrets. Out: peers, at most one per remote address. A BGPPeer that names a
-//! fellow node's address takes the place of the mesh's session with that node. A peer that cannot be made safely (its
+//! fellow node's address takes the place of the mesh's session with that node; as it may be a reflector, it is trusted
+//! like a router. A peer that cannot be made safely (its
 //! password is missing) is not made at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use weft_api::crd::{AsnRule, BGPPeerSpec, Family, NodeMesh, PeerAsn, SecretKeyRef};
 use weft_bgp::rib::Prefixes;
 use weft_bgp::speaker::{Hops, LocalNexthop, Password, PeerConfig, RemoteAsn, Transport};
@@ -89,8 +91,11 @@ fn password(snapshot: &Snapshot, spec: &BGPPeerSpec) -> Result<Option<Password>,
     Password::new(value).map(Some).ok_or_else(too_long)
 }
 
-/// The cluster's prefixes without those of this node: nobody else has our pods. What lies inside ours but in another
-/// accepted prefix is left out when routes are planned.
+/// How the peers of the mesh are named: this and the node's name, which no BGPPeer's name can begin with.
+pub const MESH: &str = "mesh/";
+
+/// What routers may announce: the cluster's prefixes without those of this node, as nobody else has our pods. What lies
+/// inside ours but in another accepted prefix is left out when routes are planned.
 fn accepted(snapshot: &Snapshot, own: &NodeInfo) -> Prefixes {
     let configured = snapshot.bgp.cluster_cidrs.iter().filter_map(|text| parse_cidr(text).ok());
     let of_nodes = snapshot.nodes.values().flat_map(|node| node.pod_cidrs.iter().copied());
@@ -168,7 +173,9 @@ impl Planner<'_> {
             let reachable =
                 [true, false].into_iter().find_map(|v4| Some((self.own_address(v4)?, address(node, v4)?)));
             match reachable {
-                Some((local, remote)) if local != remote => peers.push(self.mesh_peer(name, local, remote)),
+                Some((local, remote)) if local != remote => {
+                    peers.push(self.mesh_peer(name, node, (local, remote)));
+                }
                 Some((_, remote)) => {
                     let reason = format!("status.addresses: {remote} is that of node {} too", self.name);
                     problems.insert(Problem { object: format!("Node {name}"), reason });
@@ -185,9 +192,13 @@ impl Planner<'_> {
         peers
     }
 
-    fn mesh_peer(&self, name: &str, local: IpAddr, remote: IpAddr) -> PeerConfig {
+    /// It may announce what is that node's, or a part of it, and nothing else; with itself as nexthop. So a node that comes or
+    /// goes changes no other node's peer.
+    fn mesh_peer(&self, name: &str, node: &NodeInfo, (local, remote): (IpAddr, IpAddr)) -> PeerConfig {
+        let is_ours = |prefix: &IpNetwork| self.own.pod_cidrs.contains(prefix);
         PeerConfig {
-            accept: self.accept.clone(),
+            accept: node.pod_cidrs.iter().copied().filter(|prefix| !is_ours(prefix)).collect(),
+            enforce_own_nexthop: true,
             hold_time: self.snapshot.bgp.hold_time_seconds,
             // The other node plans the opposite: of each pair one dials.
             let_peer_dial: local < remote,
@@ -196,7 +207,7 @@ impl Planner<'_> {
                 local_address: Some(local),
                 ..Transport::default()
             },
-            ..self.common(format!("mesh/{name}"), remote, RemoteAsn::Internal)
+            ..self.common(format!("{MESH}{name}"), remote, RemoteAsn::Internal)
         }
     }
 

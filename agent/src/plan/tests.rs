@@ -141,14 +141,46 @@ fn nodes_without_a_common_family_are_named() {
     assert!(reasons(&desired)["Node n3"].contains("no InternalIP"));
 }
 
+fn accepted(desired: &Desired, name: &str) -> Vec<String> {
+    peer(desired, name).accept.iter().map(|prefix| prefix.to_string()).collect()
+}
+
 #[test]
-fn what_is_accepted_is_the_cluster_without_our_own_pods() {
-    let mut snapshot = cluster();
+fn what_is_accepted_of_routers_is_the_cluster_without_our_own_pods() {
+    let mut snapshot = with_peer(cluster(), "tor", "{address: 192.0.2.254, asn: external}");
     snapshot.bgp.cluster_cidrs = vec!["10.0.0.0/8".to_owned()];
     let desired = plan(&snapshot, "n1");
-    let accept: Vec<_> = desired.peers[0].accept.iter().map(|prefix| prefix.to_string()).collect();
-    assert_eq!(accept, ["10.0.0.0/8", "fd00:2::/64", "fd00:3::/64"]);
-    assert!(!desired.peers[0].accept_default_route);
+    assert_eq!(accepted(&desired, "tor"), ["10.0.0.0/8", "fd00:2::/64", "fd00:3::/64"]);
+    assert!(!peer(&desired, "tor").accept_default_route && !peer(&desired, "tor").enforce_own_nexthop);
+}
+
+#[test]
+fn what_is_accepted_of_a_fellow_node_is_its_own() {
+    let mut snapshot = cluster();
+    snapshot.bgp.cluster_cidrs = vec!["10.0.0.0/8".to_owned()];
+    // By mistake, as it is ours.
+    node_mut(&mut snapshot, "n3").pod_cidrs.push("10.1.0.0/24".parse().unwrap());
+    let desired = plan(&snapshot, "n1");
+    assert_eq!(accepted(&desired, "mesh/n2"), ["10.2.0.0/24", "fd00:2::/64"]);
+    assert_eq!(accepted(&desired, "mesh/n3"), ["fd00:3::/64"]);
+    assert!(peer(&desired, "mesh/n2").enforce_own_nexthop);
+}
+
+#[test]
+fn a_node_that_joins_changes_no_peer_of_the_mesh() {
+    let named = |n: usize| {
+        let (ip, cidr) = (format!("192.0.2.{n}"), format!("10.{n}.0.0/24"));
+        (format!("n{n}"), Arc::new(node("", None, &[&ip], &[&cidr])))
+    };
+    let before = Snapshot { nodes: (1..=100).map(named).collect(), ..Snapshot::default() };
+    let mut after = before.clone();
+    after.nodes.extend([named(101)]);
+
+    let (before, after) = (plan(&before, "n1"), plan(&after, "n1"));
+    assert_eq!(before.peers.len(), 99);
+    let (same, new): (Vec<_>, Vec<_>) = after.peers.into_iter().partition(|peer| peer.name != "mesh/n101");
+    assert_eq!((same, new.len()), (before.peers, 1));
+    assert_eq!(before.origin, after.origin);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
-use weft_api::control::{FamilyCounts, Path, Peer, Route};
+use weft_api::control::{FamilyCounts, Path, Peer, Problem, RefusedRoute, Route};
 use weft_bgp::net::Handle;
 use weft_bgp::speaker::{FamilyStatus, PathStatus, PeerStatus, RouteFilter, RouteStatus};
 use weft_bgp::types::Nexthop;
@@ -12,6 +12,7 @@ use weft_bgp::wire::Origin;
 use super::Agent;
 use super::control::Failure;
 use crate::kernel::route::Target;
+use crate::plan::peers::MESH;
 
 fn speaker(agent: &Agent) -> Result<Handle, Failure> {
     agent.speaker.borrow().clone().ok_or_else(|| Failure::not_yet("bgp has not started yet"))
@@ -71,8 +72,27 @@ fn peer(status: PeerStatus) -> Peer {
         messages_out: status.messages_out,
         established_count: status.established_count,
         malformed_attributes: status.malformed_attributes,
+        refused: status.refused.iter().map(refused).collect(),
         capabilities: status.capabilities,
     }
+}
+
+fn refused(route: &weft_bgp::rib::RefusedRoute) -> RefusedRoute {
+    RefusedRoute { prefix: route.prefix.to_string(), reason: route.rejection.to_string() }
+}
+
+/// Fellow nodes that announce what is not theirs. A router may have more to tell than is asked of it; a node has not.
+/// Names the first few and no number: that moves, and every node of the cluster may say this of the same one.
+pub(super) fn leaks(peers: &[Peer]) -> Vec<Problem> {
+    let leak = |peer: &Peer| {
+        let node = peer.name.strip_prefix(MESH)?;
+        let prefixes: Vec<_> = peer.refused.iter().map(|route| route.prefix.as_str()).collect();
+        let RefusedRoute { reason, .. } = peer.refused.first()?;
+        let reason =
+            format!("announces routes that are refused, among them {}: {reason}", prefixes.join(", "));
+        Some(Problem { object: format!("Node {node}"), reason })
+    };
+    peers.iter().filter_map(leak).collect()
 }
 
 fn family(status: &FamilyStatus) -> FamilyCounts {
@@ -145,4 +165,53 @@ fn in_words(target: &Target) -> Vec<String> {
 fn link_name(index: u32) -> String {
     let name = nix::net::if_::if_indextoname(index);
     name.map_or_else(|_| index.to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weft_bgp::rib::Rejection;
+    use weft_bgp::session::StateKind;
+    use weft_bgp::speaker::PeerKey;
+    use weft_bgp::types::{Asn, PeerId};
+
+    use super::*;
+
+    fn status(name: &str, refused: &[&str]) -> PeerStatus {
+        let rejection = Rejection::OutsideAccepted;
+        let refused = refused.iter().map(|prefix| prefix.parse().unwrap());
+        PeerStatus {
+            id: PeerId(1),
+            name: name.to_owned(),
+            key: PeerKey { address: "192.0.2.2".parse().unwrap(), interface: None },
+            port: 179,
+            asn: None,
+            local_asn: Asn(64512),
+            state: StateKind::Established,
+            state_age: Duration::ZERO,
+            router_id: None,
+            hold_time: None,
+            families: Vec::new(),
+            last_error: None,
+            messages_in: 0,
+            messages_out: 0,
+            established_count: 1,
+            malformed_attributes: 0,
+            refused: refused.map(|prefix| weft_bgp::rib::RefusedRoute { prefix, rejection }).collect(),
+            capabilities: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_node_that_announces_what_is_not_its_own_is_named_and_a_router_is_not() {
+        let leaked = ["10.7.0.0/24", "10.8.0.0/24"];
+        let statuses = [status("mesh/n2", &leaked), status("mesh/n3", &[]), status("tor", &leaked)];
+        let problems = leaks(&statuses.map(peer));
+        let [Problem { object, reason }] = problems.as_slice() else { panic!("{problems:?}") };
+        assert_eq!(object, "Node n2");
+        let expected = "announces routes that are refused, among them 10.7.0.0/24, 10.8.0.0/24: \
+                        it is outside the prefixes accepted from this peer";
+        assert_eq!(reason, expected);
+    }
 }

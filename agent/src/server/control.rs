@@ -72,6 +72,7 @@ pub(super) async fn collect_status(agent: &Agent) -> Status {
     let waiting_for = readiness::waiting(agent);
     let routes = agent.routes.status().borrow().clone();
     let counts = agent.policy.state().borrow().counts.clone();
+    let problems = problems(agent, bgp::leaks(&peers));
     Status {
         node: agent.config.node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -87,13 +88,14 @@ pub(super) async fn collect_status(agent: &Agent) -> Status {
         routes: BTreeMap::from([("ipv4".to_owned(), routes.ipv4), ("ipv6".to_owned(), routes.ipv6)]),
         pods: u32::try_from(agent.policy.local().len()).unwrap_or(u32::MAX),
         policy: counts,
-        problems: problems(agent),
+        problems,
     }
 }
 
 /// Of all parts, each once, in order.
-pub(super) fn problems(agent: &Agent) -> Vec<Problem> {
+fn problems(agent: &Agent, leaks: Vec<Problem>) -> Vec<Problem> {
     let mut all = agent.routes.status().borrow().problems.clone();
+    all.extend(leaks);
     all.extend(agent.policy.state().borrow().problems.iter().cloned());
     all.extend(agent.sysctl_problems.borrow().iter().cloned());
     if let Some(snapshot) = agent.snapshots.borrow().as_ref() {

@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::control::{collect_status, problems};
+use super::control::collect_status;
 use super::{Agent, bgp};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -82,7 +82,7 @@ impl Page {
         self.gauge("ready", "Routes and policy are in the kernel", status.ready.into());
         self.gauge("uptime_seconds", "Since the agent started", status.uptime_seconds);
         self.gauge("pods", "Pods wired to this node", status.pods.into());
-        self.gauge("problems", "Objects that do not act as written", problems(agent).len() as u64);
+        self.gauge("problems", "Objects that do not act as written", status.problems.len() as u64);
         let routes: Family<FamilyLabels, Gauge> = Family::default();
         for (family, count) in status.routes {
             routes.get_or_create(&FamilyLabels { family }).set(count.into());

@@ -131,6 +131,7 @@ pub(crate) fn peers(peers: &[Peer], output: Output) -> String {
                 peer.established_count.to_string(),
                 format!("{}/{}", peer.messages_in, peer.messages_out),
                 joined(&peer.capabilities),
+                joined(&peer.refused.iter().map(|route| route.prefix.clone()).collect::<Vec<_>>()),
             ]);
         }
         row.push(peer.last_error.clone().unwrap_or_default());
@@ -138,7 +139,7 @@ pub(crate) fn peers(peers: &[Peer], output: Output) -> String {
     });
     let mut header = vec!["PEER", "ADDRESS", "AS", "STATE", "SINCE", "FAMILY ACCEPTED/REFUSED/SENT"];
     if wide {
-        header.extend(["ROUTER ID", "HOLD", "TIMES UP", "MESSAGES IN/OUT", "CAPABILITIES"]);
+        header.extend(["ROUTER ID", "HOLD", "TIMES UP", "MESSAGES IN/OUT", "CAPABILITIES", "REFUSED"]);
     }
     header.push("LAST ERROR");
     table(&header, rows)

@@ -94,6 +94,7 @@ fn peers_show_state_counts_and_the_last_error() {
         messages_out: 2,
         established_count: 2,
         malformed_attributes: 0,
+        refused: vec![],
         capabilities: vec![],
     };
     insta::assert_snapshot!(peers(&[peer], Output::Table), @r"
