@@ -96,6 +96,10 @@ pub(super) fn negotiate(offer: &Offer, theirs: &Open) -> Result<Negotiated, Noti
     if kind == PeerKind::Internal && theirs.router_id == ours.router_id {
         return Err(Notification::bad_router_id());
     }
+    // RFC 4271 §4.2 lets us refuse it: without a hold timer a peer that is dead keeps its routes.
+    if theirs.hold_time == 0 && ours.hold_time != 0 {
+        return Err(Notification::unacceptable_hold_time());
+    }
     let families = common_families(ours, theirs);
     if families.is_empty() {
         return Err(Notification::unsupported_capability(&multiprotocol(ours)));
@@ -118,12 +122,9 @@ pub(super) fn negotiate(offer: &Offer, theirs: &Open) -> Result<Negotiated, Noti
     })
 }
 
-/// RFC 4760 §8: without the capability a peer speaks IPv4 unicast.
+/// None, when the peer announces only what we do not speak: an OPEN without the capability has been read as IPv4 unicast.
 fn common_families(ours: &Open, theirs: &Open) -> Vec<AfiSafi> {
-    let theirs = match theirs.capabilities.families.as_slice() {
-        [] => &[AfiSafi::Ipv4Unicast],
-        families => families,
-    };
+    let theirs = &theirs.capabilities.families;
     ours.capabilities.families.iter().copied().filter(|family| theirs.contains(family)).collect()
 }
 
@@ -142,7 +143,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::wire::Capabilities;
+    use crate::wire::{Capabilities, HEADER_LEN};
 
     fn open(asn: u32, id: u8) -> Open {
         let restart = GracefulRestart {
@@ -191,19 +192,29 @@ mod tests {
     }
 
     #[test]
-    fn the_shorter_hold_time_counts_and_zero_is_the_shortest() {
-        let mut theirs = open(65001, 2);
-        for (hold_time, negotiated) in [(180, 90), (9, 9), (0, 0)] {
-            theirs.hold_time = hold_time;
-            let terms = negotiate(&offer(RemoteAsn::External), &theirs).unwrap();
-            assert_eq!(terms.hold_time, negotiated);
+    fn the_shorter_hold_time_counts() {
+        let (mut ours, mut theirs) = (offer(RemoteAsn::External), open(65001, 2));
+        for (configured, offered, negotiated) in [(90, 180, 90), (90, 9, 9), (0, 90, 0), (0, 0, 0)] {
+            (ours.open.hold_time, theirs.hold_time) = (configured, offered);
+            assert_eq!(negotiate(&ours, &theirs).unwrap().hold_time, negotiated);
         }
+    }
+
+    #[test]
+    fn no_hold_time_at_all_is_2_6_unless_we_want_none() {
+        let mut theirs = open(65001, 2);
+        theirs.hold_time = 0;
+        assert_eq!(
+            negotiate(&offer(RemoteAsn::External), &theirs),
+            Err(Notification::unacceptable_hold_time())
+        );
     }
 
     #[test]
     fn a_peer_without_multiprotocol_speaks_ipv4_unicast() {
         let mut theirs = open(65001, 2);
         theirs.capabilities = Capabilities::default();
+        let theirs = Open::decode(&theirs.encode()[HEADER_LEN..]).unwrap();
         let terms = negotiate(&offer(RemoteAsn::External), &theirs).unwrap();
         assert_eq!(terms.families, [AfiSafi::Ipv4Unicast]);
         assert!(!terms.four_octet_asn && !terms.route_refresh && terms.graceful_restart.is_none());
@@ -214,9 +225,12 @@ mod tests {
         let mut ours = offer(RemoteAsn::External);
         ours.open.capabilities.families = vec![AfiSafi::Ipv6Unicast];
         let mut theirs = open(65001, 2);
-        theirs.capabilities.families = vec![AfiSafi::Ipv4Unicast];
-        let refusal = negotiate(&ours, &theirs).unwrap_err();
-        assert_eq!(refusal, Notification::unsupported_capability(&[1, 4, 0, 2, 0, 1]));
+        // Another of ours, or only such as nobody here speaks.
+        for families in [vec![AfiSafi::Ipv4Unicast], Vec::new()] {
+            theirs.capabilities.families = families;
+            let refusal = negotiate(&ours, &theirs).unwrap_err();
+            assert_eq!(refusal, Notification::unsupported_capability(&[1, 4, 0, 2, 0, 1]));
+        }
     }
 
     #[test]

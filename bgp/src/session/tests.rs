@@ -208,9 +208,8 @@ fn a_silent_peer_is_closed_when_the_hold_timer_expires() {
 #[test]
 fn without_a_hold_time_nothing_expires() {
     let mut bench = Bench::new();
-    let mut theirs = open(2);
-    theirs.hold_time = 0;
-    bench.established(ACCEPTED, &theirs);
+    bench.ours.hold_time = 0;
+    bench.established(ACCEPTED, &open(2));
     assert_eq!(bench.tick_after(Duration::from_secs(100_000)), []);
     assert_eq!(bench.session.kind(), StateKind::Established);
 }
