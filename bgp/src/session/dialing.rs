@@ -66,8 +66,9 @@ impl Dialing {
 
 impl Session {
     /// Once per flap, not per attempt: two ends that refuse each other's connections would never meet.
-    pub(super) fn hold_down(&mut self, wait: Duration, now: Instant) {
-        self.dialing = Dialing::Idle(Idle { until: Some(now + self.jitter.shorten(wait)) });
+    pub(super) fn hold_down(&mut self, wait: Duration, step: &mut Step<'_>) {
+        let until = Some(step.now + self.jitter.shorten(wait));
+        self.stop_dialing(Dialing::Idle(Idle { until }), step);
     }
 
     pub(super) fn retry_later(&mut self, was_up: bool, now: Instant) {

@@ -313,7 +313,7 @@ impl Session {
         if let State::Closed(reason) = &connection.state {
             let reason = reason.clone();
             self.connections.remove(index);
-            self.ended(was_established, &reason, step.now);
+            self.ended(was_established, &reason, step);
         } else if !was_established && connection.is_established() {
             self.came_up(step);
         }
@@ -324,7 +324,7 @@ impl Session {
         self.stop_dialing(Dialing::Active(Active { retry_at: None }), step);
     }
 
-    fn ended(&mut self, was_up: bool, reason: &DownReason, now: Instant) {
+    fn ended(&mut self, was_up: bool, reason: &DownReason, step: &mut Step<'_>) {
         if self.established().is_some() {
             return; // A connection beside the session: nothing went down.
         }
@@ -333,14 +333,17 @@ impl Session {
             self.last_down = Some(reason.to_string());
         }
         if flapped {
-            self.flaps.down(now);
+            self.flaps.down(step.now);
         }
-        let no_dial_ahead = matches!(self.dialing, Dialing::Active(Active { retry_at: None }));
-        if no_dial_ahead && self.connections.is_empty() {
-            match self.flaps.hold_down(self.rules.connect_retry).filter(|_| flapped) {
-                Some(wait) => self.hold_down(wait, now),
-                None => self.retry_later(was_up, now),
+        if !self.connections.is_empty() {
+            return;
+        }
+        match self.flaps.hold_down(self.rules.connect_retry).filter(|_| flapped) {
+            Some(wait) => self.hold_down(wait, step),
+            None if matches!(self.dialing, Dialing::Active(Active { retry_at: None })) => {
+                self.retry_later(was_up, step.now);
             }
+            None => {} // The next attempt is due or under way.
         }
     }
 }

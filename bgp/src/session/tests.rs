@@ -216,14 +216,16 @@ fn without_a_hold_time_nothing_expires() {
 
 #[test]
 fn a_peer_that_never_reads_is_cut_off_without_a_word() {
-    let mut bench = Bench::new();
-    bench.established(ACCEPTED, &open(2));
+    let mut bench = Bench::graceful();
+    bench.established(ACCEPTED, &with_restart(open(2), false, true));
     // RFC 9687: it is alive and talks to us, but takes nothing.
+    let mut ended = None;
     for _ in 0..=(8 * 60 / 3) {
         bench.hears(ACCEPTED, &encode_keepalive());
-        bench.tick_after(Duration::from_secs(3));
+        ended = ended.or(down(&bench.tick_after(Duration::from_secs(3))));
     }
-    assert_ne!(bench.session.kind(), StateKind::Established);
+    // Nor would it use what we tell it: its routes do not outlive the session.
+    assert_eq!(ended, Some(false));
     assert!(bench.session.last_down().unwrap().contains("send hold timer"));
 }
 
@@ -337,6 +339,22 @@ fn a_peer_that_restarted_unnoticed_replaces_its_session_and_keeps_its_routes() {
 }
 
 #[test]
+fn a_second_connection_of_a_race_of_dials_is_not_a_restart() {
+    let (race_tail, before) = (Duration::from_secs(15), Duration::from_secs(1));
+    let theirs = with_restart(open(2), false, true);
+    for (age, replaced) in [(before, false), (race_tail, false), (race_tail + before, true)] {
+        let mut bench = Bench::graceful();
+        bench.ours.hold_time = 90;
+        bench.established(ACCEPTED, &Open { hold_time: 90, ..theirs.clone() });
+        bench.now = bench.now + age;
+        bench.connected(ACCEPTED_LATER);
+        let effects = bench.hears(ACCEPTED_LATER, &theirs.encode());
+        assert_eq!(effects.contains(&Effect::Abort(ACCEPTED)), replaced, "after {age:?}");
+        assert_eq!(effects.contains(&Effect::Close(ACCEPTED_LATER)), !replaced, "after {age:?}");
+    }
+}
+
+#[test]
 fn what_outlives_a_session_depends_on_how_it_ended() {
     let cease = Notification::cease(CeaseReason::AdministrativeReset, None);
     let hard = Notification::hard_reset(&cease);
@@ -399,6 +417,24 @@ fn a_peer_that_flaps_is_left_alone_and_refused_meanwhile() {
         bench.established(conn, &open(2));
         bench.hears(conn, &cease);
     }
+    assert_eq!(bench.session.kind(), StateKind::Idle);
+    assert_eq!(bench.connected(ConnId::Accepted(9)), [Effect::Abort(ConnId::Accepted(9))]);
+    dialed(&bench.tick_after(RULES.connect_retry));
+}
+
+#[test]
+fn a_peer_that_breaks_every_connection_is_left_alone_before_it_was_ever_up() {
+    let mut bench = Bench::new();
+    let dial = dialed(&bench.tick_after(Duration::ZERO));
+    for attempt in 1..=3 {
+        let conn = ConnId::Accepted(attempt);
+        bench.connected(conn);
+        last_word(&bench.hears(conn, &[0; 19]), conn);
+        assert_eq!(bench.session.kind(), StateKind::Connect);
+    }
+    bench.connected(ACCEPTED);
+    let effects = bench.hears(ACCEPTED, &[0; 19]);
+    assert!(effects.contains(&Effect::Abort(dial)));
     assert_eq!(bench.session.kind(), StateKind::Idle);
     assert_eq!(bench.connected(ConnId::Accepted(9)), [Effect::Abort(ConnId::Accepted(9))]);
     dialed(&bench.tick_after(RULES.connect_retry));
