@@ -60,7 +60,7 @@ pub(super) enum Length {
     Any,
 }
 
-/// From whom. From others it is discarded, whatever its shape.
+/// From whom. From others it is discarded without a word, whatever its shape.
 #[derive(Debug)]
 pub(super) enum Accepted {
     Everybody,

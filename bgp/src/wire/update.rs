@@ -106,10 +106,6 @@ pub enum Fault {
     Missing,
     #[error("claims to be well-known but is unknown")]
     UnrecognizedWellKnown,
-    #[error("optional, non-transitive and unknown")]
-    UnrecognizedNonTransitive,
-    #[error("not accepted from this peer")]
-    NotAccepted,
     #[error("belongs to a family that was not negotiated")]
     Family,
 }

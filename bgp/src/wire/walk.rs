@@ -140,11 +140,10 @@ impl<'a> Walk<'a> {
         if flags & OPTIONAL == 0 {
             // RFC 4271 §6.3 would reset; RFC 7606 §3 has no reason left to.
             self.note(code, ErrorAction::TreatAsWithdraw, Fault::UnrecognizedWellKnown);
-        } else if flags & TRANSITIVE == 0 {
-            self.note(code, ErrorAction::Discard, Fault::UnrecognizedNonTransitive);
-        } else {
+        } else if flags & TRANSITIVE != 0 {
             self.carry(attribute, PARTIAL);
         }
+        // What is optional and not transitive is nobody's fault: quietly ignored (RFC 4271 §5).
     }
 
     /// Keeps the value as it is. Copied, so that a route that stays does not keep a whole receive buffer.
@@ -159,8 +158,7 @@ impl<'a> Walk<'a> {
         // RFC 4760 §3: beside prefixes of MP_REACH_NLRI alone, NEXT_HOP is ignored.
         let ignored = code == code::NEXT_HOP && !self.body_reach;
         if !rule.accepts(self.context) {
-            self.note(code, ErrorAction::Discard, Fault::NotAccepted);
-            return Ok(());
+            return Ok(()); // Well-formed or not, it was never meant for us.
         }
         let flags_are_wrong = (flags ^ rule.flags) & (OPTIONAL | TRANSITIVE) != 0;
         if flags_are_wrong {

@@ -112,6 +112,13 @@ fn fate_of_mandatory(code: u8, value: &[u8]) -> Fate {
     fate(PeerKind::Internal, &attributes)
 }
 
+/// The UPDATE is the same without it, and nobody is told.
+fn is_quietly_dropped(kind: PeerKind, flags: u8, code: u8, value: &[u8]) {
+    let without = decode_from(kind, &mandatory(), PREFIX);
+    let with = decode_from(kind, &[mandatory(), attribute(flags, code, value)].concat(), PREFIX);
+    assert_eq!(with, without, "{code}: {value:?} from {kind:?}");
+}
+
 fn installed() -> Fate {
     Fate::Installed(vec![])
 }
