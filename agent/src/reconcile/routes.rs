@@ -40,7 +40,7 @@ const MAILBOX: usize = 16;
 /// How far the kernel's routes are what we want.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteStatus {
-    /// The speaker has converged and all that could be installed is.
+    /// The speaker has heard out the peers that are up, and all that could be installed is.
     pub settled: bool,
     pub ipv4: u32,
     pub ipv6: u32,
@@ -132,7 +132,7 @@ pub async fn spawn(lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)
     let monitor = Monitor::open()?;
     let mut kernel = RouteTable { socket: RouteSocket::open()? };
     let have = kernel.observe().await?;
-    let restarting = have.ours.values().any(|target| matches!(target, Target::Via(_)));
+    let restarting = !have.ours.is_empty();
     info!(reconciler = "routes", adopted = have.ours.len(), "kernel routes read");
     let (commands, mailbox) = mpsc::channel(MAILBOX);
     let (publish, status) = watch::channel(RouteStatus::default());
@@ -214,6 +214,11 @@ impl Task {
                     debug!(reconciler = "routes", %prefix, ?nexthops, "route chosen");
                     self.work.learn(prefix, nexthops);
                 }
+            }
+            Some(FibEvent::Settled) => {
+                info!(reconciler = "routes", routes = self.work.learned(), "bgp settled");
+                self.work.settled = true;
+                self.publish();
             }
             Some(FibEvent::Converged) => {
                 info!(reconciler = "routes", routes = self.work.learned(), "bgp converged");

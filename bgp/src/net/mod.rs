@@ -42,8 +42,11 @@ pub struct Listen {
 pub enum FibEvent {
     /// The new nexthops of some prefixes; at most one entry per prefix, at most [`FibStream::BATCH`] of them.
     Changes(Vec<Change>),
-    /// Once per speaker: every configured peer has sent its End-of-RIB or had its time. All routes that this speaker
-    /// knows have been in `Changes` before this; what else the FIB holds of ours is stale.
+    /// Once per speaker: peers that are up have been heard out, the others have had some seconds. All routes that this
+    /// speaker knows have been in `Changes` before this.
+    Settled,
+    /// Once per speaker, after `Settled`: every configured peer has been heard out, or had the time in which a router
+    /// restarts. What else the FIB holds of ours is stale.
     Converged,
 }
 

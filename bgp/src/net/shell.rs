@@ -2,7 +2,7 @@
 //!
 //! It never waits for a peer, nor for the reader of the FIB's changes: queues are tried, not awaited.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,7 +41,8 @@ pub(super) struct Shell {
     fib: mpsc::Sender<FibEvent>,
     /// Changes on their way to the FIB; refilled when they have gone.
     batch: Vec<Change>,
-    converged: bool,
+    /// What comes after them.
+    marks: VecDeque<FibEvent>,
 }
 
 /// How to reach a peer and whom to accept.
@@ -73,7 +74,7 @@ impl Shell {
             events,
             fib,
             batch: Vec::new(),
-            converged: false,
+            marks: VecDeque::new(),
         }
     }
 
@@ -162,19 +163,19 @@ impl Shell {
                     connection.abort();
                 }
             }
-            Effect::PeerStateChanged { key, name, from, to, reason } => {
+            Effect::PeerStateChanged { key, name, from, to, reason, tell } => {
                 let reason = reason.unwrap_or_default();
-                info!(peer = %name, address = %key, %from, %to, reason, "session state changed");
-            }
-            Effect::AttributeErrors { key, errors, untold } => {
-                for error in errors {
-                    warn!(
-                        peer = %key, code = error.code, action = ?error.action, error = ?error, untold,
-                        "malformed attribute"
-                    );
+                if tell {
+                    info!(peer = %name, address = %key, %from, %to, reason, "session state changed");
+                } else {
+                    debug!(peer = %name, address = %key, %from, %to, reason, "session state changed");
                 }
             }
-            Effect::Converged => self.converged = true,
+            Effect::AttributeErrors { key, worst, others } => {
+                warn!(peer = %key, action = ?worst.action, error = %worst, others, "malformed attribute");
+            }
+            Effect::Settled => self.marks.push_back(FibEvent::Settled),
+            Effect::Converged => self.marks.push_back(FibEvent::Converged),
         }
     }
 
@@ -274,7 +275,7 @@ impl Shell {
         if !connection.send(bytes)
             && let Some(connection) = self.connections.remove(&conn)
         {
-            warn!(?conn, "peer reads too slowly, connection closed");
+            debug!(?conn, "peer reads too slowly, connection closed");
             connection.abort();
             self.speaker.handle(self.now(), Input::Closed { conn });
         }
@@ -286,16 +287,12 @@ impl Shell {
             let speaker = &mut self.speaker;
             self.batch.extend(std::iter::from_fn(|| speaker.poll_change()).take(FibStream::BATCH));
         }
-        (self.converged || !self.batch.is_empty()) && !self.fib.is_closed()
+        !(self.marks.is_empty() && self.batch.is_empty()) && !self.fib.is_closed()
     }
 
     fn next_fib_event(&mut self) -> FibEvent {
-        if self.batch.is_empty() {
-            self.converged = false;
-            FibEvent::Converged
-        } else {
-            FibEvent::Changes(std::mem::take(&mut self.batch))
-        }
+        let mark = if self.batch.is_empty() { self.marks.pop_front() } else { None };
+        mark.unwrap_or_else(|| FibEvent::Changes(std::mem::take(&mut self.batch)))
     }
 
     async fn shutdown(mut self, how: Shutdown, done: Option<oneshot::Sender<()>>) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::peer::MAX_RESTART;
 use crate::rib::{ExportRoutes, Prefixes};
 use crate::types::{AfiSafi, Asn, PeerKind, RouterId};
 use crate::wire::{Community, LargeCommunity};
@@ -24,15 +25,22 @@ pub struct SpeakerConfig {
     /// Set when the FIB still holds what an earlier speaker of this node left there: families whose forwarding
     /// state survived (the F bits). `None`: a cold start. RFC 4724 §4.1.
     pub restarting: Option<Vec<AfiSafi>>,
-    /// How long convergence waits for peers that do not come up. At most [`Self::CONVERGENCE_CAP`] is sensible.
-    pub convergence_cap: Duration,
+    /// How long what others say waits for peers that do not come up.
+    pub settle: Duration,
     /// Of the jitter; any number that differs between nodes.
     pub seed: u64,
 }
 
 impl SpeakerConfig {
-    /// The default of `convergence_cap`.
-    pub const CONVERGENCE_CAP: Duration = Duration::from_secs(10);
+    /// The default of `settle`: a peer that is alive is up and done by then.
+    pub const SETTLE: Duration = Duration::from_secs(10);
+
+    /// RFC 4724 §4.1, the Selection_Deferral_Timer: how long what an earlier speaker left in the FIB waits for peers that
+    /// do not come up. As long as they are asked to wait for us, within reason; on a cold start nothing was left.
+    pub(super) fn deferral(&self) -> Duration {
+        let restart_time = self.restarting.as_ref().and(self.restart_time).unwrap_or(0);
+        Duration::from_secs(restart_time.into()).min(MAX_RESTART)
+    }
 
     /// Eight paths, graceful restart of 120 s, cold start.
     pub fn new(asn: Asn, router_id: RouterId, seed: u64) -> Self {
@@ -42,7 +50,7 @@ impl SpeakerConfig {
             max_paths: 8,
             restart_time: Some(120),
             restarting: None,
-            convergence_cap: Self::CONVERGENCE_CAP,
+            settle: Self::SETTLE,
             seed,
         }
     }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Speaker;
 use super::config::{OriginConfig, PeerConfig, PeerKey};
-use super::peer::{Malformed, Peer, export_policy, import_policy};
+use super::peer::{Peer, export_policy, import_policy};
+use super::telling::Telling;
 use crate::rib::OriginAttributes;
 use crate::session::{Session, StateKind};
 use crate::types::{Instant, PeerId};
@@ -26,7 +27,8 @@ impl Speaker {
         for id in gone.into_values() {
             self.remove_peer(id, now);
         }
-        if self.convergence.start(self.config.convergence_cap, now) && self.config.restarting.is_some() {
+        let first = self.convergence.start(self.config.settle, self.config.deferral(), now);
+        if first && self.config.restarting.is_some() {
             self.rib.defer_selection(self.peers.keys().copied().collect());
         }
     }
@@ -44,7 +46,7 @@ impl Speaker {
             since: now,
             stale_until: None,
             established_count: 0,
-            malformed: Malformed::default(),
+            telling: Telling::default(),
             up: None,
             quiet_at: None,
             deadline: None,

@@ -73,14 +73,21 @@ pub enum Effect {
         from: StateKind,
         to: StateKind,
         reason: Option<String>,
+        /// Whether this is for the operator's log: a few of a peer at once, then one a minute.
+        tell: bool,
     },
-    /// An UPDATE was wrong in a way that the session survives (RFC 7606). At most once a minute for each peer: `untold`
-    /// malformed attributes came since the last time.
+    /// UPDATEs were wrong in a way that the session survives (RFC 7606). As rare as what is told of a peer's state:
+    /// `others` malformed attributes came beside this one since the last time.
     AttributeErrors {
         key: PeerKey,
-        errors: Vec<AttributeError>,
-        untold: u64,
+        worst: AttributeError,
+        others: u64,
     },
-    /// Once: every peer has sent its End-of-RIB or had its time.
+    /// Once: what the peers that are up have said is used. Those that are not have had [`SpeakerConfig::settle`].
+    ///
+    /// [`SpeakerConfig::settle`]: super::SpeakerConfig::settle
+    Settled,
+    /// Once, after [`Self::Settled`]: every peer has sent its End-of-RIB, or what an earlier speaker left in the FIB has
+    /// waited long enough for it.
     Converged,
 }

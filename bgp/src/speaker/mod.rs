@@ -12,6 +12,7 @@ mod outcome;
 mod peer;
 mod show;
 mod status;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -100,9 +101,10 @@ impl Speaker {
         }
         let deferred = self.rib.selection_deferred();
         self.take(now, input);
-        if self.convergence.check(|| self.peers.values().all(|peer| peer.is_converged(&self.rib)), now) {
+        while self.convergence.advance(|| self.peers.values().all(|peer| peer.is_converged(&self.rib)), now) {
             self.rib.release_selection();
-            self.effects.push_back(Effect::Converged);
+            let step = if self.convergence.is_done() { Effect::Converged } else { Effect::Settled };
+            self.effects.push_back(step);
         }
         self.all_untold |= deferred && !self.rib.selection_deferred();
         self.tell(now);
@@ -160,7 +162,7 @@ impl Speaker {
             self.effects.push_back(Effect::Abort { conn });
             return;
         };
-        let offer = peer.offer(&self.config, !self.convergence.is_done());
+        let offer = peer.offer(&self.config, !self.convergence.is_settled());
         let id = peer.id;
         if let ConnId::Accepted(_) = conn {
             self.accepted.insert(conn, id);
@@ -173,6 +175,8 @@ impl Speaker {
             return;
         };
         self.step(Some(id), now, Session::unreachable);
+        // Of a session that had ended already: what it left leads nowhere either.
+        self.drop_stale(id);
     }
 
     fn shutdown(&mut self, how: &Shutdown, now: Instant) {
@@ -210,7 +214,12 @@ impl Speaker {
         peer.deadline = None;
         peer.quiet_at = peer.quiet_at.filter(|at| *at > now);
         if peer.stale_until.is_some_and(|until| until <= now) {
-            peer.stale_until = None;
+            self.drop_stale(id);
+        }
+    }
+
+    fn drop_stale(&mut self, id: PeerId) {
+        if self.peers.get_mut(&id).and_then(|peer| peer.stale_until.take()).is_some() {
             self.rib.sweep_stale(id, None);
             self.sweeping = true;
         }

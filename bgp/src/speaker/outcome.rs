@@ -11,7 +11,7 @@ use super::convergence::QUIET;
 use super::io::Effect;
 use super::peer::Peer;
 use crate::rib::LimitExceeded;
-use crate::session::{Effect as SessionEffect, Negotiated, Session, Step};
+use crate::session::{Effect as SessionEffect, Negotiated, Session, StateKind, Step};
 use crate::types::{AfiSafi, Instant, PeerId};
 use crate::wire::{CeaseReason, Notification, Update};
 
@@ -105,11 +105,8 @@ impl Speaker {
             return;
         };
         peer.quiet_at = (!self.convergence.is_done()).then(|| now + QUIET);
-        if !update.errors.is_empty()
-            && let Some(untold) = peer.malformed.count(update.errors.len(), now)
-        {
-            let (key, errors) = (peer.config.key, update.errors.clone());
-            self.effects.push_back(Effect::AttributeErrors { key, errors, untold });
+        if let Some((worst, others)) = peer.telling.malformed(&update.errors, now) {
+            self.effects.push_back(Effect::AttributeErrors { key: peer.config.key, worst, others });
         }
         if let Some(family) = update.end_of_rib {
             self.rib.end_of_rib(id, family);
@@ -144,9 +141,16 @@ impl Speaker {
         if to != peer.state {
             let from = std::mem::replace(&mut peer.state, to);
             peer.since = now;
-            let reason = (to < from).then(|| peer.session.last_down().map(str::to_owned)).flatten();
+            // The end of a connection, or of an attempt to get one.
+            let failed = to < from || (from, to) == (StateKind::Connect, StateKind::Active);
+            let reason = failed.then(|| peer.session.last_down().map(str::to_owned)).flatten();
+            let tell = if [from, to].contains(&StateKind::Established) {
+                peer.telling.session(now)
+            } else {
+                reason.is_some() && peer.telling.attempt(now)
+            };
             let (key, name) = (peer.config.key, peer.config.name.clone());
-            self.effects.push_back(Effect::PeerStateChanged { key, name, from, to, reason });
+            self.effects.push_back(Effect::PeerStateChanged { key, name, from, to, reason, tell });
         }
         let deadline = peer.next_deadline();
         if deadline != peer.deadline {

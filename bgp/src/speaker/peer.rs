@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::config::{LocalNexthop, PeerConfig, RemoteAsn, SpeakerConfig};
 use super::status::{FamilyStatus, PeerStatus};
+use super::telling::Telling;
 use crate::rib::{Accept, ExportPolicy, ImportPolicy, RefusedRoute, Rib, RibPeer};
 use crate::session::{DialRules, Negotiated, Offer, Session, StateKind};
 use crate::types::{AfiSafi, Instant, PeerId};
@@ -12,11 +13,9 @@ use crate::wire::{Capabilities, GracefulRestart, Open};
 
 /// A peer that is back gets this long for its End-of-RIB before what is still stale goes (RFC 4724 §4.2).
 const STALE_AFTER_RETURN: Duration = Duration::from_secs(120);
-/// No peer's routes outlive its session by more than this, whatever restart time it asked for.
-const MAX_RESTART: Duration = Duration::from_secs(300);
-
-/// A peer may send a malformed attribute in every UPDATE: its caller is told of them once in this time.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// No peer's routes outlive its session, or the speaker that learned them, by more than this, whatever restart time was
+/// asked for.
+pub(super) const MAX_RESTART: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -29,36 +28,13 @@ pub(super) struct Peer {
     /// When routes kept from before a restart go. `None`: there are none.
     pub(super) stale_until: Option<Instant>,
     pub(super) established_count: u64,
-    pub(super) malformed: Malformed,
+    pub(super) telling: Telling,
     /// The terms of the session that is up, and our end of it.
     pub(super) up: Option<(Box<Negotiated>, IpAddr)>,
     /// When it will have been silent for long, if it stays so. `None`: it has been, or nobody waits for it.
     pub(super) quiet_at: Option<Instant>,
     /// Under which it stands in the speaker's queue of deadlines.
     pub(super) deadline: Option<Instant>,
-}
-
-/// The malformed attributes of a peer: all are counted, few are told.
-#[derive(Debug, Default)]
-pub(super) struct Malformed {
-    total: u64,
-    untold: u64,
-    /// Not told before.
-    rest: Option<Instant>,
-}
-
-impl Malformed {
-    /// Whether the caller is to be told of these; then, of how many before them it was not.
-    pub(super) fn count(&mut self, errors: usize, now: Instant) -> Option<u64> {
-        let errors = errors as u64;
-        self.total += errors;
-        if self.rest.is_some_and(|rest| now < rest) {
-            self.untold += errors;
-            return None;
-        }
-        self.rest = Some(now + TELL_AGAIN);
-        Some(std::mem::take(&mut self.untold))
-    }
 }
 
 impl Peer {
@@ -182,7 +158,7 @@ impl Peer {
             messages_in: counters.messages_in,
             messages_out: counters.messages_out,
             established_count: self.established_count,
-            malformed_attributes: self.malformed.total,
+            malformed_attributes: self.telling.malformed_total(),
             refused,
             capabilities: terms.map(Negotiated::capabilities).unwrap_or_default(),
         }

@@ -2,6 +2,7 @@
 
 mod configuring;
 mod crowd;
+mod restarting;
 mod returning;
 
 use std::net::Ipv4Addr;
@@ -18,6 +19,13 @@ use crate::wire::{
 const PEER: PeerKey = PeerKey { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), interface: None };
 const CONN: ConnId = ConnId::Accepted(1);
 
+fn peer() -> PeerConfig {
+    let mut peer = PeerConfig::new("tor", PEER.address, RemoteAsn::Number(Asn(65001)));
+    peer.families = vec![AfiSafi::Ipv4Unicast];
+    peer.accept = vec!["10.0.0.0/8".parse().unwrap()].into();
+    peer
+}
+
 struct Bench {
     speaker: Speaker,
     now: Instant,
@@ -26,13 +34,14 @@ struct Bench {
 impl Bench {
     /// In AS 65000, with one peer in AS 65001 that may say what lies within 10/8.
     fn new() -> Self {
+        Self::starting(None)
+    }
+
+    fn starting(restarting: Option<Vec<AfiSafi>>) -> Self {
         let id = RouterId(Ipv4Addr::new(192, 0, 2, 1));
-        let speaker = Speaker::new(SpeakerConfig::new(Asn(65000), id, 1));
-        let mut bench = Self { speaker, now: Instant(Duration::from_secs(1000)) };
-        let mut peer = PeerConfig::new("tor", PEER.address, RemoteAsn::Number(Asn(65001)));
-        peer.families = vec![AfiSafi::Ipv4Unicast];
-        peer.accept = vec!["10.0.0.0/8".parse().unwrap()].into();
-        bench.handle(Input::SetPeers(vec![peer]));
+        let config = SpeakerConfig { restarting, ..SpeakerConfig::new(Asn(65000), id, 1) };
+        let mut bench = Self { speaker: Speaker::new(config), now: Instant(Duration::from_secs(1000)) };
+        bench.handle(Input::SetPeers(vec![peer()]));
         bench
     }
 
@@ -45,9 +54,13 @@ impl Bench {
         self.handle(Input::Received { conn: CONN, bytes: bytes.into() })
     }
 
-    fn established(&mut self, graceful_restart: Option<GracefulRestart>) {
+    fn connected(&mut self) -> Vec<Effect> {
         let local = IpAddr::from([192, 0, 2, 1]);
-        self.handle(Input::Connected { conn: CONN, local, remote: PEER });
+        self.handle(Input::Connected { conn: CONN, local, remote: PEER })
+    }
+
+    fn established(&mut self, graceful_restart: Option<GracefulRestart>) {
+        self.connected();
         let open = Open {
             asn: Asn(65001),
             hold_time: 90,
@@ -74,18 +87,31 @@ impl Bench {
         self.hears(bytes)
     }
 
-    /// Lets time pass, as a caller does that keeps to the deadlines. Says when the speaker converged.
-    fn converges_within(&mut self, span: Duration) -> Option<Duration> {
+    /// How many nexthops the FIB is told for the prefix that changed; `None` when none did.
+    fn nexthops(&mut self) -> Option<usize> {
+        self.speaker.poll_change().map(|change| change.nexthops.len())
+    }
+
+    /// Lets time pass, as a caller does that keeps to the deadlines. Gives what came of it, and when.
+    fn run(&mut self, span: Duration) -> Vec<(Duration, Effect)> {
         let (began, end) = (self.now, self.now + span);
+        let mut all = Vec::new();
         while let Some(at) = self.speaker.next_deadline().filter(|at| *at <= end) {
             self.now = at.max(self.now);
-            if self.handle(Input::Tick).contains(&Effect::Converged) {
-                return Some(self.now.since(began));
-            }
+            let when = self.now.since(began);
+            all.extend(self.handle(Input::Tick).into_iter().map(|effect| (when, effect)));
         }
         self.now = end;
-        None
+        all
     }
+
+    fn converges_within(&mut self, span: Duration) -> Option<Duration> {
+        time_of(&Effect::Converged, &self.run(span))
+    }
+}
+
+fn time_of(effect: &Effect, all: &[(Duration, Effect)]) -> Option<Duration> {
+    all.iter().find(|(_, other)| other == effect).map(|(when, _)| *when)
 }
 
 #[test]
@@ -110,7 +136,7 @@ fn a_peer_that_restarts_too_is_waited_for_however_silent() {
     let families = vec![(AfiSafi::Ipv4Unicast, true)];
     let restart = GracefulRestart { restarting: true, notification: true, restart_time: 120, families };
     bench.established(Some(restart));
-    assert_eq!(bench.converges_within(Duration::from_secs(60)), Some(SpeakerConfig::CONVERGENCE_CAP));
+    assert_eq!(bench.converges_within(Duration::from_secs(60)), Some(SpeakerConfig::SETTLE));
 }
 
 /// An UPDATE whose COMMUNITIES are three bytes long: its prefix counts as withdrawn, and the session goes on (RFC 7606 §7.8).
@@ -128,21 +154,105 @@ fn with_broken_communities() -> Vec<u8> {
     [&[0xff; 16][..], &head, &attributes, &nlri].concat()
 }
 
+fn told(effects: &[Effect]) -> Vec<u64> {
+    let others = |effect: &Effect| match effect {
+        Effect::AttributeErrors { others, .. } => Some(*others),
+        _ => None,
+    };
+    effects.iter().filter_map(others).collect()
+}
+
 #[test]
 fn malformed_attributes_are_all_counted_and_told_once_a_minute() {
     let mut bench = Bench::new();
     bench.established(None);
-    let told = |effects: Vec<Effect>| {
-        effects.into_iter().find_map(|effect| match effect {
-            Effect::AttributeErrors { untold, .. } => Some(untold),
-            _ => None,
-        })
-    };
-    assert_eq!(told(bench.hears(with_broken_communities())), Some(0));
+    assert_eq!(told(&bench.hears(with_broken_communities())), [0]);
     for _ in 0..10 {
-        assert_eq!(told(bench.hears(with_broken_communities())), None);
+        assert!(told(&bench.hears(with_broken_communities())).is_empty());
     }
     bench.now = bench.now + Duration::from_secs(60);
-    assert_eq!(told(bench.hears(with_broken_communities())), Some(10));
+    assert_eq!(told(&bench.hears(with_broken_communities())), [10]);
     assert_eq!(bench.speaker.peers(bench.now)[0].malformed_attributes, 12);
+}
+
+#[test]
+fn an_update_that_is_wrong_in_a_thousand_ways_is_one_thing_to_tell() {
+    let mut bench = Bench::new();
+    bench.established(None);
+    let attributes = [0x40, 6, 0].repeat(1300); // ATOMIC_AGGREGATE, once and 1299 times more.
+    let lengths =
+        [23 + attributes.len(), attributes.len()].map(|len| u16::try_from(len).unwrap().to_be_bytes());
+    let update = [&[0xff; 16][..], &lengths[0], &[2, 0, 0], &lengths[1], &attributes].concat();
+    assert_eq!(told(&bench.hears(update)), [1298]);
+    assert_eq!(bench.speaker.peers(bench.now)[0].malformed_attributes, 1299);
+}
+
+#[test]
+fn the_log_hears_of_a_peer_that_flaps_but_not_each_time() {
+    let mut bench = Bench::new();
+    let mut lines = 0;
+    for conn in (0..1000).map(ConnId::Accepted) {
+        let connected = Input::Connected { conn, local: IpAddr::from([192, 0, 2, 1]), remote: PEER };
+        for input in [connected, Input::Received { conn, bytes: vec![0; 19].into() }] {
+            let effects = bench.handle(input);
+            lines += effects
+                .iter()
+                .filter(|effect| matches!(effect, Effect::PeerStateChanged { tell: true, .. }))
+                .count();
+        }
+    }
+    assert_eq!(lines, 2);
+    bench.now = bench.now + Duration::from_secs(600);
+    bench.handle(Input::Tick);
+    bench.established(None);
+    let effects = bench.handle(Input::Closed { conn: CONN });
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::PeerStateChanged { tell: true, .. })));
+}
+
+/// What a peer that does not read is sent, in octets.
+fn sent(effects: &[Effect]) -> usize {
+    let len = |effect: &Effect| if let Effect::Send { bytes, .. } = effect { bytes.len() } else { 0 };
+    effects.iter().map(len).sum()
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_not_given_more_than_the_window() {
+    let mut bench = Bench::new();
+    bench.established(None);
+    let host = |last: u32| IpNetwork::from(IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + last)));
+    let prefixes = (0..100_000).map(host).collect();
+    let told = sent(&bench.handle(Input::SetOrigin(OriginConfig { prefixes, ..OriginConfig::default() })));
+    // The window counts the OPEN too; and what closes it is a whole chunk of the RIB.
+    assert!((SEND_WINDOW - 4096..SEND_WINDOW + 64 * 1024).contains(&told), "{told}");
+    assert!(sent(&bench.handle(Input::Sent { conn: CONN, len: told })) > 0);
+}
+
+#[test]
+fn what_a_session_was_made_with_cannot_be_changed_under_it() {
+    let changes: [(&str, fn(&mut PeerConfig)); 9] = [
+        ("port", |peer| peer.transport.port = 1790),
+        ("local address", |peer| peer.transport.local_address = Some([192, 0, 2, 1].into())),
+        ("hops", |peer| peer.transport.hops = Hops::Security(1)),
+        ("password", |peer| peer.transport.password = Password::new("secret")),
+        ("AS", |peer| peer.asn = RemoteAsn::External),
+        ("families", |peer| peer.families = AfiSafi::ALL.to_vec()),
+        ("passive", |peer| peer.passive = true),
+        ("hold time", |peer| peer.hold_time = 30),
+        ("extended nexthop", |peer| peer.extended_nexthop = false),
+    ];
+    for (what, change) in changes {
+        let mut bench = Bench::new();
+        bench.established(None);
+        let mut changed = peer();
+        change(&mut changed);
+        let effects = bench.handle(Input::SetPeers(vec![changed]));
+        assert!(effects.contains(&Effect::Close { conn: CONN }), "{what}");
+        let cease = Notification::cease(CeaseReason::OtherConfigurationChange, None).encode();
+        assert!(effects.contains(&Effect::Send { conn: CONN, bytes: cease }), "{what}");
+    }
+    let mut bench = Bench::new();
+    bench.established(None);
+    let renamed = PeerConfig { name: "leaf".to_owned(), max_prefixes: 7, ..peer() };
+    bench.handle(Input::SetPeers(vec![renamed]));
+    assert_eq!(bench.speaker.peers(bench.now)[0].state, StateKind::Established);
 }

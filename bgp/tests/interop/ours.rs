@@ -100,6 +100,7 @@ impl Ours {
         for event in self.fib.try_iter() {
             match event {
                 FibEvent::Changes(changes) => seen.0.extend(changes),
+                FibEvent::Settled => {}
                 FibEvent::Converged => seen.1 = true,
             }
         }

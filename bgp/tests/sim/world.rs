@@ -301,7 +301,8 @@ impl World {
                 let now = self.now;
                 self.nodes[index].transitions.push((now, key, to));
             }
-            Effect::AttributeErrors { errors, .. } => assert!(!errors.is_empty()),
+            Effect::AttributeErrors { .. } => {}
+            Effect::Settled => {}
             Effect::Converged => {
                 let node = &mut self.nodes[index];
                 node.converged_at = Some(self.now);

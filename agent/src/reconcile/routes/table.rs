@@ -33,6 +33,8 @@ pub(super) struct Work {
     /// `None`: not known yet, so nothing may be written.
     own: Option<Vec<IpNetwork>>,
     learned: BTreeMap<IpNetwork, Vec<FibNexthop>>,
+    /// The speaker has heard out the peers that are up.
+    pub(super) settled: bool,
     /// Before, routes that nobody has spoken of stay: an earlier agent left them.
     converged: bool,
     /// Withdrawn before convergence: these need not wait.
@@ -54,6 +56,7 @@ impl Work {
         Self {
             own: None,
             learned: BTreeMap::new(),
+            settled: false,
             converged: false,
             withdrawn: BTreeSet::new(),
             have,
@@ -81,7 +84,7 @@ impl Work {
     pub(super) fn restart(&mut self) {
         self.learned.clear();
         self.withdrawn.clear();
-        self.converged = false;
+        (self.settled, self.converged) = (false, false);
     }
 
     pub(super) fn learn(&mut self, prefix: IpNetwork, nexthops: Vec<FibNexthop>) {
@@ -304,7 +307,7 @@ impl Work {
             .iter()
             .map(|(prefix, reason)| Problem { object: format!("route {prefix}"), reason: reason.clone() });
         RouteStatus {
-            settled: self.is_started() && self.converged,
+            settled: self.is_started() && self.settled,
             ipv4: count(true).unwrap_or(u32::MAX),
             ipv6: count(false).unwrap_or(u32::MAX),
             drift: self.drift,

@@ -44,6 +44,11 @@ impl Lab {
         self.fib.send(FibEvent::Changes(vec![change])).await.unwrap();
     }
 
+    async fn settle(&self) {
+        self.fib.send(FibEvent::Settled).await.unwrap();
+        self.routes.status().wait_for(|status| status.settled).await.unwrap();
+    }
+
     async fn converge(&self) {
         self.fib.send(FibEvent::Converged).await.unwrap();
     }
@@ -270,10 +275,23 @@ fn routes_of_an_earlier_agent_stay_until_convergence() {
         assert!(restarting);
         second.own(&["10.1.0.0/24"]).await;
         second.learn("10.2.0.0/24", &["198.51.100.2"]).await;
+        second.settle().await;
         until_shown("4", &["10.2.0.0/24 via 198.51.100.2", "10.3.0.0/24 via 192.0.2.2"]).await;
         second.converge().await;
         eventually("the stale route is swept", || !shown("4").contains("10.3.0.0/24")).await;
         until_shown("4", &["blackhole 10.1.0.0/24", "10.2.0.0/24 via 198.51.100.2"]).await;
+    });
+}
+
+#[test]
+fn a_node_that_has_learned_nothing_restarts_like_any_other() {
+    in_netns(|| async {
+        let (first, restarting) = Lab::start().await;
+        assert!(!restarting);
+        first.own(&["10.1.0.0/24"]).await;
+        until_shown("4", &["blackhole 10.1.0.0/24"]).await;
+        drop(first);
+        assert!(Lab::start().await.1);
     });
 }
 
