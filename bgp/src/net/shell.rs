@@ -88,9 +88,9 @@ impl Shell {
             let deadline = self.speaker.next_deadline();
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(Command::Shutdown(how, done)) => return self.shutdown(how, Some(done)).await,
+                    Some(Command::Shutdown(how, done)) => return self.shutdown(how, Some(done), inbox).await,
                     Some(command) => self.command(command),
-                    None => return self.shutdown(Shutdown::Restart, None).await,
+                    None => return self.shutdown(Shutdown::Restart, None, inbox).await,
                 },
                 Some(event) = inbox.recv() => self.event(event),
                 () = sleep_until(self.started + deadline.unwrap_or_default().0), if deadline.is_some() => {
@@ -295,8 +295,15 @@ impl Shell {
         mark.unwrap_or_else(|| FibEvent::Changes(std::mem::take(&mut self.batch)))
     }
 
-    async fn shutdown(mut self, how: Shutdown, done: Option<oneshot::Sender<()>>) {
+    async fn shutdown(
+        mut self,
+        how: Shutdown,
+        done: Option<oneshot::Sender<()>>,
+        mut inbox: mpsc::Receiver<Event>,
+    ) {
         self.handle(Input::Shutdown(how));
+        // Connections that nobody hears would wait for room rather than write.
+        tokio::spawn(async move { while inbox.recv().await.is_some() {} });
         let flushed = async {
             for task in std::mem::take(&mut self.closing) {
                 // An aborted task has nothing left to flush.
