@@ -16,9 +16,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 
+use super::admission::PeerTransport;
 use super::sockopt;
-use crate::speaker::{Input, PeerKey, Transport};
-use crate::types::{ConnId, PeerKind};
+use crate::speaker::{Input, PeerKey};
+use crate::types::ConnId;
 
 /// Messages that wait to be written. The speaker bounds their bytes; this bounds their number, and a peer that gets
 /// beyond it is closed.
@@ -32,11 +33,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(4);
 /// Of which so much for the peer to close its side: closing with unread data would reset the connection and lose our last word.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What connections and listeners tell the speaker's task.
+/// What connections and dials tell the speaker's task.
 #[derive(Debug)]
 pub(super) enum Event {
     Dialed { conn: ConnId, result: io::Result<TcpStream> },
-    Accepted { stream: TcpStream, remote: SocketAddr },
     Input(Input),
 }
 
@@ -88,7 +88,11 @@ impl Connection {
 }
 
 /// Connects with everything that the peer's configuration asks for, or not at all.
-pub(super) async fn dial(key: PeerKey, transport: Transport, kind: PeerKind) -> io::Result<TcpStream> {
+pub(super) async fn dial(key: PeerKey, peer: PeerTransport) -> io::Result<TcpStream> {
+    let PeerTransport { kind, transport, keepalive, blocked } = peer;
+    if let Some(reason) = blocked {
+        return Err(io::Error::other(reason));
+    }
     let remote = match key.address {
         IpAddr::V4(address) => SocketAddr::from((address, transport.port)),
         IpAddr::V6(address) => {
@@ -107,6 +111,9 @@ pub(super) async fn dial(key: PeerKey, transport: Transport, kind: PeerKind) -> 
     }
     sockopt::set_hops(socket.as_fd(), key.address, transport.hops, kind)
         .map_err(|error| explain("TTL", &error))?;
+    if keepalive {
+        sockopt::set_keepalive(socket.as_fd())?;
+    }
     socket.set_nodelay(true)?;
     socket.connect(remote).await
 }

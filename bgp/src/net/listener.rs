@@ -1,23 +1,23 @@
-//! Listening sockets, and the keys that stand on them.
+//! Listening sockets, and what stands on them to guard peers: MD5 keys (RFC 2385) and the least TTL (RFC 5082).
 //!
-//! A peer's MD5 key must be on the listener before the peer may connect (RFC 2385); a peer whose key the kernel refuses
-//! is refused altogether.
+//! The kernel completes connections without asking, and they wait in its backlog. A guard counts for those that it
+//! completes afterwards; those before are in [`Listeners::backlog`]. Nothing else holds connections: whoever sets guards
+//! also accepts.
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
-use super::Listen;
-use super::connection::{Event, explain};
-use super::sockopt;
+use super::connection::explain;
+use super::{Listen, gtsm, sockopt};
 use crate::speaker::Password;
 
 /// Connections that the kernel completes before we accept them: a whole cluster may come back at once.
@@ -28,33 +28,33 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The listening sockets of one speaker. Dropped: they close.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    sockets: Vec<(Arc<TcpListener>, AbortHandle)>,
+    sockets: Vec<TcpListener>,
 }
 
 impl Listeners {
-    pub(super) fn bind(listen: &Listen, events: &mpsc::Sender<Event>) -> io::Result<Self> {
+    pub(super) fn bind(listen: &Listen) -> io::Result<Self> {
         let mut bound = Self { sockets: Vec::new() };
         if listen.addresses.is_empty() {
-            bound.add(IpAddr::V4(Ipv4Addr::UNSPECIFIED), listen.port, events)?;
+            bound.add(IpAddr::V4(Ipv4Addr::UNSPECIFIED), listen.port)?;
             // A kernel without IPv6 is fine.
-            if let Err(error) = bound.add(IpAddr::V6(Ipv6Addr::UNSPECIFIED), listen.port, events) {
+            if let Err(error) = bound.add(IpAddr::V6(Ipv6Addr::UNSPECIFIED), listen.port) {
                 warn!(%error, "does not listen on IPv6");
             }
         }
         for address in &listen.addresses {
-            bound.add(*address, listen.port, events)?;
+            bound.add(*address, listen.port)?;
         }
         Ok(bound)
     }
 
     /// With the port that the kernel chose where 0 was asked for.
     pub(super) fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect()
+        self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
     }
 
     /// `None` takes the key away.
     pub(super) fn set_key(&self, peer: IpAddr, password: Option<&Password>) -> io::Result<()> {
-        for (socket, _) in &self.sockets {
+        for socket in &self.sockets {
             if socket.local_addr()?.is_ipv4() == peer.is_ipv4() {
                 sockopt::set_md5(socket.as_fd(), peer, password)
                     .map_err(|error| explain("TCP MD5", &error))?;
@@ -63,22 +63,55 @@ impl Listeners {
         Ok(())
     }
 
-    fn add(&mut self, address: IpAddr, port: u16, events: &mpsc::Sender<Event>) -> io::Result<()> {
+    /// Of all peers that have one.
+    pub(super) fn set_least_ttls(&self, least: &BTreeMap<IpAddr, u8>) -> io::Result<()> {
+        for socket in &self.sockets {
+            gtsm::guard(socket.as_fd(), socket.local_addr()?.is_ipv6(), least)
+                .map_err(|error| explain("TTL", &error))?;
+        }
+        Ok(())
+    }
+
+    /// The next connection, of anybody.
+    pub(super) async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            let accepted = poll_fn(|cx| {
+                let ready = self.sockets.iter().map(|socket| socket.poll_accept(cx)).find(Poll::is_ready);
+                ready.unwrap_or(Poll::Pending)
+            });
+            match accepted.await {
+                Ok(accepted) => {
+                    self.sockets.rotate_left(1); // A flood of one family does not shut out the other.
+                    return accepted;
+                }
+                Err(error) => {
+                    debug!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Every connection that the kernel has completed so far.
+    pub(super) fn backlog(&self) -> Vec<(TcpStream, SocketAddr)> {
+        // From the kernel itself: tokio knows of a connection a little later. More than the backlog holds are newer.
+        let all = |socket| (0..=BACKLOG).map_while(move |_| accept_one(socket).ok());
+        self.sockets.iter().flat_map(all).collect()
+    }
+
+    fn add(&mut self, address: IpAddr, port: u16) -> io::Result<()> {
         let address = SocketAddr::new(address, port);
         let socket = bind(address).map_err(|error| explain(&format!("listen on {address}"), &error))?;
-        let socket = Arc::new(TcpListener::from_std(socket.into())?);
-        let task = tokio::spawn(accept(Arc::clone(&socket), events.clone()));
-        self.sockets.push((socket, task.abort_handle()));
+        self.sockets.push(TcpListener::from_std(socket.into())?);
         Ok(())
     }
 }
 
-impl Drop for Listeners {
-    fn drop(&mut self) {
-        for (_, task) in &self.sockets {
-            task.abort();
-        }
-    }
+fn accept_one(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, remote) = SockRef::from(socket).accept()?;
+    stream.set_nonblocking(true)?;
+    let remote = remote.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok((TcpStream::from_std(stream.into())?, remote))
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {
@@ -91,20 +124,4 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
-}
-
-async fn accept(socket: Arc<TcpListener>, events: mpsc::Sender<Event>) {
-    loop {
-        match socket.accept().await {
-            Ok((stream, remote)) => {
-                if events.send(Event::Accepted { stream, remote }).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                debug!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
 }

@@ -3,10 +3,14 @@
 //!
 //! In: desired peers and prefixes. Out: the FIB's changes, as a [`FibStream`], and status values.
 
+mod admission;
 mod connection;
+mod gtsm;
 mod listener;
 mod shell;
 mod sockopt;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -156,7 +160,7 @@ pub fn spawn(config: SpeakerConfig, listen: &Listen) -> io::Result<(Handle, FibS
     let (commands, requests) = mpsc::channel(COMMAND_QUEUE);
     let (events, inbox) = mpsc::channel(EVENT_QUEUE);
     let (fib, changes) = mpsc::channel(FIB_QUEUE);
-    let listeners = Listeners::bind(listen, &events)?;
+    let listeners = Listeners::bind(listen)?;
     tokio::spawn(Shell::new(config, listeners, events, fib).run(requests, inbox));
     Ok((Handle { commands }, FibStream { events: changes }))
 }

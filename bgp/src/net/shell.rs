@@ -14,43 +14,30 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant as Clock, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::connection::{Connection, Event, dial, explain};
+use super::admission::{Admission, key_of};
+use super::connection::{Connection, Event, dial};
 use super::listener::Listeners;
-use super::sockopt;
 use super::{Command, FibEvent, FibStream};
-use crate::speaker::{Effect, Input, PeerConfig, PeerKey, Shutdown, Speaker, SpeakerConfig, Transport};
-use crate::types::{Asn, Change, ConnId, Instant, PeerKind};
-
-use std::os::fd::AsFd;
+use crate::speaker::{Effect, Input, PeerConfig, PeerKey, Shutdown, Speaker, SpeakerConfig};
+use crate::types::{Change, ConnId, Instant};
 
 /// What a shutdown waits for connections to take our last word.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) struct Shell {
     speaker: Speaker,
-    asn: Asn,
     started: Clock,
-    listeners: Listeners,
-    peers: BTreeMap<PeerKey, PeerTransport>,
+    admission: Admission,
     connections: BTreeMap<ConnId, Connection>,
     dials: BTreeMap<ConnId, AbortHandle>,
     closing: Vec<JoinHandle<()>>,
     accepted: u64,
-    refused: u64,
     events: mpsc::Sender<Event>,
     fib: mpsc::Sender<FibEvent>,
     /// Changes on their way to the FIB; refilled when they have gone.
     batch: Vec<Change>,
     /// What comes after them.
     marks: VecDeque<FibEvent>,
-}
-
-/// How to reach a peer and whom to accept.
-struct PeerTransport {
-    transport: Transport,
-    kind: PeerKind,
-    /// The kernel does not take its key: no connection either way.
-    blocked: Option<String>,
 }
 
 impl Shell {
@@ -61,16 +48,13 @@ impl Shell {
         fib: mpsc::Sender<FibEvent>,
     ) -> Self {
         Self {
-            asn: config.asn,
+            admission: Admission::new(config.asn, listeners),
             speaker: Speaker::new(config),
             started: Clock::now(),
-            listeners,
-            peers: BTreeMap::new(),
             connections: BTreeMap::new(),
             dials: BTreeMap::new(),
             closing: Vec::new(),
             accepted: 0,
-            refused: 0,
             events,
             fib,
             batch: Vec::new(),
@@ -92,6 +76,7 @@ impl Shell {
                     Some(command) => self.command(command),
                     None => return self.shutdown(Shutdown::Restart, None, inbox).await,
                 },
+                (stream, remote) = self.admission.listeners.accept() => self.accepted(stream, remote),
                 Some(event) = inbox.recv() => self.event(event),
                 () = sleep_until(self.started + deadline.unwrap_or_default().0), if deadline.is_some() => {
                     self.handle(Input::Tick);
@@ -122,8 +107,8 @@ impl Shell {
             Command::Peers(reply) => drop(reply.send(self.speaker.peers(self.now()))),
             Command::Routes(filter, reply) => drop(reply.send(self.speaker.routes(filter))),
             Command::Advertised(key, reply) => drop(reply.send(self.speaker.advertised(key))),
-            Command::Refused(reply) => drop(reply.send(self.refused)),
-            Command::Listening(reply) => drop(reply.send(self.listeners.local_addresses())),
+            Command::Refused(reply) => drop(reply.send(self.admission.refused())),
+            Command::Listening(reply) => drop(reply.send(self.admission.listeners.local_addresses())),
             Command::Shutdown(_, _) => {} // Taken by `run`.
         }
     }
@@ -136,7 +121,6 @@ impl Shell {
             }
             Event::Input(input) => self.handle(input),
             Event::Dialed { conn, result } => self.dialed(conn, result),
-            Event::Accepted { stream, remote } => self.accepted(stream, remote),
         }
     }
 
@@ -149,7 +133,7 @@ impl Shell {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial { conn, key, transport } => self.dial(conn, key, transport),
+            Effect::Dial { conn, key } => self.dial(conn, key),
             Effect::Send { conn, bytes } => self.send(conn, bytes),
             Effect::Close { conn } => {
                 self.closing.retain(|task| !task.is_finished());
@@ -179,43 +163,22 @@ impl Shell {
         }
     }
 
-    /// Keys first: no connection of a new peer may be accepted before its key is in place.
+    /// Guards first: nobody is let in who connected before they were there.
     fn set_peers(&mut self, peers: Vec<PeerConfig>) {
-        let mut before = std::mem::take(&mut self.peers);
-        for config in &peers {
-            let kind = config.asn.kind(self.asn);
-            let old = before.remove(&config.key);
-            let in_place = old.as_ref().is_none_or(|old| old.blocked.is_none());
-            let blocked =
-                if in_place && old.and_then(|old| old.transport.password) == config.transport.password {
-                    None
-                } else {
-                    self.listeners.set_key(config.key.address, config.transport.password.as_ref()).err()
-                };
-            if let Some(error) = &blocked {
-                warn!(peer = %config.name, %error, "peer is refused");
-            }
-            let blocked = blocked.map(|error| error.to_string());
-            let transport = config.transport.clone();
-            self.peers.insert(config.key, PeerTransport { transport, kind, blocked });
-        }
-        for (key, gone) in before.iter().filter(|(_, gone)| gone.transport.password.is_some()) {
-            if let Err(error) = self.listeners.set_key(key.address, None) {
-                debug!(peer = %key, %error, had_key = gone.blocked.is_none(), "key not removed");
-            }
-        }
+        let waiting = self.admission.set_peers(&peers);
         self.handle(Input::SetPeers(peers));
+        for (stream, remote) in waiting {
+            self.accepted(stream, remote);
+        }
     }
 
-    fn dial(&mut self, conn: ConnId, key: PeerKey, transport: Transport) {
-        let peer = self.peers.get(&key);
-        let kind = peer.map_or(PeerKind::External, |peer| peer.kind);
-        let blocked = peer.and_then(|peer| peer.blocked.clone());
+    fn dial(&mut self, conn: ConnId, key: PeerKey) {
+        let peer = self.admission.peer(&key).cloned();
         let events = self.events.clone();
         let task = tokio::spawn(async move {
-            let result = match blocked {
-                Some(reason) => Err(io::Error::other(reason)),
-                None => dial(key, transport, kind).await,
+            let result = match peer {
+                Some(peer) => dial(key, peer).await,
+                None => Err(io::Error::other("not a peer")),
             };
             // The speaker may have ended.
             let _ = events.send(Event::Dialed { conn, result }).await;
@@ -234,33 +197,10 @@ impl Shell {
     }
 
     fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
-        let key = key_of(remote);
-        match self.admit(&stream, key) {
-            Ok(local) => {
-                self.accepted += 1;
-                self.connected(ConnId::Accepted(self.accepted), stream, local, key);
-            }
-            Err(reason) => {
-                self.refused += 1;
-                debug!(%remote, %reason, "connection refused");
-            }
+        if let Some(local) = self.admission.admit(&stream, remote) {
+            self.accepted += 1;
+            self.connected(ConnId::Accepted(self.accepted), stream, local, key_of(remote));
         }
-    }
-
-    /// Only configured peers, to the right address, with the socket set up as their configuration asks.
-    fn admit(&self, stream: &TcpStream, key: PeerKey) -> io::Result<SocketAddr> {
-        let peer = self.peers.get(&key).ok_or_else(|| io::Error::other("not a peer"))?;
-        if let Some(reason) = &peer.blocked {
-            return Err(io::Error::other(reason.clone()));
-        }
-        let local = stream.local_addr()?;
-        if peer.transport.local_address.is_some_and(|expected| expected != local.ip()) {
-            return Err(io::Error::other("not to the peer's local address"));
-        }
-        sockopt::set_hops(stream.as_fd(), key.address, peer.transport.hops, peer.kind)
-            .map_err(|error| explain("TTL", &error))?;
-        stream.set_nodelay(true)?;
-        Ok(local)
     }
 
     fn connected(&mut self, conn: ConnId, stream: TcpStream, local: SocketAddr, remote: PeerKey) {
@@ -321,13 +261,4 @@ impl Shell {
     fn now(&self) -> Instant {
         Instant(self.started.elapsed())
     }
-}
-
-/// Link-local addresses come with their interface.
-fn key_of(remote: SocketAddr) -> PeerKey {
-    let interface = match remote {
-        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => Some(v6.scope_id()),
-        SocketAddr::V6(_) | SocketAddr::V4(_) => None,
-    };
-    PeerKey { address: remote.ip(), interface }
 }

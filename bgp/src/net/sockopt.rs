@@ -6,8 +6,9 @@ use std::io;
 use std::mem::size_of_val;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
-use socket2::{SockAddr, SockRef};
+use socket2::{SockAddr, SockRef, TcpKeepalive};
 
 use crate::speaker::{Hops, Password};
 use crate::types::PeerKind;
@@ -49,23 +50,42 @@ pub(super) fn set_md5(socket: BorrowedFd<'_>, peer: IpAddr, password: Option<&Pa
         ifindex: 0,
         key,
     };
-    set_option(socket, libc::IPPROTO_TCP, TCP_MD5SIG, &option)
+    match set_option(socket, libc::IPPROTO_TCP, TCP_MD5SIG, &option) {
+        Err(error) if password.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(()), // There was none.
+        result => result,
+    }
 }
 
 /// Applies [`Hops`] to a socket of `peer`'s family, before it connects or before it is read.
 pub(super) fn set_hops(socket: BorrowedFd<'_>, peer: IpAddr, hops: Hops, kind: PeerKind) -> io::Result<()> {
-    let (ttl, least) = match (hops, kind) {
-        (Hops::Default, PeerKind::External) => (1, None),
-        (Hops::Default, PeerKind::Internal) => (DEFAULT_TTL, None),
-        (Hops::Multihop(hops), _) => (u32::from(hops), None),
-        (Hops::Security(hops), _) => (MAX_TTL, Some(libc::c_int::from(255 - hops.clamp(1, 254)) + 1)),
+    let ttl = match (hops, kind) {
+        (Hops::Default, PeerKind::External) => 1,
+        (Hops::Default, PeerKind::Internal) => DEFAULT_TTL,
+        (Hops::Multihop(hops), _) => u32::from(hops),
+        (Hops::Security(_), _) => MAX_TTL,
     };
     set_ttl(socket, peer.is_ipv6(), ttl)?;
-    match (least, peer) {
+    match (least_ttl(hops).map(libc::c_int::from), peer) {
         (None, _) => Ok(()),
         (Some(least), IpAddr::V4(_)) => set_option(socket, libc::IPPROTO_IP, IP_MINTTL, &least),
         (Some(least), IpAddr::V6(_)) => set_option(socket, libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT, &least),
     }
+}
+
+/// What a segment of the peer must have left of 255.
+pub(super) fn least_ttl(hops: Hops) -> Option<u8> {
+    match hops {
+        Hops::Security(hops) => Some(255 - hops.clamp(1, 254) + 1),
+        Hops::Default | Hops::Multihop(_) => None,
+    }
+}
+
+/// For sessions without a hold time, in which nothing else notices that the peer is dead: probes after a minute of
+/// silence, and the end two minutes later.
+pub(super) fn set_keepalive(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let (time, interval) = (Duration::from_secs(60), Duration::from_secs(20));
+    SockRef::from(&socket)
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(6))
 }
 
 /// Answers to a SYN go out before the peer's own options can be set, so a listener sends them with the TTL that passes
@@ -108,7 +128,6 @@ mod tests {
     use std::io::Read;
     use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
     use std::os::fd::AsFd;
-    use std::time::Duration;
 
     use socket2::{Domain, Socket, Type};
 

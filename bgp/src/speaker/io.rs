@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::config::{OriginConfig, PeerConfig, PeerKey, Shutdown, Transport};
+use super::config::{OriginConfig, PeerConfig, PeerKey, Shutdown};
 use crate::session::StateKind;
 use crate::types::ConnId;
 use crate::wire::AttributeError;
@@ -53,7 +53,6 @@ pub enum Effect {
     Dial {
         conn: ConnId,
         key: PeerKey,
-        transport: Transport,
     },
     Send {
         conn: ConnId,

@@ -41,8 +41,7 @@ impl Speaker {
         match effect {
             SessionEffect::Dial(conn) => {
                 if let Some(peer) = self.peers.get(&id) {
-                    let (key, transport) = (peer.config.key, peer.config.transport.clone());
-                    self.effects.push_back(Effect::Dial { conn, key, transport });
+                    self.effects.push_back(Effect::Dial { conn, key: peer.config.key });
                 }
             }
             SessionEffect::Send(conn, bytes) => self.effects.push_back(Effect::Send { conn, bytes }),

@@ -287,7 +287,7 @@ impl World {
     fn carry_out(&mut self, index: usize, effect: Effect) {
         let epoch = self.nodes[index].epoch;
         match effect {
-            Effect::Dial { conn, key, .. } => {
+            Effect::Dial { conn, key } => {
                 let to = (0..self.nodes.len()).find(|other| address(*other) == key.address).expect("a node");
                 let at = self.arrival(index, to);
                 self.schedule(at, Event::Dial { from: (index, epoch, conn), to });

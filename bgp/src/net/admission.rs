@@ -1,0 +1,176 @@
+//! Who may connect, and how sockets of each peer are set up.
+//!
+//! In: the peers. Out: guards on the listeners, and whether a connection is let in. A peer whose guards the kernel does not
+//! take is not spoken to at all, and a connection that was complete before its guards were there is refused, because
+//! nobody can tell by the socket what it was checked against.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+
+use tokio::net::TcpStream;
+use tracing::{debug, warn};
+
+use super::connection::explain;
+use super::listener::Listeners;
+use super::{gtsm, sockopt};
+use crate::speaker::{Password, PeerConfig, PeerKey, Transport};
+use crate::types::{Asn, PeerKind};
+
+pub(super) struct Admission {
+    asn: Asn,
+    pub(super) listeners: Listeners,
+    peers: BTreeMap<PeerKey, PeerTransport>,
+    refused: u64,
+}
+
+/// How to reach a peer and whom to accept.
+#[derive(Clone)]
+pub(super) struct PeerTransport {
+    pub(super) kind: PeerKind,
+    pub(super) transport: Transport,
+    /// No hold time will notice that the peer is dead.
+    pub(super) keepalive: bool,
+    /// The kernel does not take its guards: no connection either way.
+    pub(super) blocked: Option<String>,
+}
+
+/// What the kernel drops of a peer: what is not signed with this key, what has less than this TTL left.
+type Guards<'a> = (Option<&'a Password>, Option<u8>);
+
+fn guards(transport: &Transport) -> Guards<'_> {
+    (transport.password.as_ref(), sockopt::least_ttl(transport.hops))
+}
+
+impl Admission {
+    pub(super) fn new(asn: Asn, listeners: Listeners) -> Self {
+        Self { asn, listeners, peers: BTreeMap::new(), refused: 0 }
+    }
+
+    /// Makes these the peers, and no others. Gives the connections that are to be admitted once the speaker knows.
+    pub(super) fn set_peers(&mut self, peers: &[PeerConfig]) -> Vec<(TcpStream, SocketAddr)> {
+        let before = std::mem::take(&mut self.peers);
+        let no_ttls = self.listeners.set_least_ttls(&least_ttls(peers)).err().map(|error| error.to_string());
+        let mut changed = BTreeSet::new();
+        for config in peers {
+            if self.peers.contains_key(&config.key) {
+                continue; // Of two with the same key the first counts.
+            }
+            let old = before.get(&config.key);
+            if guards(&config.transport) != old.map_or((None, None), |old| guards(&old.transport)) {
+                changed.insert(config.key.address);
+            }
+            let peer = self.guard(config, old, no_ttls.clone());
+            self.peers.insert(config.key, peer);
+        }
+        self.remove_keys(&before);
+        self.without(&changed)
+    }
+
+    /// Sets the key where it is not set yet. `no_ttls`: why nothing can be dropped by its TTL.
+    fn guard(
+        &self,
+        config: &PeerConfig,
+        old: Option<&PeerTransport>,
+        no_ttls: Option<String>,
+    ) -> PeerTransport {
+        let (password, least_ttl) = guards(&config.transport);
+        let was_blocked = old.and_then(|old| old.blocked.as_ref());
+        let in_place =
+            was_blocked.is_none() && old.and_then(|old| old.transport.password.as_ref()) == password;
+        let no_key = if in_place { None } else { self.listeners.set_key(config.key.address, password).err() };
+        let blocked = match no_key {
+            Some(error) => Some(error.to_string()),
+            None => no_ttls.filter(|_| least_ttl.is_some()),
+        };
+        if let Some(error) = blocked.as_ref().filter(|_| blocked.as_ref() != was_blocked) {
+            warn!(peer = %config.name, error, "peer is refused");
+        }
+        let (kind, transport) = (config.asn.kind(self.asn), config.transport.clone());
+        PeerTransport { kind, transport, keepalive: config.hold_time == 0, blocked }
+    }
+
+    /// Of peers that are gone, unless another, on another link, has the same address.
+    fn remove_keys(&self, before: &BTreeMap<PeerKey, PeerTransport>) {
+        let had_key = before.iter().filter(|(_, gone)| gone.transport.password.is_some());
+        for (key, _) in had_key.filter(|(key, _)| !self.peers.keys().any(|peer| peer.address == key.address))
+        {
+            if let Err(error) = self.listeners.set_key(key.address, None) {
+                debug!(peer = %key, %error, "key not removed");
+            }
+        }
+    }
+
+    /// What the kernel has completed so far, but for these addresses.
+    fn without(&mut self, changed: &BTreeSet<IpAddr>) -> Vec<(TcpStream, SocketAddr)> {
+        if changed.is_empty() {
+            return Vec::new();
+        }
+        let backlog = self.listeners.backlog().into_iter();
+        let (early, others): (Vec<_>, _) = backlog.partition(|(_, remote)| changed.contains(&remote.ip()));
+        for (_, remote) in early {
+            self.refuse(remote, "connected before its peer was guarded as it is");
+        }
+        others
+    }
+
+    /// Only configured peers, to the right address, with the socket set up as their configuration asks. Gives our end.
+    pub(super) fn admit(&mut self, stream: &TcpStream, remote: SocketAddr) -> Option<SocketAddr> {
+        self.check(stream, key_of(remote)).map_err(|error| self.refuse(remote, &error.to_string())).ok()
+    }
+
+    fn check(&self, stream: &TcpStream, key: PeerKey) -> io::Result<SocketAddr> {
+        let peer = self.peers.get(&key).ok_or_else(|| io::Error::other("not a peer"))?;
+        if let Some(reason) = &peer.blocked {
+            return Err(io::Error::other(reason.clone()));
+        }
+        let local = stream.local_addr()?;
+        if peer.transport.local_address.is_some_and(|expected| expected != local.ip()) {
+            return Err(io::Error::other("not to the peer's local address"));
+        }
+        sockopt::set_hops(stream.as_fd(), key.address, peer.transport.hops, peer.kind)
+            .and_then(|()| gtsm::release(stream.as_fd()))
+            .map_err(|error| explain("TTL", &error))?;
+        if peer.keepalive {
+            sockopt::set_keepalive(stream.as_fd())?;
+        }
+        stream.set_nodelay(true)?;
+        Ok(local)
+    }
+
+    fn refuse(&mut self, remote: SocketAddr, reason: &str) {
+        self.refused += 1;
+        debug!(%remote, reason, "connection refused");
+    }
+
+    pub(super) fn peer(&self, key: &PeerKey) -> Option<&PeerTransport> {
+        self.peers.get(key)
+    }
+
+    /// Connections since the start.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+/// Of two peers at one address, on different links, the stricter counts.
+fn least_ttls(peers: &[PeerConfig]) -> BTreeMap<IpAddr, u8> {
+    let mut least = BTreeMap::new();
+    for peer in peers {
+        if let Some(ttl) = sockopt::least_ttl(peer.transport.hops) {
+            let strictest = least.entry(peer.key.address).or_insert(ttl);
+            *strictest = ttl.max(*strictest);
+        }
+    }
+    least
+}
+
+/// Link-local addresses come with their interface.
+pub(super) fn key_of(remote: SocketAddr) -> PeerKey {
+    let interface = match remote {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => Some(v6.scope_id()),
+        SocketAddr::V6(_) | SocketAddr::V4(_) => None,
+    };
+    PeerKey { address: remote.ip(), interface }
+}

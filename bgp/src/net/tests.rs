@@ -1,0 +1,125 @@
+//! Speakers on real sockets, each test in a network namespace of its own, against peers made of bytes. Needs root.
+
+mod ending;
+mod guards;
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use ipnetwork::Ipv4Network;
+use nix::sched::{CloneFlags, unshare};
+use socket2::{Domain, Socket, Type};
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::session::StateKind;
+use crate::speaker::RemoteAsn;
+use crate::types::{AfiSafi, Asn, Nexthop, RouterId};
+use crate::wire::{
+    AsPath, Capabilities, EncodeContext, Open, PathAttributes, encode_keepalive, encode_reach,
+};
+
+const LIMIT: Duration = Duration::from_secs(10);
+const OURS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+
+fn address(peer: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1, peer)
+}
+
+fn asn(peer: u8) -> Asn {
+    Asn(65000 + u32::from(peer))
+}
+
+/// Runs a test on a thread that has a namespace to itself.
+fn in_namespace(test: impl AsyncFnOnce() + Send) {
+    let body = || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("root");
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
+        assert!(up.success());
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
+    };
+    thread::scope(|scope| scope.spawn(body).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+/// Waits until the answer is there; panics with `what` when it does not come.
+async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, asking).await.unwrap_or_else(|_| panic!("waited for {what}"))
+}
+
+/// Passive, and accepts everything.
+fn peer(number: u8) -> PeerConfig {
+    PeerConfig {
+        passive: true,
+        families: vec![AfiSafi::Ipv4Unicast],
+        accept: vec!["0.0.0.0/0".parse().unwrap()].into(),
+        ..PeerConfig::new(format!("peer{number}"), address(number).into(), RemoteAsn::Number(asn(number)))
+    }
+}
+
+fn speaker() -> Handle {
+    let config = SpeakerConfig::new(Asn(65000), RouterId(OURS), 1);
+    spawn(config, &Listen { port: 0, addresses: vec![OURS.into()] }).unwrap().0
+}
+
+async fn port_of(speaker: &Handle) -> SocketAddr {
+    speaker.listening().await.unwrap()[0]
+}
+
+async fn state(speaker: &Handle, number: usize) -> (StateKind, u64) {
+    let peer = &speaker.peers().await.unwrap()[number];
+    (peer.state, peer.families[0].accepted)
+}
+
+async fn established(speaker: &Handle) {
+    let up = async || {
+        let peers = speaker.peers().await.unwrap();
+        peers.iter().all(|peer| peer.state == StateKind::Established).then_some(())
+    };
+    eventually("all sessions", up).await;
+}
+
+fn socket(number: u8, ttl: u32) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(address(number).into(), 0).into()).unwrap();
+    socket.set_ttl_v4(ttl).unwrap();
+    socket
+}
+
+fn connect(number: u8, to: SocketAddr) -> TcpStream {
+    let socket = socket(number, 255);
+    socket.connect(&to.into()).unwrap();
+    socket.into()
+}
+
+/// All that a peer has to say for the session to come up.
+fn greet(mut stream: &TcpStream, number: u8) {
+    let capabilities = Capabilities {
+        families: vec![AfiSafi::Ipv4Unicast],
+        four_octet_asn: true,
+        ..Capabilities::default()
+    };
+    let open = Open { asn: asn(number), hold_time: 90, router_id: RouterId(address(number)), capabilities };
+    stream.write_all(&[open.encode(), encode_keepalive()].concat()).unwrap();
+}
+
+fn announce(mut stream: &TcpStream, number: u8, prefix: &str) {
+    let attributes =
+        PathAttributes { as_path: AsPath::from_sequence([asn(number)]), ..PathAttributes::default() };
+    let context = EncodeContext { four_octet_asn: true, max_message_len: 4096, extended_nexthop: false };
+    let prefixes: [Ipv4Network; 1] = [prefix.parse().unwrap()];
+    let nexthop = Nexthop::V4(Ipv4Addr::new(192, 0, 2, 200));
+    let mut message = bytes::BytesMut::new();
+    encode_reach(&attributes, nexthop, &prefixes, &context, &mut message);
+    stream.write_all(&message).unwrap();
+}
