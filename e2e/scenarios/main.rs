@@ -12,6 +12,7 @@ mod demo;
 mod drift_is_repaired;
 mod ecmp;
 mod first_packet;
+mod guarded_sessions;
 mod labs_go_away;
 mod mesh_and_tor;
 mod pods_reach_each_other;

@@ -1,0 +1,80 @@
+//! Sessions that are guarded, MD5 with BIRD and TTL security with FRR: where the two ends do not agree there is no session
+//! and no traffic, and where they do there is.
+
+use weft_e2e::lab::{Lab, LabSpec, OUTSIDE};
+use weft_e2e::wait;
+
+use crate::story::{CONVERGED, cut_off, raise, reaches, server};
+
+#[test]
+fn both_ends_must_have_the_password_and_the_ttl() {
+    let lab = raise("guarded", &LabSpec::racks(["bird:1", "frr:1"]));
+    let config = lab.run("tor1", "cat /etc/bird/bird.conf").unwrap();
+    let guarded = config.replace("\n  neighbor 10.1.", "\n  password \"right\";\n  neighbor 10.1.");
+    let guarded = guarded.replace("\n  neighbor fd00:1:1:", "\n  password \"right\";\n  neighbor fd00:1:1:");
+    lab.run_with_input("tor1", "tee /etc/bird/bird.conf", &guarded).unwrap();
+    lab.ask("tor1", "configure").unwrap();
+    for address in lab.plan().nodes[1].uplinks[0].addresses.both() {
+        let guarded = format!("configure\nrouter bgp 65002\nneighbor {address} ttl-security hops 1\n");
+        lab.run_with_input("tor2", "vtysh", &guarded).unwrap();
+    }
+    password(&lab, "wrong");
+    guard(&lab, "tor1", "passwordSecret: { namespace: default, name: bgp }");
+    lab.start_agents().unwrap();
+    let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
+    let outside = lab.namespace(OUTSIDE).unwrap();
+
+    // Of what the nodes say the routers drop everything.
+    until_dropped(&lab, "tor1", "TCPMD5Failure");
+    until_dropped(&lab, "tor2", "TCPMinTTLDrop");
+    cut_off(&outside, &a);
+    cut_off(&outside, &b);
+
+    password(&lab, "right");
+    reaches(&outside, &a);
+    cut_off(&outside, &b);
+    guard(&lab, "tor2", "ttlSecurity: 1");
+    reaches(&outside, &b);
+    reaches(a.namespace(), &b);
+
+    // And of what a router says from too far away the node does: its sessions stay down.
+    let before = dropped(&lab, "node1", "TCPMinTTLDrop");
+    guard(&lab, "tor1", "ttlSecurity: 1\n  passwordSecret: { namespace: default, name: bgp }");
+    wait::until_true("the node drops", CONVERGED, || dropped(&lab, "node1", "TCPMinTTLDrop") > before)
+        .unwrap();
+    cut_off(&outside, &a);
+    reaches(&outside, &b);
+}
+
+fn password(lab: &Lab, password: &str) {
+    let secret = format!(
+        "{{ apiVersion: v1, kind: Secret, metadata: {{ namespace: default, name: bgp }}, stringData: {{ password: {password} }} }}"
+    );
+    lab.store().apply(&secret).unwrap();
+}
+
+/// The nodes' sessions with this router, with one more line.
+fn guard(lab: &Lab, tor: &str, line: &str) {
+    for family in ["v4", "v6"] {
+        let file = lab.store().dir().join(format!("bgppeer-{tor}-{family}.yaml"));
+        let peer = std::fs::read_to_string(file).unwrap();
+        let plain = peer.split("  # Guarded.\n").next().unwrap().trim_end();
+        lab.store().apply(&format!("{plain}\n  # Guarded.\n  {line}\n")).unwrap();
+    }
+}
+
+fn until_dropped(lab: &Lab, machine: &str, counter: &str) {
+    wait::until_true(&format!("{counter} on {machine}"), CONVERGED, || dropped(lab, machine, counter) > 0)
+        .unwrap();
+}
+
+/// A counter of the kernel's TCP.
+fn dropped(lab: &Lab, machine: &str, counter: &str) -> u64 {
+    let text = lab.run(machine, "cat /proc/net/netstat").unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let value = |pair: &[Vec<&str>]| {
+        let column = pair[0].iter().position(|column| *column == counter)?;
+        pair[1][column].parse().ok()
+    };
+    lines.chunks_exact(2).find_map(value).unwrap()
+}
