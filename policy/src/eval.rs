@@ -8,9 +8,12 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 
-use crate::model::{LocalPod, Pod, PodKey, PolicyKey, World};
+use crate::model::{LocalPod, Pod, PodKey, Policy, PolicyKey, World};
 use raw::Remote;
 
 /// A new connection's first packet, after destination NAT and before source NAT.
@@ -97,36 +100,37 @@ impl Half {
 
 /// Judges a flow as the nodes of the two pods do; `local` are the pods wired to this node.
 pub fn evaluate(world: &World, local: &[LocalPod], flow: &Flow) -> Judgement {
-    let scene = Scene { world, local };
-    let source = scene.endpoint(flow.source);
-    let destination = scene.endpoint(flow.destination);
-    Judgement {
-        egress: scene.half(Way::Egress, &source, &destination, flow),
-        ingress: scene.half(Way::Ingress, &destination, &source, flow),
-    }
+    Judge::new(world, local).judge(flow)
 }
 
 fn list(policies: &[PolicyKey]) -> String {
     policies.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     Egress,
     Ingress,
 }
 
-#[derive(Clone, Copy)]
-struct Scene<'a> {
+/// For many questions about one world: who has which address is looked up, not searched for.
+#[derive(Debug)]
+pub struct Judge<'a> {
     world: &'a World,
-    local: &'a [LocalPod],
+    wired: BTreeMap<&'a PodKey, Vec<&'a LocalPod>>,
+    claims: BTreeMap<IpAddr, Vec<&'a LocalPod>>,
+    /// The pods that live and whose status shows an address, in the order of their keys.
+    shown: BTreeMap<IpAddr, Vec<(&'a PodKey, &'a Pod)>>,
+    policies: BTreeMap<&'a str, Vec<&'a Policy>>,
+    /// The policies that isolate a pod, as far as that has been asked.
+    isolating: RefCell<BTreeMap<(Way, &'a PodKey), Rc<[&'a Policy]>>>,
 }
 
 /// Who has an address.
 struct Endpoint<'a> {
     who: Who<'a>,
     key: Option<&'a PodKey>,
-    local: Option<&'a LocalPod>,
+    is_local: bool,
 }
 
 enum Who<'a> {
@@ -137,23 +141,61 @@ enum Who<'a> {
     Pod(&'a Pod),
 }
 
-impl<'a> Scene<'a> {
-    /// What is wired here counts first; of the rest, the pods that the API shows there.
-    fn endpoint(self, ip: IpAddr) -> Endpoint<'a> {
-        let claims: Vec<_> = self.local.iter().filter(|local| local.ips.contains(&ip)).collect();
-        let living: Vec<_> = claims.iter().filter(|local| !matches!(self.wired(local), Who::Ended)).collect();
-        match (claims.as_slice(), living.as_slice()) {
-            ([], _) => self.elsewhere(ip),
-            ([_, ..], [local]) => {
-                Endpoint { who: self.wired(local), key: Some(&local.key), local: Some(local) }
-            }
-            ([local, ..], []) => Endpoint { who: Who::Ended, key: Some(&local.key), local: Some(local) },
-            // Two links claim one address: whose traffic it is cannot be said.
-            ([local, ..], [_, _, ..]) => Endpoint { who: Who::Unknown, key: None, local: Some(local) },
+impl<'a> Judge<'a> {
+    pub fn new(world: &'a World, local: &'a [LocalPod]) -> Self {
+        let mut judge = Self {
+            world,
+            wired: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            isolating: RefCell::default(),
+        };
+        for pod in local {
+            judge.wired.entry(&pod.key).or_default().push(pod);
+            pod.ips.iter().for_each(|ip| judge.claims.entry(*ip).or_default().push(pod));
+        }
+        for (key, pod) in world.pods.iter().filter(|(_, pod)| pod.active) {
+            pod.ips.iter().for_each(|ip| judge.shown.entry(*ip).or_default().push((key, &**pod)));
+        }
+        for (key, policy) in &world.policies {
+            judge.policies.entry(&key.namespace).or_default().push(policy);
+        }
+        judge
+    }
+
+    pub fn judge(&self, flow: &Flow) -> Judgement {
+        let source = self.endpoint(flow.source);
+        let destination = self.endpoint(flow.destination);
+        Judgement {
+            egress: self.half(Way::Egress, &source, &destination, flow),
+            ingress: self.half(Way::Ingress, &destination, &source, flow),
         }
     }
 
-    fn wired(self, local: &LocalPod) -> Who<'a> {
+    /// Whether this node's kernel must stop the flow; `None` if neither end is wired to this node.
+    pub fn stops(&self, flow: &Flow) -> Option<bool> {
+        if ![flow.source, flow.destination].iter().any(|ip| self.claims.contains_key(ip)) {
+            return None;
+        }
+        let Judgement { egress, ingress } = self.judge(flow);
+        Some([egress, ingress].iter().any(|half| half.enforced_here && !half.allowed()))
+    }
+
+    /// What is wired here counts first; of the rest, the pods that the API shows there.
+    fn endpoint(&self, ip: IpAddr) -> Endpoint<'a> {
+        let Some(claims) = self.claims.get(&ip) else { return self.elsewhere(ip) };
+        let mut living = claims.iter().filter(|local| !matches!(self.wired(local), Who::Ended));
+        let (who, key) = match (living.next(), living.next()) {
+            (Some(local), None) => (self.wired(local), Some(&local.key)),
+            // Two links claim one address: whose traffic it is cannot be said.
+            (Some(_), Some(_)) => (Who::Unknown, None),
+            (None, _) => (Who::Ended, claims.first().map(|local| &local.key)),
+        };
+        Endpoint { who, key, is_local: true }
+    }
+
+    fn wired(&self, local: &LocalPod) -> Who<'a> {
         match self.world.pods.get(&local.key) {
             Some(pod) if !local.is(pod) || pod.host_network => Who::Unknown,
             Some(pod) if !pod.active => Who::Ended,
@@ -162,27 +204,34 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn elsewhere(self, ip: IpAddr) -> Endpoint<'a> {
-        let there = self.world.pods.iter().filter(|(key, pod)| {
-            pod.active && pod.ips.contains(&ip) && (pod.host_network || !self.is_wired(key, pod))
+    fn elsewhere(&self, ip: IpAddr) -> Endpoint<'a> {
+        let (mut who, mut key) = (Who::Nobody, None);
+        if let Some((first, pod)) = self.peers(ip).next() {
+            (who, key) = (Who::Pod(pod), Some(first));
+        } else if self.shown.get(&ip).into_iter().flatten().any(|(_, pod)| pod.host_network) {
+            who = Who::Node;
+        }
+        Endpoint { who, key, is_local: false }
+    }
+
+    /// The pods that selectors may mean by an address. Where the CNI gave it to a pod, no status counts.
+    fn peers(&self, ip: IpAddr) -> impl Iterator<Item = (&'a PodKey, &'a Pod)> {
+        let claims = self.claims.get(&ip);
+        let claiming = claims.into_iter().flatten().filter_map(|local| match self.wired(local) {
+            Who::Pod(pod) => Some((&local.key, pod)),
+            Who::Nobody | Who::Node | Who::Unknown | Who::Ended => None,
         });
-        let (on_node, in_pod): (Vec<_>, Vec<_>) = there.partition(|(_, pod)| pod.host_network);
-        let (who, key) = match (in_pod.as_slice(), on_node.as_slice()) {
-            ([(key, pod), ..], _) => (Who::Pod(pod), Some(*key)),
-            ([], [_, ..]) => (Who::Node, None),
-            ([], []) => (Who::Nobody, None),
-        };
-        Endpoint { who, key, local: None }
+        let shown = self.shown.get(&ip).filter(|_| claims.is_none()).into_iter().flatten().copied();
+        claiming.chain(shown.filter(|(key, pod)| !pod.host_network && !self.is_wired(key, pod)))
     }
 
     /// Whether the addresses that the CNI gave to this very pod are known; then its status does not matter.
-    fn is_wired(self, key: &PodKey, pod: &Pod) -> bool {
-        self.local.iter().any(|local| local.key == *key && local.is(pod))
+    fn is_wired(&self, key: &PodKey, pod: &Pod) -> bool {
+        self.wired.get(key).into_iter().flatten().any(|local| local.is(pod))
     }
 
     /// One half: `own` is the pod's side, `other` the far one.
-    fn half(self, way: Way, own: &Endpoint<'a>, other: &Endpoint<'a>, flow: &Flow) -> Half {
-        let enforced_here = own.local.is_some();
+    fn half(&self, way: Way, own: &Endpoint<'a>, other: &Endpoint<'a>, flow: &Flow) -> Half {
         let reason = match own.who {
             Who::Nobody => Reason::NotAPod,
             Who::Node => Reason::Node,
@@ -190,49 +239,44 @@ impl<'a> Scene<'a> {
             Who::Ended => Reason::Ended,
             Who::Pod(_) if own.key == other.key => Reason::Itself,
             Who::Pod(pod) => {
-                let far = match way {
-                    Way::Egress => flow.destination,
-                    Way::Ingress => flow.source,
-                };
                 let key = own.key.expect("an endpoint that is a pod has its key");
-                self.judge(way, key, pod, &self.remotes(far), flow)
+                self.rule_on(way, key, pod, flow)
             }
         };
-        Half { pod: own.key.cloned(), reason, enforced_here }
+        Half { pod: own.key.cloned(), reason, enforced_here: own.is_local }
     }
 
-    /// What policies may take the far end for: each pod that has the address, and the bare address.
-    fn remotes(self, ip: IpAddr) -> Vec<Remote<'a>> {
-        let mut remotes = vec![Remote { ip, pod: None }];
-        for (key, pod) in &self.world.pods {
-            let wired_here: Vec<_> =
-                self.local.iter().filter(|local| local.key == *key && local.is(pod)).collect();
-            let has_address = if wired_here.is_empty() {
-                pod.ips.contains(&ip) && !self.local.iter().any(|local| local.ips.contains(&ip))
-            } else {
-                wired_here.iter().any(|local| local.ips.contains(&ip))
-            };
-            if has_address && pod.active && !pod.host_network {
-                remotes.push(Remote { ip, pod: Some((key, pod)) });
-            }
+    fn rule_on(&self, way: Way, key: &'a PodKey, pod: &Pod, flow: &Flow) -> Reason {
+        let policies = self.isolating(way, key, pod);
+        if policies.is_empty() {
+            return Reason::NotIsolated;
         }
-        remotes
-    }
-
-    fn judge(self, way: Way, key: &PodKey, pod: &Pod, remotes: &[Remote<'_>], flow: &Flow) -> Reason {
-        let mut by = Vec::new();
-        for (policy_key, policy) in &self.world.policies {
-            let object = raw::Object { namespace: &policy_key.namespace, spec: &policy.object };
-            if policy_key.namespace != key.namespace || !object.isolates(way, &pod.labels) {
-                continue;
-            }
-            for remote in remotes {
-                if let Some(rule) = object.allowing_rule(way, self.world, pod, *remote, flow) {
-                    return Reason::Allowed { policy: policy_key.clone(), rule: rule + 1 };
+        let ip = match way {
+            Way::Egress => flow.destination,
+            Way::Ingress => flow.source,
+        };
+        // What policies may take the far end for: the bare address, and each pod that has it.
+        let pods = self.peers(ip).map(|pod| Remote { ip, pod: Some(pod) });
+        let remotes: Vec<_> = std::iter::once(Remote { ip, pod: None }).chain(pods).collect();
+        for policy in policies.iter() {
+            for remote in &remotes {
+                if let Some(rule) = object(policy).allowing_rule(way, self.world, pod, *remote, flow) {
+                    return Reason::Allowed { policy: policy.key.clone(), rule: rule + 1 };
                 }
             }
-            by.push(policy_key.clone());
         }
-        if by.is_empty() { Reason::NotIsolated } else { Reason::Denied { by } }
+        Reason::Denied { by: policies.iter().map(|policy| policy.key.clone()).collect() }
     }
+
+    fn isolating(&self, way: Way, key: &'a PodKey, pod: &Pod) -> Rc<[&'a Policy]> {
+        let search = || {
+            let policies = self.policies.get(key.namespace.as_str()).into_iter().flatten().copied();
+            policies.filter(|policy| object(policy).isolates(way, &pod.labels)).collect()
+        };
+        self.isolating.borrow_mut().entry((way, key)).or_insert_with(search).clone()
+    }
+}
+
+fn object(policy: &Policy) -> raw::Object<'_> {
+    raw::Object { namespace: &policy.key.namespace, spec: &policy.object }
 }
