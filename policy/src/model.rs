@@ -100,6 +100,14 @@ pub enum Protocol {
     Sctp,
 }
 
+/// What one policy may hold, all its rules together; one that holds more isolates its pods and allows nothing. More than
+/// anybody is known to write, and little enough that no author can stall a node.
+pub const MAX_PORTS: usize = 4096;
+/// Peers that are selectors.
+pub const MAX_SELECTORS: usize = 1024;
+/// Prefixes of ipBlocks, their excepts included.
+pub const MAX_PREFIXES: usize = 16384;
+
 /// A NetworkPolicy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {

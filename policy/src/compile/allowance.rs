@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::model::{AnyOr, Block, Pod, PodPeer, PolicyPeer, PortMatch, PortSpec, Protocol, Rule};
 use crate::ruleset::{Family, PortKey};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
     Egress,
     Ingress,
@@ -18,8 +18,10 @@ pub(super) enum Way {
 pub(super) struct Allowance<'a> {
     /// Peers allowed on every port of every protocol.
     pub(super) any_port: Peers<'a>,
-    /// May overlap.
-    pub(super) ports: Vec<(PortKey, Peers<'a>)>,
+    /// Of each rule that names ports.
+    pub(super) peers: Vec<Peers<'a>>,
+    /// Ranges, which may overlap, with the index of their peers.
+    pub(super) ports: Vec<(PortKey, usize)>,
     /// Egress only: ports that each peer pod names for itself.
     pub(super) named: Vec<NamedItem<'a>>,
 }
@@ -27,7 +29,8 @@ pub(super) struct Allowance<'a> {
 pub(super) struct NamedItem<'a> {
     pub(super) name: &'a str,
     pub(super) protocol: Protocol,
-    pub(super) peers: Peers<'a>,
+    /// The index of its peers.
+    pub(super) peers: usize,
 }
 
 /// A union of peers. Beside `any` nothing else is kept.
@@ -46,15 +49,19 @@ impl<'a> Allowance<'a> {
             let peers = Peers::new(&rule.peers);
             match &rule.ports {
                 AnyOr::Any => allowance.any_port.unite(&peers),
-                AnyOr::Only(ports) => ports.iter().for_each(|port| allowance.add(way, pod, port, &peers)),
+                AnyOr::Only(ports) => {
+                    allowance.peers.push(peers);
+                    ports.iter().for_each(|port| allowance.add(way, pod, port));
+                }
             }
         }
         allowance
     }
 
-    fn add(&mut self, way: Way, pod: &Pod, port: &'a PortMatch, peers: &Peers<'a>) {
-        let proto = port.protocol.number();
-        let mut range = |first, last| self.ports.push((PortKey { proto, first, last }, peers.clone()));
+    /// A port of the rule whose peers are the last.
+    fn add(&mut self, way: Way, pod: &Pod, port: &'a PortMatch) {
+        let (proto, peers) = (port.protocol.number(), self.peers.len() - 1);
+        let mut range = |first, last| self.ports.push((PortKey { proto, first, last }, peers));
         match (&port.port, way) {
             (PortSpec::All, _) => range(0, u16::MAX),
             (PortSpec::Range { first, last }, _) => range(*first, *last),
@@ -63,7 +70,7 @@ impl<'a> Allowance<'a> {
                 named.for_each(|named| range(named.port, named.port));
             }
             (PortSpec::Named(name), Way::Egress) => {
-                self.named.push(NamedItem { name, protocol: port.protocol, peers: peers.clone() });
+                self.named.push(NamedItem { name, protocol: port.protocol, peers });
             }
         }
     }
@@ -84,6 +91,11 @@ impl<'a> Peers<'a> {
             }
         }
         union
+    }
+
+    /// How much there is to unite or to compare.
+    pub(super) fn weight(&self) -> usize {
+        1 + self.pods.len() + self.blocks.iter().map(|block| 1 + block.except.len()).sum::<usize>()
     }
 
     pub(super) fn unite(&mut self, other: &Self) {

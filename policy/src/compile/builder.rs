@@ -11,25 +11,30 @@ use crate::ruleset::{Chain, Map, Name, Rule, Ruleset, Set};
 pub(super) struct Builder {
     ruleset: Ruleset,
     /// What each generated name stands for.
-    meanings: BTreeMap<Name, String>,
+    meanings: BTreeMap<Name, Vec<u8>>,
 }
 
 impl Builder {
     pub(super) fn chain(&mut self, prefix: &str, rules: Vec<Rule>) -> Name {
         let chain = Chain { base: None, rules };
-        let (name, is_new) = self.name(prefix, chain.to_string());
+        let (name, is_new) = self.name(prefix, chain.to_string().into_bytes());
         if is_new {
             self.ruleset.chains.insert(name.clone(), chain);
         }
         name
     }
 
-    pub(super) fn set(&mut self, prefix: &str, meaning: String, make: impl FnOnce() -> Set) -> Name {
+    pub(super) fn set(&mut self, prefix: &str, meaning: Vec<u8>, make: impl FnOnce() -> Set) -> Name {
         let (name, is_new) = self.name(prefix, meaning);
         if is_new {
             self.ruleset.sets.insert(name.clone(), make());
         }
         name
+    }
+
+    /// Whether there is such a set already.
+    pub(super) fn knows(&self, prefix: &str, meaning: &[u8]) -> bool {
+        self.meanings.get(&format!("{prefix}_{:016x}", fnv1a(meaning))).is_some_and(|known| known == meaning)
     }
 
     pub(super) fn fixed_chain(&mut self, name: &str, chain: Chain) {
@@ -48,8 +53,8 @@ impl Builder {
         self.ruleset
     }
 
-    fn name(&mut self, prefix: &str, meaning: String) -> (Name, bool) {
-        let mut hash = fnv1a(meaning.as_bytes());
+    fn name(&mut self, prefix: &str, meaning: Vec<u8>) -> (Name, bool) {
+        let mut hash = fnv1a(&meaning);
         loop {
             let name = format!("{prefix}_{hash:016x}");
             match self.meanings.get(&name) {

@@ -2,6 +2,8 @@
 //!
 //! A class's chain also holds the peers of any port, so a packet that finds its port needs one set look-up; a packet
 //! that finds none falls to the lines after the map.
+//!
+//! What that takes is reckoned before anything is made: one author's policies must not stall the node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,69 +13,98 @@ use ipnetwork::IpNetwork;
 use super::allowance::{Allowance, NamedItem, Peers, Way};
 use super::blocks::{self, Blocks};
 use super::builder::Builder;
+use super::meaning;
 use super::members::{Member, Members};
-use super::ports;
+use super::ports::{self, Classes, spend};
 use crate::model::PodPeer;
 use crate::ruleset::{End, Family, Key, KeyField, KeyType, Match, Name, PortKey, Rule, Set, Side, Verdict};
+
+/// An except halves its prefix at most once for each bit of an address.
+const MOST_CUTS: usize = 128;
 
 pub(super) struct Chains<'b, 'a> {
     pub(super) builder: &'b mut Builder,
     pub(super) members: &'b Members<'a>,
     pub(super) way: Way,
     pub(super) family: Family,
+    /// What may still be spent: ports, peers, pods looked at, elements made.
+    pub(super) budget: &'b mut usize,
 }
 
 impl<'a> Chains<'_, 'a> {
-    /// What the dispatch map says of a pod with this allowance.
-    pub(super) fn verdict(&mut self, allowance: &Allowance<'a>) -> Verdict {
+    /// What the dispatch map says of a pod with this allowance; `None` if that would be beyond the budget.
+    pub(super) fn verdict(mut self, allowance: &Allowance<'a>) -> Option<Verdict> {
         let any_port = allowance.any_port.of(self.family);
         if any_port.any {
-            return Verdict::Return;
+            return Some(Verdict::Return);
         }
+        let weight = allowance.peers.iter().map(|peers| peers.weight() + any_port.weight()).sum();
+        spend(self.budget, weight)?;
+        let of_family = |peers: &Peers<'a>| {
+            let mut peers = peers.of(self.family);
+            peers.unite(&any_port);
+            peers
+        };
+        let peers: Vec<_> = allowance.peers.iter().map(of_family).collect();
+        let classes = ports::classes(&allowance.ports, &peers, self.budget)?;
+        classes.unions.iter().chain([&any_port]).try_for_each(|peers| self.spend_on(peers))?;
+        self.spend_on_named(allowance)?;
+
         let mut rules = Vec::new();
         if !allowance.named.is_empty() {
-            let set = self.named_set(&allowance.named);
+            let set = self.named_set(allowance);
             rules.push(allow(Match::AddrPortInSet { side: Side::Destination, family: self.family, set }));
         }
-        let ports = self.port_map(allowance, &any_port);
+        let ports = self.port_map(&classes, &any_port);
         if !ports.is_empty() {
             rules.push(Rule { end: End::PortMap(ports), ..Rule::default() });
         }
         rules.extend(self.peer_rules(&any_port));
-        self.close("", rules)
+        Some(self.close("", rules))
     }
 
-    fn port_map(&mut self, allowance: &Allowance<'a>, any_port: &Peers<'a>) -> BTreeMap<PortKey, Verdict> {
-        let of_family = |(key, peers): &(PortKey, Peers<'a>)| {
-            let mut peers = peers.of(self.family);
-            peers.unite(any_port);
-            (*key, peers)
-        };
-        let items: Vec<_> = allowance.ports.iter().map(of_family).collect();
-        let mut map = BTreeMap::new();
-        for (key, peers) in ports::classes(&items) {
-            // What the lines after the map say too needs no entry.
-            if peers == *any_port {
-                continue;
-            }
-            let verdict = if peers.any {
-                Verdict::Return
-            } else {
-                let rules = self.peer_rules(&peers);
-                self.close("c", rules)
-            };
-            map.insert(key, verdict);
+    /// The pods that are looked at, which are no fewer than the elements; the prefixes, each except cut out bit by bit.
+    fn spend_on(&mut self, peers: &Peers<'a>) -> Option<()> {
+        let prefixes = peers.blocks.iter().map(|block| 1 + block.except.len() * MOST_CUTS).sum();
+        spend(self.budget, prefixes)?;
+        if self.builder.knows(&format!("u{}", self.digit()), &meaning::of_pods(&peers.pods)) {
+            return Some(());
         }
-        map
+        spend(self.budget, peers.pods.iter().map(|peer| self.members.candidates(peer)).sum())
+    }
+
+    fn spend_on_named(&mut self, allowance: &Allowance<'a>) -> Option<()> {
+        let look = |item: &NamedItem<'a>| {
+            let peers = &allowance.peers[item.peers];
+            let pods: usize = peers.pods.iter().map(|peer| self.members.candidates(peer)).sum();
+            let everybody = peers.any || !peers.blocks.is_empty();
+            pods + if everybody { self.members.all().len() * peers.weight() } else { 0 }
+        };
+        spend(self.budget, allowance.named.iter().map(look).sum())
+    }
+
+    fn port_map(&mut self, classes: &Classes<'a>, any_port: &Peers<'a>) -> BTreeMap<PortKey, Verdict> {
+        let verdict = |peers: &Peers<'a>| {
+            // What the lines after the map say too needs no entry.
+            (peers != any_port).then(|| {
+                if peers.any {
+                    return Verdict::Return;
+                }
+                let rules = self.peer_rules(peers);
+                self.close("c", rules)
+            })
+        };
+        let verdicts: Vec<_> = classes.unions.iter().map(verdict).collect();
+        classes.ranges.iter().filter_map(|(key, union)| Some((*key, verdicts[*union].clone()?))).collect()
     }
 
     /// The chain that allows what `rules` allow and denies the rest.
     fn close(&mut self, prefix: &str, mut rules: Vec<Rule>) -> Verdict {
-        let (letter, deny) = match self.way {
-            Way::Egress => ('e', "deny_e"),
-            Way::Ingress => ('i', "deny_i"),
+        let letter = match self.way {
+            Way::Egress => 'e',
+            Way::Ingress => 'i',
         };
-        let deny = Verdict::Goto(deny.to_owned());
+        let deny = deny(self.way);
         if rules.is_empty() {
             return deny;
         }
@@ -98,7 +129,7 @@ impl<'a> Chains<'_, 'a> {
 
     fn pod_set(&mut self, peers: &BTreeSet<&'a PodPeer>) -> Name {
         let (family, members) = (self.family, self.members);
-        self.builder.set(&format!("u{}", self.digit()), format!("{peers:?}"), || Set {
+        self.builder.set(&format!("u{}", self.digit()), meaning::of_pods(peers), || Set {
             key: vec![address_type(family)],
             size: None,
             elements: members
@@ -110,16 +141,16 @@ impl<'a> Chains<'_, 'a> {
     }
 
     /// `(address, protocol, port)` of every pod that has a port of one of these names and is among its peers.
-    fn named_set(&mut self, items: &[NamedItem<'a>]) -> Name {
+    fn named_set(&mut self, allowance: &Allowance<'a>) -> Name {
         let (family, members) = (self.family, self.members);
-        let meanings: BTreeSet<_> = items
-            .iter()
-            .map(|item| format!("{:?} {:?} {:?}", item.name, item.protocol, item.peers))
-            .collect();
-        self.builder.set(&format!("n{}", self.digit()), format!("{meanings:?}"), || Set {
+        let Allowance { named, peers, .. } = allowance;
+        self.builder.set(&format!("n{}", self.digit()), meaning::of_named(named, peers), || Set {
             key: vec![address_type(family), KeyType::InetProto, KeyType::InetService],
             size: None,
-            elements: items.iter().flat_map(|item| named_keys(item, members, family)).collect(),
+            elements: named
+                .iter()
+                .flat_map(|item| named_keys(item, &peers[item.peers].of(family), members, family))
+                .collect(),
         })
     }
 
@@ -138,7 +169,7 @@ impl<'a> Chains<'_, 'a> {
         let elements: BTreeSet<Key> =
             prefixes.iter().map(|prefix| vec![address_field(prefix.ip())]).collect();
         let family = self.family;
-        let set = self.builder.set(&format!("m{}", self.digit()), format!("{prefixes:?}"), || Set {
+        let set = self.builder.set(&format!("m{}", self.digit()), meaning::of_prefixes(prefixes), || Set {
             key: vec![address_type(family)],
             size: None,
             elements,
@@ -159,6 +190,14 @@ impl<'a> Chains<'_, 'a> {
             Family::V6 => '6',
         }
     }
+}
+
+pub(super) fn deny(way: Way) -> Verdict {
+    let chain = match way {
+        Way::Egress => "deny_e",
+        Way::Ingress => "deny_i",
+    };
+    Verdict::Goto(chain.to_owned())
 }
 
 pub(super) fn address_type(family: Family) -> KeyType {
@@ -187,8 +226,12 @@ fn addresses(member: &Member<'_>, family: Family) -> impl Iterator<Item = KeyFie
     member.addresses.iter().filter(move |ip| family_of(**ip) == family).map(|ip| address_field(*ip))
 }
 
-fn named_keys<'a>(item: &NamedItem<'a>, members: &Members<'a>, family: Family) -> BTreeSet<Key> {
-    let peers = item.peers.of(family);
+fn named_keys<'a>(
+    item: &NamedItem<'a>,
+    peers: &Peers<'a>,
+    members: &Members<'a>,
+    family: Family,
+) -> BTreeSet<Key> {
     let mut keys = BTreeSet::new();
     let mut add = |member: &Member<'_>, ip: KeyField| {
         let named = member.pod.ports.iter().filter(|p| p.name == item.name && p.protocol == item.protocol);

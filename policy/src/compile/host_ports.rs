@@ -37,7 +37,13 @@ struct Mappings {
     any: [BTreeMap<Key, Value>; 2],
 }
 
-pub(super) fn add(builder: &mut Builder, local: &[LocalPod], problems: &mut Vec<Problem>) {
+/// How many elements the largest of the maps has.
+pub(super) fn largest(local: &[&LocalPod]) -> usize {
+    let Mappings { at, any } = Mappings::of(local, &mut Vec::new());
+    at.iter().chain(&any).map(BTreeMap::len).max().unwrap_or_default()
+}
+
+pub(super) fn add(builder: &mut Builder, local: &[&LocalPod], problems: &mut Vec<Problem>) {
     let mappings = Mappings::of(local, problems);
     if mappings.at.iter().chain(&mappings.any).all(BTreeMap::is_empty) {
         return;
@@ -67,9 +73,9 @@ pub(super) fn add(builder: &mut Builder, local: &[LocalPod], problems: &mut Vec<
 
 impl Mappings {
     /// Of two pods that claim one port, which the CNI does not let happen, the first in order has it.
-    fn of(local: &[LocalPod], problems: &mut Vec<Problem>) -> Self {
+    fn of(local: &[&LocalPod], problems: &mut Vec<Problem>) -> Self {
         let mut mappings = Self::default();
-        for pod in local.iter().collect::<BTreeSet<_>>() {
+        for pod in local.iter().copied().collect::<BTreeSet<_>>() {
             for (port, ip) in pod.ports.iter().flat_map(|port| pod.ips.iter().map(move |ip| (port, *ip))) {
                 let Some((map, key)) = mappings.place(port, family_of(ip)) else { continue };
                 let endpoint = Value::Endpoint(ip, port.port);
@@ -117,7 +123,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::compile::{Options, compile};
+    use crate::compile::{Full, Options, compile, room_for};
     use crate::model::{PodKey, Protocol, World};
     use crate::ruleset::Ruleset;
 
@@ -186,5 +192,34 @@ mod tests {
         let compiled = compile(&World::default(), &local, &Options::default());
         assert!(entries(&compiled.ruleset)[0].contains("tcp . 80 : 10.0.0.1 . 8000"));
         assert_eq!(compiled.problems[0].object, "pod x/b");
+    }
+
+    #[test]
+    fn what_a_map_cannot_hold_finds_no_room() {
+        let with = |name, last, ports: std::ops::RangeInclusive<u16>| {
+            let ports: Vec<_> = ports.map(|port| (Protocol::Tcp, port, None)).collect();
+            pod(name, last, &ports)
+        };
+        let (a, b) = (with("a", 1, 1..=16000), with("b", 2, 16001..=16384));
+        assert_eq!(room_for([&a].into_iter(), &b), Ok(()));
+        let more = with("c", 3, 16385..=16385);
+        assert_eq!(room_for([&a, &b].into_iter(), &more), Err(Full::HostPorts));
+        assert_eq!(room_for([&a, &b].into_iter(), &with("a", 4, 1..=1)), Ok(()), "the same port again");
+    }
+
+    /// Where `route_localnet` is not set, the kernel refuses such packets on a pod's link.
+    #[test]
+    fn connections_of_the_node_from_its_loopback_are_not_translated() {
+        let ruleset =
+            compile(&World::default(), &[pod("a", 1, &[(Protocol::Tcp, 80, None)])], &Options::default())
+                .ruleset;
+        let rules = &ruleset.chains["nat_out"].rules;
+        let translates = rules.iter().position(|rule| *rule == to_node()).unwrap();
+        for prefix in LOOPBACK {
+            let spared =
+                rules.iter().position(|rule| *rule == from(prefix)).expect("a rule for the loopback");
+            assert!(spared < translates, "{prefix}");
+        }
+        assert_eq!(from("::1/128").end, End::Verdict(Verdict::Return));
     }
 }

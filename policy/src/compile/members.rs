@@ -9,9 +9,11 @@ use std::rc::Rc;
 
 use super::owners::Owners;
 use crate::model::{Labels, NamespaceMatch, Pod, PodPeer};
+use crate::selector::Operator;
 
 /// A pod that may be a peer.
 pub(super) struct Member<'a> {
+    namespace: &'a str,
     pub(super) pod: &'a Pod,
     pub(super) addresses: Cow<'a, BTreeSet<IpAddr>>,
 }
@@ -21,8 +23,12 @@ pub(super) struct Members<'a> {
     /// In the order of their keys, so each namespace is a range.
     pods: Vec<Member<'a>>,
     by_namespace: BTreeMap<&'a str, Range<usize>>,
+    /// For each label that a selector asked for: which pods have which value, in order.
+    by_label: RefCell<BTreeMap<&'a str, Rc<ByValue<'a>>>>,
     answers: RefCell<BTreeMap<&'a PodPeer, Rc<[usize]>>>,
 }
+
+type ByValue<'a> = BTreeMap<&'a str, Vec<usize>>;
 
 impl<'a> Members<'a> {
     pub(super) fn new(namespaces: &'a BTreeMap<String, Labels>, owners: &Owners<'a>) -> Self {
@@ -31,12 +37,12 @@ impl<'a> Members<'a> {
         for (key, pod, addresses) in owners.peers() {
             let index = pods.len();
             by_namespace.entry(key.namespace.as_str()).or_insert(index..index).end = index + 1;
-            pods.push(Member { pod, addresses });
+            pods.push(Member { namespace: &key.namespace, pod, addresses });
         }
-        Self { namespaces, pods, by_namespace, answers: RefCell::default() }
+        Self { namespaces, pods, by_namespace, by_label: RefCell::default(), answers: RefCell::default() }
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Member<'a>> {
+    pub(super) fn all(&self) -> impl ExactSizeIterator<Item = &Member<'a>> {
         self.pods.iter()
     }
 
@@ -49,20 +55,72 @@ impl<'a> Members<'a> {
         indices.into_iter().map(|index| &self.pods[index])
     }
 
+    /// At most so many pods and namespaces are looked at to find those that `peer` means; an index not made yet costs them all.
+    pub(super) fn candidates(&self, peer: &'a PodPeer) -> usize {
+        match label(peer) {
+            Some((key, _)) if !self.by_label.borrow().contains_key(key) => self.pods.len(),
+            Some((key, values)) => {
+                let pods = self.by_value(key);
+                1 + values.iter().filter_map(|value| pods.get(value.as_str())).map(Vec::len).sum::<usize>()
+            }
+            None => {
+                self.by_namespace.len() + self.ranges(peer).iter().map(ExactSizeIterator::len).sum::<usize>()
+            }
+        }
+    }
+
     fn answer(&self, peer: &'a PodPeer) -> Rc<[usize]> {
         let mut answers = self.answers.borrow_mut();
         answers.entry(peer).or_insert_with(|| self.search(peer)).clone()
     }
 
-    fn search(&self, peer: &PodPeer) -> Rc<[usize]> {
-        let wanted = |namespace: &str| match &peer.namespaces {
+    fn search(&self, peer: &'a PodPeer) -> Rc<[usize]> {
+        let selected = |index: &usize| peer.pods.matches(&self.pods[*index].pod.labels);
+        let Some((key, values)) = label(peer) else {
+            return self.ranges(peer).into_iter().flatten().filter(selected).collect();
+        };
+        let pods = self.by_value(key);
+        let candidates = values.iter().filter_map(|value| pods.get(value.as_str())).flatten().copied();
+        let found = candidates.filter(|index| self.is_in(peer, self.pods[*index].namespace));
+        found.filter(selected).collect()
+    }
+
+    fn ranges(&self, peer: &PodPeer) -> Vec<Range<usize>> {
+        if let NamespaceMatch::Named(name) = &peer.namespaces {
+            return self.by_namespace.get(name.as_str()).cloned().into_iter().collect();
+        }
+        let wanted = self.by_namespace.iter().filter(|(namespace, _)| self.is_in(peer, namespace));
+        wanted.map(|(_, range)| range.clone()).collect()
+    }
+
+    fn is_in(&self, peer: &PodPeer, namespace: &str) -> bool {
+        match &peer.namespaces {
             NamespaceMatch::Named(name) => name == namespace,
             NamespaceMatch::Labelled(selector) => {
                 self.namespaces.get(namespace).is_some_and(|labels| selector.matches(labels))
             }
-        };
-        let ranges = self.by_namespace.iter().filter(|(namespace, _)| wanted(namespace));
-        let pods = ranges.flat_map(|(_, range)| range.clone());
-        pods.filter(|&index| peer.pods.matches(&self.pods[index].pod.labels)).collect()
+        }
     }
+
+    fn by_value(&self, key: &'a str) -> Rc<ByValue<'a>> {
+        let index = || {
+            let mut pods = ByValue::new();
+            for (index, member) in self.pods.iter().enumerate() {
+                if let Some(value) = member.pod.labels.get(key) {
+                    pods.entry(value).or_default().push(index);
+                }
+            }
+            Rc::new(pods)
+        };
+        Rc::clone(self.by_label.borrow_mut().entry(key).or_insert_with(index))
+    }
+}
+
+/// A label that the pods must have leads to fewer of them than a selection of namespaces; one namespace to fewer still.
+fn label(peer: &PodPeer) -> Option<(&str, &BTreeSet<String>)> {
+    let NamespaceMatch::Labelled(_) = &peer.namespaces else { return None };
+    peer.pods.requirements.iter().find_map(|requirement| match &requirement.operator {
+        Operator::In(values) => Some((requirement.key.as_str(), values)),
+        Operator::NotIn(_) | Operator::Exists | Operator::DoesNotExist => None,
+    })
 }

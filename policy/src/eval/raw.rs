@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Flow, Way};
-use crate::model::{Labels, Pod, PodKey, World};
+use crate::model::{Labels, MAX_PORTS, MAX_PREFIXES, MAX_SELECTORS, Pod, PodKey, World};
 use crate::translate::parse_cidr;
 
 #[derive(Clone, Copy)]
@@ -71,6 +71,21 @@ impl Object<'_> {
         let types = self.spec.policy_types.as_deref().unwrap_or(&[]);
         types.iter().any(|name| name != "Ingress" && name != "Egress")
             || self.spec.pod_selector.as_ref().is_some_and(|selector| !is_sound(selector))
+            || self.is_too_large()
+    }
+
+    fn is_too_large(self) -> bool {
+        let ingress = || self.spec.ingress.iter().flatten();
+        let egress = || self.spec.egress.iter().flatten();
+        let ports = ingress().flat_map(|rule| &rule.ports).chain(egress().flat_map(|rule| &rule.ports));
+        let peers = || {
+            let peers = ingress().flat_map(|rule| &rule.from).chain(egress().flat_map(|rule| &rule.to));
+            peers.flatten()
+        };
+        let blocks = || peers().filter_map(|peer| peer.ip_block.as_ref());
+        ports.map(Vec::len).sum::<usize>() > MAX_PORTS
+            || peers().count() - blocks().count() > MAX_SELECTORS
+            || blocks().map(|block| 1 + block.except.iter().flatten().count()).sum::<usize>() > MAX_PREFIXES
     }
 
     fn speaks_of(self, way: Way) -> bool {

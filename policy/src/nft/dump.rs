@@ -299,4 +299,21 @@ mod tests {
             Some(RuleDigest(7))
         );
     }
+
+    #[test]
+    fn a_chain_is_the_wanted_one_only_if_its_rules_carry_the_digests_of_the_wanted_rules() {
+        let rule = |verdict| Rule { end: End::Verdict(verdict), ..Rule::default() };
+        let (kept, other) = (rule(Verdict::Drop), rule(Verdict::Accept));
+        let chain = Chain { base: None, rules: vec![kept.clone(), kept.clone()] };
+        let want = Ruleset { chains: [("c".to_owned(), chain)].into(), ..Ruleset::default() };
+        let found = |rules: &[Option<&Rule>]| {
+            let rules = rules.iter().map(|rule| rule.map(RuleDigest::of)).collect();
+            let chains = [("c".to_owned(), FoundChain { base: None, rules })].into();
+            Dump { chains, ..Dump::default() }.recognise(&want)
+        };
+        assert_eq!(found(&[Some(&kept), Some(&kept)]), want);
+        for changed in [&[Some(&kept), Some(&other)][..], &[Some(&kept), None], &[Some(&kept)], &[]] {
+            assert_ne!(found(changed), want, "{changed:?}");
+        }
+    }
 }

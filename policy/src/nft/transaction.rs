@@ -317,3 +317,57 @@ fn edit<T>(objects: &mut BTreeMap<Name, T>, name: &str, change: impl FnOnce(&mut
         change(object);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::{Family, Side, Verdict};
+
+    /// One chain that looks into a set and two maps, all of this size.
+    fn ruleset(size: u32) -> Ruleset {
+        let (name, size) = (str::to_owned, Some(size));
+        let set = Set { key: vec![KeyType::Ipv4Addr], size, elements: BTreeSet::new() };
+        let map = |value| Map { key: vec![KeyType::Ipv4Addr], value, size, elements: BTreeMap::new() };
+        let (side, family) = (Side::Source, Family::V4);
+        let rules = [
+            Rule {
+                matches: vec![Match::AddrInSet { side, family, set: name("set") }],
+                end: End::Verdict(Verdict::Return),
+                ..Rule::default()
+            },
+            Rule { end: End::AddrMap { side, family, map: name("pods") }, ..Rule::default() },
+            Rule { end: End::Dnat { family, by_address: true, map: name("ports") }, ..Rule::default() },
+        ];
+        let chains =
+            [0, 1, 2].map(|i| (format!("chain{i}"), Chain { base: None, rules: vec![rules[i].clone()] }));
+        Ruleset {
+            sets: [(name("set"), set)].into(),
+            maps: [
+                (name("pods"), map(ValueType::Verdict)),
+                (name("ports"), map(ValueType::Endpoint(Family::V4))),
+            ]
+            .into(),
+            chains: chains.into(),
+        }
+    }
+
+    /// A set is made anew under its name; a rule that is left would look into the one that is gone.
+    #[test]
+    fn chains_that_look_into_a_set_that_is_made_anew_are_written_anew() {
+        let (old, new) = (ruleset(1), ruleset(2));
+        let transaction = Transaction::diff(&new, &old);
+        let touched = |wanted: fn(&Change) -> Option<&Name>| {
+            transaction.changes().iter().filter_map(wanted).map(String::as_str).collect::<Vec<_>>()
+        };
+        let chains = ["chain0", "chain1", "chain2"];
+        assert_eq!(
+            touched(|change| if let Change::FlushChain(name) = change { Some(name) } else { None }),
+            chains
+        );
+        let filled = |change: &Change| matches!(change, Change::AddRules { .. });
+        assert_eq!(transaction.changes().iter().filter(|change| filled(change)).count(), chains.len());
+        let mut have = old;
+        transaction.apply_to(&mut have);
+        assert_eq!(have, new);
+    }
+}

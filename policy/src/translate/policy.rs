@@ -9,7 +9,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::cidr::parse_cidr;
 use super::object::{name_of, namespace_of, port_number, protocol};
 use crate::model::{
-    AnyOr, Block, NamespaceMatch, PodPeer, Policy, PolicyKey, PolicyPeer, PortMatch, PortSpec, Problem, Rule,
+    AnyOr, Block, MAX_PORTS, MAX_PREFIXES, MAX_SELECTORS, NamespaceMatch, PodPeer, Policy, PolicyKey,
+    PolicyPeer, PortMatch, PortSpec, Problem, Rule,
 };
 use crate::selector::{Operator, Requirement, Selector};
 
@@ -45,8 +46,9 @@ impl Reader {
         let subjects = selector(spec.pod_selector.as_ref().unwrap_or(&empty)).map_err(|reason| ("", reason));
         let subjects = self.note("spec.podSelector", subjects);
         let directions = self.note("spec.policyTypes", directions(spec).map_err(|reason| ("", reason)));
+        let size = self.note("spec", size(spec).map_err(|reason| ("", reason)));
         match subjects {
-            Some(subjects) => (subjects, directions),
+            Some(subjects) => (subjects, directions.filter(|_| size.is_some())),
             None => (Selector::default(), None),
         }
     }
@@ -120,6 +122,33 @@ fn directions(spec: &NetworkPolicySpec) -> Result<(bool, bool), String> {
     }
     let lists = |wanted: &str| types.iter().any(|name| name == wanted);
     Ok((lists("Ingress"), lists("Egress")))
+}
+
+/// The error says of what it has too much.
+fn size(spec: &NetworkPolicySpec) -> Result<(), String> {
+    let ingress = spec.ingress.iter().flatten().map(|rule| (&rule.ports, &rule.from));
+    let egress = spec.egress.iter().flatten().map(|rule| (&rule.ports, &rule.to));
+    let (mut ports, mut selectors, mut prefixes) = (0, 0, 0);
+    for (rule_ports, peers) in ingress.chain(egress) {
+        ports += rule_ports.as_ref().map_or(0, Vec::len);
+        for peer in peers.iter().flatten() {
+            match &peer.ip_block {
+                Some(block) => prefixes += 1 + block.except.as_ref().map_or(0, Vec::len),
+                None => selectors += 1,
+            }
+        }
+    }
+    let limits = [
+        (ports, MAX_PORTS, "ports"),
+        (selectors, MAX_SELECTORS, "peers"),
+        (prefixes, MAX_PREFIXES, "prefixes in ipBlocks"),
+    ];
+    match limits.into_iter().find(|(count, most, _)| count > most) {
+        Some((count, most, what)) => Err(format!(
+            "has {count} {what}, more than {most}; the policy denies both ways to what it selects"
+        )),
+        None => Ok(()),
+    }
 }
 
 fn port_match(port: &NetworkPolicyPort) -> Read<PortMatch> {

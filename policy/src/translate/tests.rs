@@ -1,7 +1,7 @@
 use ipnetwork::IpNetwork;
 
 use super::{namespace, parse_cidr, pod};
-use crate::model::{Pod, PodKey, PodUid, Problem, Protocol};
+use crate::model::{MAX_PORTS, MAX_PREFIXES, MAX_SELECTORS, Pod, PodKey, PodUid, Problem, Protocol};
 use crate::testing::{ip, named, policy};
 
 #[test]
@@ -137,4 +137,31 @@ fn equal_selectors_are_equal_however_they_are_written() {
         "{podSelector: {matchExpressions: [{key: tier, operator: In, values: [a, a]}], matchLabels: {app: web}}}",
     );
     assert_eq!(a.subjects, b.subjects);
+}
+
+#[test]
+fn a_policy_that_is_too_large_closes_what_it_selects_and_says_of_what_it_has_too_much() {
+    let list = |item: &str, count: usize| vec![item; count].join(", ");
+    let cases = [
+        ("ports", "{port: 80}", MAX_PORTS),
+        ("from", "{podSelector: {}}", MAX_SELECTORS),
+        (
+            "from",
+            "{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16]}}",
+            MAX_PREFIXES / 4,
+        ),
+    ];
+    for (field, item, most) in cases {
+        let with = |count| {
+            policy(&format!("{{podSelector: {{}}, ingress: [{{{field}: [{}]}}]}}", list(item, count)))
+        };
+        assert_eq!(with(most).problems, []);
+        let refused = with(most + 1);
+        assert_eq!((&refused.ingress, &refused.egress), (&Some(Vec::new()), &Some(Vec::new())), "{item}");
+        let said = refused.problems[0].to_string();
+        assert!(said.starts_with("networkpolicy x/p: spec: has ") && said.contains("more than"), "{said}");
+        let mut cluster = crate::testing::Cluster::new();
+        cluster.world.policies.insert(refused.key.clone(), refused.into());
+        cluster.expect(&[("y/a -> x/a tcp/80", false), ("x/a -> y/a tcp/80", false)]);
+    }
 }

@@ -157,3 +157,13 @@ fn a_pod_without_addresses_contributes_nothing() {
     cluster.pod("y/b").ips.clear();
     cluster.expect(&[("10.0.2.2 -> x/a tcp/80", false), ("y/c -> x/a tcp/80", true)]);
 }
+
+#[test]
+fn the_link_of_a_forerunner_does_not_say_where_its_successor_is() {
+    let mut cluster = Cluster::with(
+        "{podSelector: {matchLabels: {pod: b}}, ingress: [{from: [{podSelector: {matchLabels: {pod: a}}}]}]}",
+    );
+    cluster.local[0].uid = Some(PodUid("the one before".to_owned()));
+    cluster.pod("x/a").ips = [ip("10.0.7.7")].into();
+    cluster.expect(&[("10.0.7.7 -> x/b tcp/80", true), ("10.0.1.1 -> x/b tcp/80", false)]);
+}
