@@ -42,7 +42,6 @@ impl DirDatastore {
     async fn watch(&self, files: &mut Files, out: &SnapshotSender) -> io::Result<()> {
         let mut changes = Changes::new(&self.path)?;
         self.read_all(files).await?;
-        files.set_listed();
         publish(files, BTreeSet::new(), out);
         info!(datastore = self.name(), files = files.len(), "directory listed");
         loop {

@@ -132,19 +132,37 @@ pub enum Object {
 }
 
 /// Why an object does not act as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     /// `None` when not even the name could be read.
     pub key: Option<ObjectKey>,
     pub reason: String,
+    /// What acts in its place where no good version is known; else nothing does.
+    pub closed: Option<Box<Object>>,
+}
+
+impl Refusal {
+    pub(super) fn nameless(reason: String) -> Self {
+        Self { key: None, reason, closed: None }
+    }
+
+    fn of(key: ObjectKey, value: &Value, reason: String) -> Self {
+        let closed = closed(&key, value).map(Box::new);
+        Self { key: Some(key), reason, closed }
+    }
+}
+
+/// What is said of a refused object while its stand-in acts.
+pub(super) fn isolating(reason: &str) -> String {
+    format!("{reason}; until it can be read the pods that it selects are isolated")
 }
 
 /// One object of a kind that we read; see [`unknown_kind`] for the others.
 pub fn parse(value: &Value) -> Result<(ObjectKey, Object), Refusal> {
-    let key = parse_key(value).map_err(|reason| Refusal { key: None, reason })?;
+    let key = parse_key(value).map_err(Refusal::nameless)?;
     match parse_object(key.kind, value, Source::Written) {
         Ok(object) => Ok((key, object)),
-        Err(reason) => Err(Refusal { key: Some(key), reason }),
+        Err(reason) => Err(Refusal::of(key, value, reason)),
     }
 }
 
@@ -152,10 +170,10 @@ pub fn parse(value: &Value) -> Result<(ObjectKey, Object), Refusal> {
 /// that are new to us are none of our business.
 pub(super) fn parse_served(kind: Kind, value: &Value) -> Result<(ObjectKey, Object), Refusal> {
     let key = served_key(kind, value)
-        .ok_or_else(|| Refusal { key: None, reason: format!("metadata.name: a {kind} without") })?;
+        .ok_or_else(|| Refusal::nameless(format!("metadata.name: a {kind} without")))?;
     match parse_object(kind, value, Source::Served) {
         Ok(object) => Ok((key, object)),
-        Err(reason) => Err(Refusal { key: Some(key), reason }),
+        Err(reason) => Err(Refusal::of(key, value, reason)),
     }
 }
 
@@ -234,21 +252,22 @@ fn network_policy(object: &NetworkPolicy) -> Result<Policy, String> {
     }
 }
 
-/// What stands in for a policy that is refused and of which no good version is known: the pods that it selects, as
-/// far as that can be read, are isolated in the directions that it names.
-pub fn closed(key: &ObjectKey, written: &Value) -> Option<Object> {
+/// What stands in for a policy that is refused and of which no good version is known: the pods that it selects are
+/// isolated in the directions that it names, all of its namespace and both ways where that cannot be read.
+fn closed(key: &ObjectKey, written: &Value) -> Option<Object> {
     if key.kind != Kind::NetworkPolicy {
         return None;
     }
-    let spec = written.get("spec");
-    let selector = spec.and_then(|spec| spec.get("podSelector")).map(strict::<LabelSelector>);
-    let types = spec.and_then(|spec| spec.get("policyTypes")).map(typed::<Vec<String>>);
-    let names_egress = spec.is_some_and(|spec| spec.get("egress").is_some());
-    let default =
-        || [Some("Ingress"), names_egress.then_some("Egress")].into_iter().flatten().map(str::to_owned);
+    let field =
+        |name: &str| written.get("spec").and_then(|spec| spec.get(name)).filter(|value| !value.is_null());
+    let selector = field("podSelector").map_or(Ok(LabelSelector::default()), strict);
+    let types = match field("policyTypes").map(typed::<Vec<String>>) {
+        Some(types) => types.unwrap_or_else(|_| vec!["Ingress".to_owned(), "Egress".to_owned()]),
+        None => ["Ingress"].into_iter().chain(field("egress").map(|_| "Egress")).map(str::to_owned).collect(),
+    };
     let spec = NetworkPolicySpec {
-        pod_selector: Some(selector.and_then(Result::ok).unwrap_or_default()),
-        policy_types: Some(types.and_then(Result::ok).unwrap_or_else(|| default().collect())),
+        pod_selector: Some(selector.unwrap_or_default()),
+        policy_types: Some(types),
         ..NetworkPolicySpec::default()
     };
     let metadata = ObjectMeta {
@@ -256,7 +275,7 @@ pub fn closed(key: &ObjectKey, written: &Value) -> Option<Object> {
         namespace: Some(key.namespace.clone()),
         ..ObjectMeta::default()
     };
-    // A direction or a selector that makes no sense isolates all pods of the namespace.
+    // An operator or a direction that does not exist isolates all pods of the namespace.
     let policy = translate::policy(&NetworkPolicy { metadata, spec: Some(spec) }).ok()?;
     Some(Object::NetworkPolicy(Arc::new(policy)))
 }

@@ -33,7 +33,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Pods may be in a namespace that no object describes: then it has the one label that every namespace has.
+    /// A namespace that no object describes is unknown, and no selector of namespaces matches it, not even one of labels that
+    /// it has not.
     pub fn new<'a>(
         objects: impl IntoIterator<Item = (&'a ObjectKey, &'a Object)>,
         problems: BTreeSet<Problem>,
@@ -42,7 +43,6 @@ impl Snapshot {
         for (key, object) in objects {
             snapshot.insert(key.clone(), object);
         }
-        snapshot.add_implied_namespaces();
         snapshot
     }
 
@@ -66,10 +66,13 @@ impl Snapshot {
         }
     }
 
-    fn add_implied_namespaces(&mut self) {
+    /// For datastores where what is not there will not come: a namespace without an object, unless `may` says otherwise, has
+    /// the one label that every namespace has.
+    pub(super) fn imply_namespaces(&mut self, may: impl Fn(&ObjectKey) -> bool) {
         let World { namespaces, pods, policies: _ } = &mut self.world;
         for PodKey { namespace, name: _ } in pods.keys() {
-            if !namespaces.contains_key(namespace) {
+            let key = ObjectKey { kind: Kind::Namespace, namespace: String::new(), name: namespace.clone() };
+            if !namespaces.contains_key(namespace) && may(&key) {
                 let labels: Labels = [("kubernetes.io/metadata.name".to_owned(), namespace.clone())].into();
                 namespaces.insert(namespace.clone(), labels);
             }

@@ -22,11 +22,7 @@ pub(super) struct Entry {
 pub(super) enum Fault {
     /// Of a kind that nothing here reads; harmless.
     UnknownKind(String),
-    Refused {
-        refusal: Refusal,
-        /// What is safe in its place, where no good version is known.
-        closed: Option<Box<Object>>,
-    },
+    Refused(Refusal),
 }
 
 /// Empty documents are skipped but counted.
@@ -83,15 +79,12 @@ fn parse_objects(value: Value) -> Vec<Result<(ObjectKey, Object), Fault>> {
 fn parse_object(value: &Value) -> Result<(ObjectKey, Object), Fault> {
     match object::unknown_kind(value) {
         Some(kind) => Err(Fault::UnknownKind(kind)),
-        None => object::parse(value).map_err(|refusal| {
-            let closed = refusal.key.as_ref().and_then(|key| object::closed(key, value));
-            Fault::Refused { refusal, closed: closed.map(Box::new) }
-        }),
+        None => object::parse(value).map_err(Fault::Refused),
     }
 }
 
 fn nameless(reason: String) -> Fault {
-    Fault::Refused { refusal: Refusal { key: None, reason }, closed: None }
+    Fault::Refused(Refusal::nameless(reason))
 }
 
 /// A null is an absent field, as in the API server.
@@ -126,7 +119,7 @@ mod tests {
         let name = |entry: Entry| match entry.result {
             Ok((key, _)) => Ok(key.to_string()),
             Err(Fault::UnknownKind(kind)) => Err(Some(kind)),
-            Err(Fault::Refused { refusal, .. }) => Err(refusal.key.map(|key| key.to_string())),
+            Err(Fault::Refused(refusal)) => Err(refusal.key.map(|key| key.to_string())),
         };
         parse(text).into_iter().map(name).collect()
     }
@@ -150,7 +143,7 @@ mod tests {
     fn the_reason_for_bad_yaml_names_the_line_of_the_file() {
         let text = format!("{ONE}---\nkind: Pod\n  bad: indent\n");
         let entries = parse(&text);
-        let Err(Fault::Refused { refusal, .. }) = &entries[1].result else { panic!("accepted: {entries:?}") };
+        let Err(Fault::Refused(refusal)) = &entries[1].result else { panic!("accepted: {entries:?}") };
         assert!(
             refusal.reason.starts_with("line 7") || refusal.reason.starts_with("line 6"),
             "{}",

@@ -1,7 +1,8 @@
 //! What each file holds, and what it last held that was good.
 //!
 //! In: the text of files. Out: one [`Snapshot`]. When a document is refused, the object that it would replace stays as
-//! it was (at the start, when nobody knows how it was, a policy is read as isolating its pods); when not even its name can be read, every object stays that the rest of the file does not replace.
+//! it was (where nobody knows how it was, a policy is read as isolating its pods); when not even its name can be read,
+//! every object stays that the rest of the file does not replace.
 //! Of an object that stands in two places, the first counts: by file name, then by place in the file.
 
 use std::collections::btree_map::Entry as MapEntry;
@@ -10,18 +11,19 @@ use std::fmt::Display;
 use std::io;
 
 use super::documents::{self, Entry, Fault};
+use crate::watch::object::{self, Refusal};
 use crate::watch::{Object, ObjectKey, Problem, Snapshot};
 
 #[derive(Debug, Default)]
 pub(super) struct Files {
     by_name: BTreeMap<String, File>,
-    /// All files have been read once: an object that is not known has not been in force.
-    listed: bool,
 }
 
 #[derive(Debug, Default)]
 struct File {
     objects: BTreeMap<ObjectKey, Object>,
+    /// Refused, and no good version is known: with what stands in their place.
+    refused: BTreeMap<ObjectKey, Option<Object>>,
     problems: Vec<Problem>,
 }
 
@@ -51,20 +53,23 @@ impl Files {
                         format!("document {document} (line {line}): {kind} is not read here, ignored");
                     file.problems.push(problem(&name, reason));
                 }
-                Err(Fault::Refused { refusal, closed }) => match refusal.key {
-                    Some(key) => {
-                        file.problems.push(problem(&key, format!("{place}: {}", refusal.reason)));
-                        let stand_in = closed.filter(|_| !self.listed).map(|object| *object);
-                        if let Some(object) = before.remove(&key).or(stand_in) {
-                            file.objects.entry(key).or_insert(object);
-                        }
+                Err(Fault::Refused(Refusal { key: Some(key), reason, closed })) => {
+                    let last_good = before.remove(&key);
+                    let reason = match (&last_good, &closed) {
+                        (None, Some(_)) => object::isolating(&reason),
+                        (Some(_), _) | (None, None) => reason,
+                    };
+                    file.problems.push(problem(&key, format!("{place}: {reason}")));
+                    match last_good {
+                        Some(object) => drop(file.objects.entry(key).or_insert(object)),
+                        None => drop(file.refused.entry(key).or_insert(closed.map(|object| *object))),
                     }
-                    None => {
-                        nameless = true;
-                        let reason = format!("document {document} (line {line}): {}", refusal.reason);
-                        file.problems.push(problem(&name, reason));
-                    }
-                },
+                }
+                Err(Fault::Refused(Refusal { key: None, reason, closed: _ })) => {
+                    nameless = true;
+                    let reason = format!("document {document} (line {line}): {reason}");
+                    file.problems.push(problem(&name, reason));
+                }
             }
         }
         if nameless {
@@ -72,11 +77,6 @@ impl Files {
                 file.objects.entry(key).or_insert(object);
             }
         }
-    }
-
-    /// Every file has been given.
-    pub(super) fn set_listed(&mut self) {
-        self.listed = true;
     }
 
     /// Its objects stay.
@@ -97,7 +97,9 @@ impl Files {
         let mut objects: BTreeMap<&ObjectKey, (&str, &Object)> = BTreeMap::new();
         for (name, file) in &self.by_name {
             problems.extend(file.problems.iter().cloned());
-            for (key, object) in &file.objects {
+            let stand_ins = file.refused.iter().filter(|(key, _)| !file.objects.contains_key(*key));
+            let stand_ins = stand_ins.filter_map(|(key, stand_in)| Some((key, stand_in.as_ref()?)));
+            for (key, object) in file.objects.iter().chain(stand_ins) {
                 match objects.entry(key) {
                     MapEntry::Vacant(entry) => drop(entry.insert((name, object))),
                     MapEntry::Occupied(entry) => {
@@ -107,7 +109,11 @@ impl Files {
                 }
             }
         }
-        Snapshot::new(objects.into_iter().map(|(key, (_, object))| (key, object)), problems)
+        let mut snapshot =
+            Snapshot::new(objects.into_iter().map(|(key, (_, object))| (key, object)), problems);
+        let refused: BTreeSet<_> = self.by_name.values().flat_map(|file| file.refused.keys()).collect();
+        snapshot.imply_namespaces(|key| !refused.contains(key));
+        snapshot
     }
 }
 
@@ -166,22 +172,43 @@ mod tests {
         assert_eq!(problems.first().map(|problem| problem.object.as_str()), Some("f.yaml"));
     }
 
+    const MISSPELT: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p1, namespace: demo}\n\
+        spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{form: []}]}\n";
+
+    fn policies(files: &Files) -> Vec<std::sync::Arc<weft_policy::model::Policy>> {
+        files.snapshot(BTreeSet::new()).world.policies.into_values().collect()
+    }
+
     #[test]
-    fn a_policy_that_is_refused_at_the_start_isolates_its_pods_and_a_new_one_does_nothing() {
-        let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p1, namespace: demo}\n\
-            spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{form: []}]}\n";
-        let policies =
-            |files: &Files| files.snapshot(BTreeSet::new()).world.policies.into_values().collect::<Vec<_>>();
+    fn a_policy_that_is_refused_isolates_its_pods_where_no_good_version_is_known() {
+        let selects = |files: &Files, app: &str| {
+            let labels = [("app".to_owned(), app.to_owned())].into();
+            policies(files).iter().any(|policy| policy.subjects.matches(&labels))
+        };
         let mut files = Files::default();
-        files.update("f.yaml", policy);
+        files.update("f.yaml", MISSPELT);
         let stand_in = policies(&files).pop().expect("something stands in its place");
         assert_eq!((&stand_in.ingress, &stand_in.egress), (&Some(Vec::new()), &None));
-        assert!(stand_in.subjects.matches(&[("app".to_owned(), "web".to_owned())].into()));
-        assert!(!stand_in.subjects.matches(&[("app".to_owned(), "db".to_owned())].into()));
+        assert!(selects(&files, "web") && !selects(&files, "db"));
+        let problems = files.snapshot(BTreeSet::new()).problems;
+        assert!(problems.iter().any(|problem| problem.reason.contains("isolated")), "{problems:?}");
 
-        files.set_listed();
-        files.update("g.yaml", &policy.replace("p1", "p2"));
-        assert_eq!(policies(&files).len(), 1);
+        files.update("f.yaml", &MISSPELT.replace("app: web", "app: db"));
+        assert!(selects(&files, "db") && !selects(&files, "web"), "as it is written, not as it was");
+        files.update("f.yaml", &MISSPELT.replace("[{form: []}]", "[]"));
+        files.update("f.yaml", &MISSPELT.replace("app: web", "app: db"));
+        assert!(selects(&files, "web") && !selects(&files, "db"), "the last good version is in force");
+    }
+
+    #[test]
+    fn a_namespace_without_an_object_has_its_name_and_one_that_is_refused_is_unknown() {
+        let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: demo}\n---\n";
+        let mut files = Files::default();
+        files.update("p.yaml", pod);
+        let namespaces = |files: &Files| files.snapshot(BTreeSet::new()).world.namespaces;
+        assert_eq!(namespaces(&files)["demo"]["kubernetes.io/metadata.name"], "demo");
+        files.update("n.yaml", &namespace("demo", "1").replace("'1'", "[2]"));
+        assert_eq!(namespaces(&files).get("demo"), None, "its labels may be others");
     }
 
     #[test]

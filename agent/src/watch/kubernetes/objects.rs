@@ -1,7 +1,7 @@
 //! What the watches have said so far.
 //!
-//! In: watch events, in order per kind. Out: one [`Snapshot`]. An object that is refused keeps its last good version; a
-//! new list replaces a kind as a whole, and only when it is complete.
+//! In: watch events, in order per kind. Out: one [`Snapshot`]. An object that is refused keeps its last good version (a
+//! policy of which none is known isolates its pods); a new list replaces a kind as a whole, and only when it is complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::watch::{Kind, Object, ObjectKey, Problem, Snapshot};
 #[derive(Debug)]
 pub(super) struct Objects {
     good: BTreeMap<ObjectKey, Object>,
-    refused: BTreeMap<ObjectKey, String>,
+    refused: BTreeMap<ObjectKey, Refused>,
     shown: BTreeMap<ObjectKey, Shown>,
     /// Kinds that have not been listed once.
     unlisted: BTreeSet<Kind>,
@@ -30,6 +30,13 @@ pub(super) struct Objects {
     ports: Shared<BTreeSet<NamedPort>>,
     /// The next snapshot will differ from the last.
     changed: bool,
+}
+
+#[derive(Debug, PartialEq)]
+struct Refused {
+    reason: String,
+    /// What acts in its place while no good version is known.
+    closed: Option<Box<Object>>,
 }
 
 impl Objects {
@@ -58,10 +65,15 @@ impl Objects {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let problems = self.refused.iter();
-        let problems =
-            problems.map(|(key, reason)| Problem { object: key.to_string(), reason: reason.clone() });
-        Snapshot { shown: self.shown.clone(), ..Snapshot::new(&self.good, problems.collect()) }
+        let mut problems = BTreeSet::new();
+        let mut objects: Vec<_> = self.good.iter().collect();
+        for (key, Refused { reason, closed }) in &self.refused {
+            let stand_in = closed.as_deref().filter(|_| !self.good.contains_key(key));
+            let reason = stand_in.map_or_else(|| reason.clone(), |_| object::isolating(reason));
+            problems.insert(Problem { object: key.to_string(), reason });
+            objects.extend(stand_in.map(|object| (key, object)));
+        }
+        Snapshot { shown: self.shown.clone(), ..Snapshot::new(objects, problems) }
     }
 
     pub(super) fn handle(&mut self, kind: Kind, event: Event<Raw>) {
@@ -101,11 +113,12 @@ impl Objects {
                 }
                 Some(key)
             }
-            Err(Refusal { key, reason }) => {
+            Err(Refusal { key, reason, closed }) => {
                 let key = key?;
-                if self.refused.get(&key) != Some(&reason) {
-                    warn!(object = %key, error = reason, "object refused");
-                    self.refused.insert(key.clone(), reason);
+                let refused = Refused { reason, closed };
+                if self.refused.get(&key) != Some(&refused) {
+                    warn!(object = %key, error = refused.reason, "object refused");
+                    self.refused.insert(key.clone(), refused);
                     self.changed = true;
                 }
                 Some(key)
@@ -236,5 +249,59 @@ mod tests {
 
         objects.handle(Kind::Namespace, Event::Delete(namespace("a", &json!({}))));
         assert!(names(&objects).is_empty() && objects.snapshot().problems.is_empty());
+    }
+
+    fn policy(pod_selector: &Value) -> Raw {
+        let peer = json!({ "ipBlock": { "cidr": "nowhere" } });
+        serde_json::from_value(json!({
+            "metadata": { "name": "p", "namespace": "a" },
+            "spec": { "podSelector": pod_selector, "policyTypes": ["Egress"], "egress": [{ "to": [peer] }] },
+        }))
+        .unwrap()
+    }
+
+    /// ARCHITECTURE.md, invariant 5.
+    #[test]
+    fn a_policy_that_was_never_readable_isolates_what_it_selects() {
+        let mut objects = Objects::new(&[Kind::NetworkPolicy]);
+        objects.handle(Kind::NetworkPolicy, Event::Init);
+        let web = json!({ "matchLabels": { "app": "web" } });
+        objects.handle(Kind::NetworkPolicy, Event::InitApply(policy(&web)));
+        objects.handle(Kind::NetworkPolicy, Event::InitDone);
+        let snapshot = objects.snapshot();
+        let policy = snapshot.world.policies.values().next().expect("something stands in its place");
+        assert_eq!((&policy.ingress, &policy.egress), (&None, &Some(Vec::new())));
+        let selects = |app: &str| policy.subjects.matches(&[("app".to_owned(), app.to_owned())].into());
+        assert!(selects("web") && !selects("db"));
+        let problem = snapshot.problems.first().unwrap();
+        assert_eq!(problem.object, "NetworkPolicy a/p");
+        assert!(
+            problem.reason.contains("ipBlock.cidr") && problem.reason.contains("isolated"),
+            "{problem:?}"
+        );
+    }
+
+    #[test]
+    fn a_policy_whose_selector_is_not_readable_isolates_its_namespace() {
+        let mut objects = Objects::new(&[]);
+        for selector in
+            [json!({ "matchLabels": 7 }), json!({ "matchExpressions": [{ "key": "a", "operator": "Like" }] })]
+        {
+            objects.handle(Kind::NetworkPolicy, Event::Apply(policy(&selector)));
+            let world = objects.snapshot().world;
+            let policy = world.policies.values().next().expect("something stands in its place");
+            assert!(policy.subjects.matches(&Labels::default()) && policy.egress.is_some(), "{selector}");
+        }
+        objects.handle(Kind::NetworkPolicy, Event::Delete(policy(&json!({}))));
+        assert!(objects.snapshot().world.policies.is_empty());
+    }
+
+    /// The watches of pods and of namespaces do not wait for each other.
+    #[test]
+    fn a_namespace_that_is_not_known_yet_matches_no_selector() {
+        let mut objects = listed(&["a"]);
+        let pod = json!({ "metadata": { "name": "p", "namespace": "new" } });
+        objects.handle(Kind::Pod, Event::Apply(serde_json::from_value(pod).unwrap()));
+        assert_eq!(names(&objects), ["a"]);
     }
 }
