@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 use weft_api::control::{ExplainStep, Explanation, Policy};
-use weft_policy::eval::{Flow, Half, evaluate};
+use weft_policy::eval::{Flow, Half, Reason, evaluate};
 use weft_policy::model::{LocalPod, PodKey, World};
 
 use super::Agent;
 use super::control::Failure;
+use crate::watch::Snapshot;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ExplainQuery {
@@ -47,11 +48,21 @@ pub(super) fn list(agent: &Agent) -> Result<Vec<Policy>, Failure> {
 pub(super) fn explain(agent: &Agent, query: &ExplainQuery) -> Result<Explanation, Failure> {
     let snapshot = agent.snapshots.borrow().clone();
     let snapshot = snapshot.ok_or_else(|| Failure::not_yet("the datastore has not been read yet"))?;
-    let local = agent.policy.local();
+    judge(&snapshot, &agent.policy.local(), query)
+}
+
+fn judge(snapshot: &Snapshot, local: &[LocalPod], query: &ExplainQuery) -> Result<Explanation, Failure> {
     let (name, protocol) = protocol(query.protocol.as_deref().unwrap_or("tcp"))?;
-    let (source, destination) = endpoints(&snapshot.world, &local, &query.from, &query.to)?;
+    let (source, destination) = endpoints(&snapshot.world, local, &query.from, &query.to)?;
     let judgement =
-        evaluate(&snapshot.world, &local, &Flow { source, destination, protocol, port: query.port });
+        evaluate(&snapshot.world, local, &Flow { source, destination, protocol, port: query.port });
+    for (half, address) in [(&judgement.egress, source), (&judgement.ingress, destination)] {
+        if half.reason == Reason::NotAPod
+            && let Some(unused) = unused(snapshot, address)
+        {
+            return Err(Failure::not_found(unused));
+        }
+    }
     Ok(Explanation {
         from: query.from.clone(),
         to: query.to.clone(),
@@ -59,6 +70,14 @@ pub(super) fn explain(agent: &Agent, query: &ExplainQuery) -> Result<Explanation
         port: query.port,
         allowed: judgement.allowed(),
         steps: vec![step("Egress", &judgement.egress), step("Ingress", &judgement.ingress)],
+    })
+}
+
+/// What is wrong with an address of a node's pods that no pod has: nobody answers there, whatever policy says.
+fn unused(snapshot: &Snapshot, address: IpAddr) -> Option<String> {
+    snapshot.nodes.iter().find_map(|(node, info)| {
+        let cidr = info.pod_cidrs.iter().find(|cidr| cidr.contains(address))?;
+        Some(format!("no pod has the address {address}, which is in {cidr} of node {node}"))
     })
 }
 
@@ -110,5 +129,38 @@ fn addresses(world: &World, local: &[LocalPod], text: &str) -> Result<BTreeSet<I
         Some(addresses) if !addresses.is_empty() => Ok(addresses),
         Some(_) => Err(Failure::not_found(format!("pod {key} has no address yet"))),
         None => Err(Failure::not_found(format!("no pod {key}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse as _;
+
+    use super::*;
+    use crate::watch::NodeInfo;
+
+    #[test]
+    fn an_address_of_a_node_s_pods_that_no_pod_has_is_named_with_its_node() {
+        let mut snapshot = Snapshot::default();
+        let pod_cidrs = vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()];
+        snapshot.nodes.insert("n1".to_owned(), NodeInfo { pod_cidrs, ..NodeInfo::default() }.into());
+        let ask = |to: &str| {
+            let query = ExplainQuery {
+                from: "192.0.2.7".to_owned(),
+                to: to.to_owned(),
+                protocol: None,
+                port: Some(80),
+            };
+            let answer = judge(&snapshot, &[], &query).map(|explanation| explanation.allowed);
+            answer.map_err(|failure| failure.into_response().status())
+        };
+        assert_eq!(ask("10.1.0.77"), Err(StatusCode::NOT_FOUND));
+        let said = unused(&snapshot, "10.1.0.77".parse().unwrap());
+        assert_eq!(
+            said.as_deref(),
+            Some("no pod has the address 10.1.0.77, which is in 10.1.0.0/24 of node n1")
+        );
+        assert_eq!(ask("10.2.0.1"), Ok(true), "nobody's address, which may be anybody's");
     }
 }
