@@ -166,6 +166,37 @@ fn a_flow_is_found_at_either_end_and_marked_and_forgotten() {
     assert!(run("conntrack -L").contains("10.0.0.9"), "others are left alone");
 }
 
+#[test]
+fn of_flows_to_a_new_host_port_only_those_to_the_node_that_were_not_translated_are_forgotten() {
+    enter_new_namespace();
+    let udp = |to: &str, port: u16, reply: &str| {
+        let from = if to.contains(':') { "2001:db8::9" } else { "192.0.2.9" };
+        run(&format!(
+            "conntrack -I -p udp -t 600 -s {from} -d {to} --sport 1000 --dport {port} -r {reply} -q {from} \
+             --reply-port-src {port} --reply-port-dst 1000"
+        ));
+    };
+    let own = ["192.0.2.1", "192.0.2.2", "2001:db8::1"];
+    udp("192.0.2.1", 53, "192.0.2.1");
+    udp("2001:db8::1", 53, "2001:db8::1");
+    udp("192.0.2.2", 54, "192.0.2.2");
+    // Through the node, translated, at another port or at another address than the port is opened at.
+    udp("8.8.8.8", 53, "8.8.8.8");
+    udp("192.0.2.2", 53, "10.1.0.2");
+    udp("192.0.2.1", 55, "192.0.2.1");
+    udp("192.0.2.1", 54, "192.0.2.1");
+    let opened = ["0.0.0.0:53", "[::]:53", "192.0.2.2:54"].map(|text| text.parse().unwrap());
+    let mut conntrack = Conntrack::open().unwrap();
+
+    assert_eq!(conntrack.delete_untranslated_udp(&opened.into(), &own.map(ip).into()).unwrap(), 3);
+    let left = conntrack.flows(&["192.0.2.9"].map(ip).into()).unwrap();
+    let mut left: Vec<_> =
+        left.iter().map(|flow| (flow.original.destination, flow.original.destination_port)).collect();
+    left.sort_unstable();
+    let expected = [("8.8.8.8", 53), ("192.0.2.1", 54), ("192.0.2.1", 55), ("192.0.2.2", 53)];
+    assert_eq!(left, expected.map(|(to, port)| (ip(to), port)));
+}
+
 /// IPv4 first; the kernel lists them as they lie in its table.
 fn flows(conntrack: &mut Conntrack, addresses: [&str; 2]) -> Vec<Flow> {
     let mut flows = conntrack.flows(&BTreeSet::from(addresses.map(ip))).unwrap();

@@ -1,5 +1,6 @@
 //! Which addresses of ours share a link: the nexthop that a router can use is on the link that it is on.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
@@ -23,6 +24,11 @@ pub fn list() -> io::Result<Vec<LinkAddress>> {
         Some(LinkAddress { link: found.interface_name, network })
     });
     Ok(found.filter(|found| is_global(found.network.ip()) && !found.link.starts_with(LINK_PREFIX)).collect())
+}
+
+/// Every address at which this node itself answers.
+pub fn own() -> io::Result<BTreeSet<IpAddr>> {
+    Ok(getifaddrs().map_err(io::Error::from)?.filter_map(|found| ip(found.address?)).collect())
 }
 
 /// Our address of the other family on the link that has `peer` in its subnet: `preferred` where that is there, else the

@@ -8,19 +8,19 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use weft_policy::nft::wire::{self, Message, Writer};
 
-use super::netfilter::{DumpError, NetfilterSocket};
+use super::netfilter::{DumpError, DumpProgress, NetfilterSocket};
 
 const NFNL_SUBSYS_CTNETLINK: u16 = 1;
 const CT_NEW: u16 = NFNL_SUBSYS_CTNETLINK << 8;
 const CT_GET: u16 = NFNL_SUBSYS_CTNETLINK << 8 | 1;
 const CT_DELETE: u16 = NFNL_SUBSYS_CTNETLINK << 8 | 2;
-/// `IPPROTO_UDP`
-/// `AF_UNSPEC`.
+/// `AF_UNSPEC`
 const ANY_FAMILY: u8 = 0;
+/// `IPPROTO_UDP`
 const UDP: u8 = 17;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
@@ -97,7 +97,8 @@ pub struct Flow {
 }
 
 impl Flow {
-    fn touches(&self, addresses: &BTreeSet<IpAddr>) -> bool {
+    /// Whether one of `addresses` is at either end, before or behind NAT.
+    pub fn touches(&self, addresses: &BTreeSet<IpAddr>) -> bool {
         [&self.original, &self.reply]
             .iter()
             .any(|tuple| addresses.contains(&tuple.source) || addresses.contains(&tuple.destination))
@@ -121,6 +122,14 @@ impl Conntrack {
     /// Flows with one of `addresses` at either end, before or behind NAT.
     pub fn flows(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<Vec<Flow>, ConntrackError> {
         self.dump(|flow| flow.touches(addresses))
+    }
+
+    /// All flows, in parts of some hundred; the kernel makes the next when it is asked for. Until the end this socket can
+    /// do nothing else.
+    pub fn scan(&mut self) -> Result<Scan<'_>, ConntrackError> {
+        let request = self.request(CT_GET, NLM_F_DUMP, ANY_FAMILY, |_| {});
+        self.socket.begin_dump(&request)?;
+        Ok(Scan { socket: &mut self.socket, progress: DumpProgress::default() })
     }
 
     /// In one pass over both families: it costs what the machine's whole table has buckets, 15-20 ms for 262144 of them,
@@ -149,11 +158,24 @@ impl Conntrack {
 
     /// Forgets the UDP flows to `ports` of the node that were not translated when they began: while their client keeps
     /// sending they would never be, and never reach the pod that now has the port. TCP begins a connection anew.
-    pub fn delete_untranslated_udp(&mut self, ports: &BTreeSet<u16>) -> Result<usize, ConntrackError> {
+    ///
+    /// `own` are the node's addresses: a flow to another machine's port is none of ours. A port at the unspecified address is
+    /// one at all addresses of its family.
+    pub fn delete_untranslated_udp(
+        &mut self,
+        ports: &BTreeSet<SocketAddr>,
+        own: &BTreeSet<IpAddr>,
+    ) -> Result<usize, ConntrackError> {
         self.delete(|flow| {
+            let FlowTuple { destination, destination_port: port, .. } = flow.original;
+            let unspecified: IpAddr = match destination {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
             flow.protocol == UDP
-                && ports.contains(&flow.original.destination_port)
                 && flow.original == flow.reply.turned()
+                && own.contains(&destination)
+                && [destination, unspecified].iter().any(|ip| ports.contains(&SocketAddr::new(*ip, port)))
         })
     }
 
@@ -192,6 +214,25 @@ impl Conntrack {
         out.message(kind, flags, family, body);
         self.socket.set_next_sequence(out.sequence());
         out.into_bytes()
+    }
+}
+
+/// A walk over all flows that others may hold up between its parts.
+#[derive(Debug)]
+pub struct Scan<'a> {
+    socket: &'a mut NetfilterSocket,
+    progress: DumpProgress,
+}
+
+impl Scan<'_> {
+    /// `None` after the last.
+    pub fn next_part(&mut self) -> Result<Option<Vec<Flow>>, ConntrackError> {
+        if self.progress.done {
+            return if self.progress.consistent { Ok(None) } else { Err(ConntrackError::DumpInterrupted) };
+        }
+        let mut flows = Vec::new();
+        self.socket.dump_part(&mut self.progress, |message| flows.extend(parse_flow(message)))?;
+        Ok(Some(flows))
     }
 }
 

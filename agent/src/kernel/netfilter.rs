@@ -52,6 +52,19 @@ pub(super) enum DumpError {
     Interrupted,
 }
 
+/// How far a dump is.
+#[derive(Debug)]
+pub(super) struct DumpProgress {
+    pub(super) done: bool,
+    pub(super) consistent: bool,
+}
+
+impl Default for DumpProgress {
+    fn default() -> Self {
+        Self { done: false, consistent: true }
+    }
+}
+
 impl NetfilterSocket {
     pub(super) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
@@ -102,9 +115,12 @@ impl NetfilterSocket {
         mut absorb: impl FnMut(&mut T, &Message<'_>),
     ) -> Result<(), DumpError> {
         for _ in 0..DUMP_ATTEMPTS {
-            self.discard_pending()?;
-            self.send(request)?;
-            if self.read_dump(|message| absorb(state, message))? {
+            self.begin_dump(request)?;
+            let mut progress = DumpProgress::default();
+            while !progress.done {
+                self.dump_part(&mut progress, |message| absorb(state, message))?;
+            }
+            if progress.consistent {
                 return Ok(());
             }
             forget(state);
@@ -112,22 +128,29 @@ impl NetfilterSocket {
         Err(DumpError::Interrupted)
     }
 
-    /// Whether the dump is consistent.
-    fn read_dump(&mut self, mut absorb: impl FnMut(&Message<'_>)) -> io::Result<bool> {
-        let mut consistent = true;
-        loop {
-            for message in wire::messages(self.receive(0)?) {
-                consistent &= message.flags & NLM_F_DUMP_INTR == 0;
-                if message.kind == NLMSG_DONE {
-                    return Ok(consistent);
-                }
-                match answer(&message) {
-                    Some(Answer { error: Some(error), .. }) => return Err(error),
-                    Some(_) => {}
-                    None => absorb(&message),
-                }
+    /// The kernel makes each part when it is asked for by [`Self::dump_part`]; meanwhile this socket is good for nothing else.
+    pub(super) fn begin_dump(&mut self, request: &[u8]) -> io::Result<()> {
+        self.discard_pending()?;
+        self.send(request)
+    }
+
+    /// One datagram.
+    pub(super) fn dump_part(
+        &mut self,
+        progress: &mut DumpProgress,
+        mut absorb: impl FnMut(&Message<'_>),
+    ) -> io::Result<()> {
+        for message in wire::messages(self.receive(0)?) {
+            progress.consistent &= message.flags & NLM_F_DUMP_INTR == 0;
+            progress.done |= message.kind == NLMSG_DONE;
+            match answer(&message) {
+                _ if progress.done => break,
+                Some(Answer { error: Some(error), .. }) => return Err(error),
+                Some(_) => {}
+                None => absorb(&message),
             }
         }
+        Ok(())
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {

@@ -1,33 +1,40 @@
 //! The only writer of table `inet weft`, and of the conntrack mark of revoked flows.
 //!
-//! In: the world of a snapshot, and the pods that the CNI wires. Out: an acknowledged ruleset; [`PolicyGate::admit`]
+//! In: the world of a snapshot, and the pods that the CNI wires. Out: an acknowledged ruleset; [`PolicyGate::admit`](crate::cni::PolicyGate::admit)
 //! returns when the pod's policy is in force. Nothing is written before the datastore has been listed once and the
 //! pods of a former agent are known. While a commit is under way further events gather and make one next commit.
+//!
+//! Established flows are judged after each commit that may have changed what is allowed, and once by an agent that
+//! adopts a table: its forerunner may have died before it had judged them. That is [`flows`]' work, on another thread.
 
 mod core;
-mod revoke;
+mod flows;
+mod handle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 use weft_api::control::PolicyStatus;
-use weft_cni::attachment::{Attachment, AttachmentId};
+use weft_cni::attachment::AttachmentId;
+use weft_policy::compile::{Options, room_for};
 use weft_policy::model::{LocalPod, World};
 
 use self::core::Core;
-use crate::cni::PolicyGate;
-use crate::kernel::nft::{NftError, NftMonitor};
+use self::flows::{Job, Scene};
+use self::handle::Command;
+pub use self::handle::{AdmitError, PolicyHandle, PolicyState};
+use crate::kernel::conntrack::Conntrack;
+use crate::kernel::nft::NftMonitor;
 use crate::plan::policy::local_pod;
 use crate::watch::{Problem, Snapshot, SnapshotReceiver};
 
-/// How long ADD waits for the datastore to show its pod: watches lag, files are written late.
-const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 /// The table is compared with what we want every so often, whoever did or did not report a change.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(600);
 /// After a failed commit.
@@ -35,109 +42,33 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Requests that wait for the task; senders wait beyond.
 const MAILBOX: usize = 256;
 
-/// Why a pod is not admitted. The runtime tries again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AdmitError {
-    #[error("pod {0} is not in the datastore yet")]
-    Unknown(String),
-    #[error("the datastore has not been read yet")]
-    NoSnapshot,
-    #[error("the kernel refused the policy: {0}")]
-    Refused(String),
-    #[error("the agent is stopping")]
-    Stopping,
-}
-
-/// What is in force.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PolicyState {
-    /// The kernel holds what the datastore says.
-    pub settled: bool,
-    pub counts: PolicyStatus,
-    /// Times that somebody else changed our table.
-    pub drift: u64,
-    /// Flows cut because their permission was revoked.
-    pub revoked: u64,
-    pub last_commit: Duration,
-    pub problems: BTreeSet<Problem>,
-}
-
-enum Command {
-    Admit(AttachmentId, LocalPod, Instant, oneshot::Sender<Result<(), AdmitError>>),
-    Release(AttachmentId, oneshot::Sender<()>),
-    Recovered(Vec<Attachment>, oneshot::Sender<()>),
-}
-
-/// Speaks to the task.
-#[derive(Clone, Debug)]
-pub struct PolicyHandle {
-    commands: mpsc::Sender<Command>,
-    state: watch::Receiver<PolicyState>,
-    local: watch::Receiver<Arc<Vec<LocalPod>>>,
-}
-
-impl std::fmt::Debug for Command {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Admit(id, ..) => write!(f, "Admit({id})"),
-            Self::Release(id, _) => write!(f, "Release({id})"),
-            Self::Recovered(attachments, _) => write!(f, "Recovered({})", attachments.len()),
-        }
-    }
-}
-
-impl PolicyHandle {
-    pub fn state(&self) -> watch::Receiver<PolicyState> {
-        self.state.clone()
-    }
-
-    /// The pods that are policed here.
-    pub fn local(&self) -> Arc<Vec<LocalPod>> {
-        Arc::clone(&self.local.borrow())
-    }
-}
-
-impl PolicyGate for PolicyHandle {
-    type Error = AdmitError;
-
-    async fn admit(&self, attachment: &Attachment) -> Result<(), AdmitError> {
-        let (reply, answer) = oneshot::channel();
-        let deadline = Instant::now() + KNOWN_WITHIN;
-        let command = Command::Admit(attachment.id.clone(), local_pod(attachment), deadline, reply);
-        self.commands.send(command).await.map_err(|_| AdmitError::Stopping)?;
-        answer.await.unwrap_or(Err(AdmitError::Stopping))
-    }
-
-    async fn release(&self, id: &AttachmentId) {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Release(id.clone(), reply)).await;
-        // An error means that the agent is stopping; the rules stay, and the next agent knows better.
-        let _ = answer.await;
-    }
-
-    async fn recovered(&self, attachments: Vec<Attachment>) {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Recovered(attachments, reply)).await;
-        let _ = answer.await;
-    }
-}
-
 /// Starts the task in the current network namespace, on a thread of its own: compiling and committing block it.
 pub fn spawn(snapshots: SnapshotReceiver) -> io::Result<PolicyHandle> {
+    let state = Arc::new(watch::Sender::new(PolicyState::default()));
+    let flows = flows::spawn(Arc::clone(&state), Options::default().revoked_mark, Conntrack::open)?;
+    spawn_beside(flows, snapshots, state)
+}
+
+fn spawn_beside(
+    flows: SyncSender<Job>,
+    snapshots: SnapshotReceiver,
+    state: Arc<watch::Sender<PolicyState>>,
+) -> io::Result<PolicyHandle> {
     let (commands, mailbox) = mpsc::channel(MAILBOX);
-    let (state_sender, state) = watch::channel(PolicyState::default());
     let (local_sender, local) = watch::channel(Arc::default());
+    let handle = PolicyHandle { commands, state: state.subscribe(), local };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let work = move || runtime.block_on(start(snapshots, mailbox, state_sender, local_sender));
+    let work = move || runtime.block_on(start(snapshots, mailbox, flows, state, local_sender));
     std::thread::Builder::new().name("weft-policy".to_owned()).spawn(work)?;
-    Ok(PolicyHandle { commands, state, local })
+    Ok(handle)
 }
 
 /// Claims the table after the datastore has been listed, then works.
 async fn start(
     mut snapshots: SnapshotReceiver,
     mailbox: mpsc::Receiver<Command>,
-    state: watch::Sender<PolicyState>,
+    flows: SyncSender<Job>,
+    state: Arc<watch::Sender<PolicyState>>,
     local_watch: watch::Sender<Arc<Vec<LocalPod>>>,
 ) {
     if snapshots.wait_for(Option::is_some).await.is_err() {
@@ -159,6 +90,7 @@ async fn start(
     let now = Instant::now();
     let task = Task {
         core,
+        flows,
         snapshots,
         local: None,
         waiting: Vec::new(),
@@ -166,7 +98,7 @@ async fn start(
         releasing: Vec::new(),
         freed: BTreeSet::new(),
         dirty: true,
-        world_changed: true,
+        unjudged: Unjudged::Always,
         audit: false,
         not_before: now,
         next_audit: now + AUDIT_INTERVAL,
@@ -177,8 +109,8 @@ async fn start(
 }
 
 /// With its cause.
-fn in_words(error: &NftError) -> String {
-    match std::error::Error::source(error) {
+fn in_words(error: &dyn std::error::Error) -> String {
+    match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
@@ -192,24 +124,34 @@ struct Waiting {
     reply: oneshot::Sender<Result<(), AdmitError>>,
 }
 
+/// Whether established flows must be judged anew after the next commit; a pod that comes or goes has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unjudged {
+    No,
+    /// If the rules change by it.
+    IfChanged,
+    Always,
+}
+
 struct Task {
     core: Core,
+    flows: SyncSender<Job>,
     snapshots: SnapshotReceiver,
     /// `None` until the CNI server has said what a former agent left.
     local: Option<BTreeMap<AttachmentId, LocalPod>>,
     waiting: Vec<Waiting>,
     /// In `local`; to be answered after the next commit.
     committing: Vec<(AttachmentId, oneshot::Sender<Result<(), AdmitError>>)>,
+    /// To be answered when the flows of what they free are forgotten.
     releasing: Vec<oneshot::Sender<()>>,
-    /// Addresses whose flows are to be forgotten.
+    /// Addresses whose flows are to be forgotten after the next commit.
     freed: BTreeSet<IpAddr>,
     dirty: bool,
-    /// Established flows must be judged anew; a pod that comes or goes has none.
-    world_changed: bool,
+    unjudged: Unjudged,
     audit: bool,
     not_before: Instant,
     next_audit: Instant,
-    state: watch::Sender<PolicyState>,
+    state: Arc<watch::Sender<PolicyState>>,
     local_watch: watch::Sender<Arc<Vec<LocalPod>>>,
 }
 
@@ -223,7 +165,10 @@ impl Task {
                     None => return,
                 },
                 changed = self.snapshots.changed() => match changed {
-                    Ok(()) => (self.dirty, self.world_changed) = (true, true),
+                    Ok(()) => {
+                        self.dirty = true;
+                        self.unjudged = self.unjudged.max(Unjudged::IfChanged);
+                    }
                     Err(_) => return,
                 },
                 change = monitor.foreign_change() => match change {
@@ -258,9 +203,12 @@ impl Task {
             Command::Release(id, reply) => {
                 // Its ADD may have failed for another reason meanwhile.
                 self.waiting.retain(|waiting| waiting.id != id);
-                let removed = self.local.as_mut().and_then(|local| local.remove(&id));
-                self.dirty |= removed.is_some();
-                self.freed.extend(removed.into_iter().flat_map(|pod| pod.ips));
+                let Some(pod) = self.local.as_mut().and_then(|local| local.remove(&id)) else {
+                    let _ = reply.send(());
+                    return;
+                };
+                self.dirty = true;
+                self.freed.extend(pod.ips);
                 self.releasing.push(reply);
             }
             Command::Recovered(attachments, reply) => {
@@ -277,15 +225,13 @@ impl Task {
     fn step(&mut self) {
         let snapshot = self.snapshots.borrow_and_update().clone();
         self.sort_waiting(snapshot.as_deref());
-        let (Some(snapshot), Some(local)) = (snapshot, &self.local) else { return self.answer(Ok(())) };
+        let (Some(snapshot), Some(local)) = (snapshot, &self.local) else { return };
         if (self.dirty || self.audit) && (Instant::now() >= self.not_before || !self.committing.is_empty()) {
-            let local: Arc<Vec<LocalPod>> = Arc::new(local.values().cloned().collect());
-            let result = self.commit(&snapshot, &local);
-            self.local_watch.send_replace(local);
+            let local = Arc::new(local.values().cloned().collect());
+            let scene = Scene { snapshot, local };
+            let result = self.commit(&scene);
+            self.local_watch.send_replace(scene.local);
             self.answer(result);
-        }
-        if !self.dirty {
-            self.answer(Ok(()));
         }
     }
 
@@ -295,6 +241,11 @@ impl Task {
             let is_known = snapshot.is_some_and(|snapshot| is_known(&snapshot.world, &pod));
             match (&mut self.local, is_known) {
                 (Some(local), true) => {
+                    // Past what a set can hold the kernel refuses the commit, and so everybody.
+                    if let Err(full) = room_for(local.values(), &pod) {
+                        let _ = reply.send(Err(AdmitError::Full(pod.key.to_string(), full)));
+                        continue;
+                    }
                     local.insert(id.clone(), pod);
                     self.committing.push((id, reply));
                     self.dirty = true;
@@ -312,23 +263,25 @@ impl Task {
         }
     }
 
-    fn commit(&mut self, snapshot: &Snapshot, local: &[LocalPod]) -> Result<(), String> {
-        let (audit, judge) = (std::mem::take(&mut self.audit), std::mem::take(&mut self.world_changed));
-        let freed = std::mem::take(&mut self.freed);
-        let done = self.core.commit(&snapshot.world, local, audit, judge, &freed);
+    fn commit(&mut self, scene: &Scene) -> Result<(), String> {
+        let audit = std::mem::take(&mut self.audit);
         if audit {
             self.next_audit = Instant::now() + AUDIT_INTERVAL;
+            // What got through while the table was not as wanted is judged when it is.
+            self.unjudged = self.unjudged.max(Unjudged::IfChanged);
         }
-        match done {
+        match self.core.commit(&scene.snapshot.world, &scene.local, audit) {
             Ok(done) => {
                 self.dirty = false;
-                self.publish(snapshot, &done);
+                self.publish(&scene.snapshot, &done);
+                self.settle_flows(scene, done);
                 Ok(())
             }
             Err(error) => {
                 let reason = in_words(&error);
                 warn!(reconciler = "policy", error = reason, "policy not committed");
-                (self.dirty, self.audit, self.world_changed) = (true, true, true);
+                (self.dirty, self.audit) = (true, true);
+                self.unjudged = Unjudged::Always;
                 self.not_before = Instant::now() + RETRY;
                 self.state.send_modify(|state| {
                     state.settled = false;
@@ -340,11 +293,29 @@ impl Task {
         }
     }
 
+    /// After the rules: what they forbid must not live on in the fast path for established flows.
+    fn settle_flows(&mut self, scene: &Scene, done: core::Committed) {
+        let (freed, releasing) = (std::mem::take(&mut self.freed), std::mem::take(&mut self.releasing));
+        let judge = match std::mem::replace(&mut self.unjudged, Unjudged::No) {
+            Unjudged::No => false,
+            Unjudged::IfChanged => done.changes > 0,
+            Unjudged::Always => true,
+        };
+        let jobs = [
+            (!releasing.is_empty()).then_some(Job::Forget(freed, releasing)),
+            (!done.opened.is_empty()).then_some(Job::Opened(done.opened)),
+            (judge && !scene.local.is_empty()).then(|| Job::Judge(scene.clone())),
+        ];
+        for job in jobs.into_iter().flatten() {
+            // Its thread ends after this task.
+            let _ = self.flows.send(job);
+        }
+    }
+
     fn publish(&self, snapshot: &Snapshot, done: &core::Committed) {
         self.state.send_modify(|state| {
             let revision = state.counts.revision + u64::from(done.changes > 0);
             state.settled = true;
-            state.revoked += done.revoked;
             state.counts = PolicyStatus {
                 revision,
                 policies: u32::try_from(snapshot.world.policies.len()).unwrap_or(u32::MAX),
@@ -355,15 +326,9 @@ impl Task {
             }
             state.problems = done.problems.clone();
         });
-        if done.changes > 0 || done.revoked > 0 {
+        if done.changes > 0 {
             let took = u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX);
-            info!(
-                reconciler = "policy",
-                changes = done.changes,
-                revoked = done.revoked,
-                took_us = took,
-                "policy committed"
-            );
+            info!(reconciler = "policy", changes = done.changes, took_us = took, "policy committed");
         }
     }
 
@@ -376,9 +341,6 @@ impl Task {
         let result = result.map_err(AdmitError::Refused);
         for (_, reply) in self.committing.drain(..) {
             let _ = reply.send(result.clone());
-        }
-        for reply in self.releasing.drain(..) {
-            let _ = reply.send(());
         }
     }
 }

@@ -96,7 +96,7 @@ pub(super) async fn collect_status(agent: &Agent) -> Status {
 fn problems(agent: &Agent, leaks: Vec<Problem>) -> Vec<Problem> {
     let mut all = agent.routes.status().borrow().problems.clone();
     all.extend(leaks);
-    all.extend(agent.policy.state().borrow().problems.iter().cloned());
+    all.extend(agent.policy.state().borrow().problems().cloned());
     all.extend(agent.sysctl_problems.borrow().iter().cloned());
     if let Some(snapshot) = agent.snapshots.borrow().as_ref() {
         all.extend(snapshot.problems.iter().cloned());

@@ -142,6 +142,16 @@ impl Page {
         );
         self.counter("policy_drift", "Times that somebody else changed our table", state.drift);
         self.counter("policy_revoked_flows", "Established flows cut by a change of policy", state.revoked);
+        self.counter(
+            "policy_flow_scans",
+            "Times that all established flows were judged by the policy in force",
+            state.judged,
+        );
+        self.counter(
+            "policy_flow_failures",
+            "Attempts to judge or forget established flows that failed and are repeated",
+            state.flow_failures,
+        );
         self.gauge("policies", "Network policies of the cluster", state.counts.policies.into());
         self.gauge("policy_chains", "Chains of the table", state.counts.chains.into());
         self.gauge("policy_sets", "Sets and maps of the table", state.counts.sets.into());

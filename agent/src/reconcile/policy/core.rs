@@ -1,24 +1,20 @@
-//! One commit: compile, compare with what the kernel holds, send the difference, cut what is now forbidden. Blocking.
+//! One commit: compile, compare with what the kernel holds, send the difference. Blocking.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use tracing::warn;
 use weft_api::control::PolicyStatus;
 use weft_policy::compile::{Options, compile};
 use weft_policy::model::{LocalPod, World};
 use weft_policy::nft::{Change, Dump, Transaction};
 use weft_policy::ruleset::{KeyField, Ruleset, Value};
 
-use super::revoke;
-use crate::kernel::conntrack::Conntrack;
 use crate::kernel::nft::{NftError, NftMonitor, NftTable};
 use crate::watch::Problem;
 
 pub(super) struct Core {
     table: NftTable,
-    conntrack: Option<Conntrack>,
     /// What the table held when it was read; `None` once `have` is known.
     found: Option<Dump>,
     have: Ruleset,
@@ -27,7 +23,8 @@ pub(super) struct Core {
 
 pub(super) struct Committed {
     pub(super) changes: usize,
-    pub(super) revoked: u64,
+    /// UDP ports of the node that lead to a pod from now on.
+    pub(super) opened: BTreeSet<SocketAddr>,
     pub(super) took: Duration,
     pub(super) counts: PolicyStatus,
     pub(super) problems: BTreeSet<Problem>,
@@ -36,26 +33,19 @@ pub(super) struct Committed {
 impl Core {
     pub(super) fn open() -> Result<Self, NftError> {
         let (table, found) = NftTable::open()?;
-        let conntrack = Conntrack::open().inspect_err(|error| {
-            warn!(reconciler = "policy", %error, "established flows cannot be revoked");
-        });
-        let (conntrack, have, options) = (conntrack.ok(), Ruleset::default(), Options::default());
-        Ok(Self { table, conntrack, found: Some(found), have, options })
+        Ok(Self { table, found: Some(found), have: Ruleset::default(), options: Options::default() })
     }
 
     pub(super) fn monitor(&self) -> Result<NftMonitor, NftError> {
         Ok(NftMonitor::open(&self.table)?)
     }
 
-    /// With `audit` the kernel is asked what it holds; else we know. With `judge` established flows are judged anew.
-    /// The flows of `freed` addresses are forgotten.
+    /// With `audit` the kernel is asked what it holds; else we know.
     pub(super) fn commit(
         &mut self,
         world: &World,
         local: &[LocalPod],
         audit: bool,
-        judge: bool,
-        freed: &BTreeSet<IpAddr>,
     ) -> Result<Committed, NftError> {
         let begun = Instant::now();
         let compiled = compile(world, local, &self.options);
@@ -78,46 +68,26 @@ impl Core {
             reason: format!("{}: {}", problem.field, problem.reason),
         });
         let problems = problems.collect();
-        self.hand_over(&opened_udp_ports(&transaction));
-        let revoked = self.cut(world, local, freed, judge && changes > 0);
-        Ok(Committed { changes, revoked, took, counts, problems })
-    }
-
-    /// Datagrams that were not translated when their flow began are from the next on.
-    fn hand_over(&mut self, ports: &BTreeSet<u16>) {
-        let Some(conntrack) = self.conntrack.as_mut().filter(|_| !ports.is_empty()) else { return };
-        if let Err(error) = conntrack.delete_untranslated_udp(ports) {
-            warn!(reconciler = "policy", %error, "flows to new host ports not forgotten");
-        }
-    }
-
-    /// After the rules: what they forbid must not live on in the fast path for established flows.
-    fn cut(&mut self, world: &World, local: &[LocalPod], freed: &BTreeSet<IpAddr>, judge: bool) -> u64 {
-        let Some(conntrack) = &mut self.conntrack else { return 0 };
-        if !freed.is_empty()
-            && let Err(error) = conntrack.delete_flows_of(freed)
-        {
-            warn!(reconciler = "policy", ?freed, %error, "flows of gone pods not forgotten");
-        }
-        if !judge || local.is_empty() {
-            return 0;
-        }
-        revoke::run(conntrack, world, local, self.options.revoked_mark).unwrap_or_else(|error| {
-            warn!(reconciler = "policy", %error, "established flows not checked");
-            0
-        })
+        Ok(Committed { changes, opened: opened_udp_ports(&transaction), took, counts, problems })
     }
 }
 
-/// The host ports that it gives to a pod.
-fn opened_udp_ports(transaction: &Transaction) -> BTreeSet<u16> {
+/// The unspecified address stands for all of its family.
+fn opened_udp_ports(transaction: &Transaction) -> BTreeSet<SocketAddr> {
     let entries = transaction.changes().iter().filter_map(|change| match change {
         Change::AddMapElements { entries, .. } => Some(entries),
         _ => None,
     });
-    let port = |(key, value): &(Vec<KeyField>, Value)| match (&key[..], value) {
-        ([.., KeyField::Proto(17), KeyField::Port(port)], Value::Endpoint(..)) => Some(*port),
-        _ => None,
+    let port = |(key, value): &(Vec<KeyField>, Value)| {
+        let Value::Endpoint(pod, _) = value else { return None };
+        let [at @ .., KeyField::Proto(17), KeyField::Port(port)] = &key[..] else { return None };
+        let address = match (at, pod) {
+            ([KeyField::Ipv4(v4)], _) => IpAddr::V4(*v4),
+            ([KeyField::Ipv6(v6)], _) => IpAddr::V6(*v6),
+            (_, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (_, IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Some(SocketAddr::new(address, *port))
     };
     entries.flatten().filter_map(port).collect()
 }
@@ -132,5 +102,37 @@ fn counts(ruleset: &Ruleset) -> PolicyStatus {
         chains: count(ruleset.chains.len()),
         sets: count(ruleset.sets.len() + ruleset.maps.len()),
         set_elements: count(elements),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_policy::model::{HostPort, PodKey, Protocol};
+
+    use super::*;
+
+    #[test]
+    fn udp_ports_that_begin_to_lead_to_a_pod_are_named_with_their_address() {
+        let port = |protocol, host_port, host_ip: Option<&str>| HostPort {
+            protocol,
+            host_port,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            port: 8000,
+        };
+        let (udp, tcp) = (Protocol::Udp, Protocol::Tcp);
+        let kept = port(udp, 53, None);
+        let pod = |ports: &[HostPort]| LocalPod {
+            key: PodKey { namespace: "demo".to_owned(), name: "dns".to_owned() },
+            uid: None,
+            link: "weft0".to_owned(),
+            ips: ["10.1.0.2".parse().unwrap(), "fd00::2".parse().unwrap()].into(),
+            ports: ports.iter().copied().collect(),
+        };
+        let ruleset =
+            |ports: &[HostPort]| compile(&World::default(), &[pod(ports)], &Options::default()).ruleset;
+        let more = [kept, port(udp, 54, None), port(tcp, 54, None), port(udp, 55, Some("192.0.2.1"))];
+        let opened = opened_udp_ports(&Transaction::diff(&ruleset(&more), &ruleset(&[kept])));
+        let expected = ["0.0.0.0:54", "[::]:54", "192.0.2.1:55"].map(|text| text.parse().unwrap());
+        assert_eq!(opened, expected.into());
     }
 }

@@ -1,11 +1,15 @@
 //! Against the real kernel, in a namespace of its own.
 
+mod flows;
+
 use std::net::IpAddr;
 
-use weft_cni::attachment::{Addresses, Mac, NetnsId, PodRef};
+use weft_cni::attachment::{Addresses, Attachment, Mac, NetnsId, PodRef, PortMapping, Transport};
+use weft_policy::compile::Full;
 use weft_policy::model::{Pod, PodKey};
 
 use super::*;
+use crate::cni::PolicyGate;
 use crate::testing::in_netns;
 
 fn attachment(name: &str, last: u8) -> Attachment {
@@ -100,5 +104,56 @@ fn the_next_owner_adopts_what_the_last_one_left() {
         assert_eq!(state.counts.revision, 0, "nothing had to change");
         let address: IpAddr = [10, 1, 0, 2].into();
         assert!(dispatched().contains(&address.to_string()));
+    });
+}
+
+/// With `policy`, the spec of one that stands in namespace demo.
+fn world_with(names: &[&str], policy: serde_json::Value) -> Option<Arc<Snapshot>> {
+    let mut snapshot = world(names)?;
+    let object = serde_json::json!({ "metadata": { "name": "p", "namespace": "demo" }, "spec": policy });
+    let policy = weft_policy::translate::policy(&serde_json::from_value(object).unwrap()).unwrap();
+    Arc::make_mut(&mut snapshot).world.policies.insert(policy.key.clone(), policy.into());
+    Some(snapshot)
+}
+
+fn with_ports(attachment: Attachment, ports: std::ops::RangeInclusive<u16>) -> Attachment {
+    let port =
+        |host_port| PortMapping { transport: Transport::Udp, host_port, container_port: 80, host_ip: None };
+    Attachment { ports: ports.map(port).collect(), ..attachment }
+}
+
+#[test]
+fn a_pod_is_admitted_while_flows_wait_to_be_judged() {
+    in_netns(|| async {
+        let (snapshots, receiver) = watch::channel(world(&["web", "db"]));
+        let (jobs, taken) = std::sync::mpsc::sync_channel(16);
+        let handle = spawn_beside(jobs, receiver, Arc::default()).unwrap();
+        handle.recovered(vec![attachment("web", 2)]).await;
+        settled(&handle, |state| state.settled).await;
+        assert!(matches!(taken.recv(), Ok(Job::Judge(_))), "once, whatever the former agent had judged");
+
+        snapshots.send_replace(world_with(&["web", "db"], serde_json::json!({ "podSelector": {} })));
+        settled(&handle, |state| state.counts.policies == 1).await;
+        handle.admit(&attachment("db", 3)).await.unwrap();
+
+        let Ok(Job::Judge(scene)) = taken.recv() else { panic!("the change of policy is judged") };
+        assert_eq!((scene.snapshot.world.policies.len(), scene.local.len()), (1, 1));
+        assert!(taken.try_recv().is_err(), "a pod that comes has no flows");
+    });
+}
+
+#[test]
+fn a_pod_with_more_host_ports_than_a_map_holds_is_refused_by_name_and_no_other() {
+    in_netns(|| async {
+        let (_snapshots, receiver) = watch::channel(world(&["greedy", "web"]));
+        let handle = spawn(receiver).unwrap();
+        handle.recovered(Vec::new()).await;
+
+        let (greedy, web) = (with_ports(attachment("greedy", 2), 1..=16385), attachment("web", 3));
+        let (greedy, web) = tokio::join!(handle.admit(&greedy), handle.admit(&web));
+        let refused = greedy.unwrap_err();
+        assert_eq!(refused, AdmitError::Full("demo/greedy".to_owned(), Full::HostPorts));
+        assert!(refused.to_string().contains("demo/greedy: with its host ports"), "{refused}");
+        assert_eq!(web, Ok(()));
     });
 }
