@@ -120,6 +120,20 @@ enum BenchVerb {
         #[arg(long, default_value_t = 100)]
         pods: usize,
     },
+    /// A change of policy among established flows: until it is in force, until all are judged, and ADD meanwhile.
+    Flows {
+        /// Pods of the cluster.
+        #[arg(long, default_value_t = 10_000)]
+        pods: usize,
+        /// Pods of the node.
+        #[arg(long, default_value_t = 100)]
+        local: usize,
+        /// Conntrack entries.
+        #[arg(long, default_value_t = 100_000)]
+        flows: usize,
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
+    },
     /// Deployments on a real cluster, beside the reference plugins, and the agents at rest. Needs `make bin-static`.
     Cluster {
         #[arg(long, default_value_t = 20)]
@@ -180,6 +194,9 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Bench(BenchVerb::Cni { pods }) => {
             bench::cni::run(pods, &programs()?).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Bench(BenchVerb::Flows { pods, local, flows, rounds }) => {
+            bench::flows::run(pods, local, flows, rounds, &programs()?).map(|()| ExitCode::SUCCESS)
         }
         Verb::Bench(BenchVerb::Cluster { pods, runs, rest }) => {
             bench::cluster::run(pods, runs, Duration::from_secs(rest), &programs()?)

@@ -25,7 +25,7 @@ const NODE: &str = "node";
 const READY: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     Floor,
     Weft,
     Ptp,
@@ -34,7 +34,9 @@ enum Kind {
 /// Prints medians of ADD and DEL of `pods` pods, and their ratios.
 pub fn run(pods: usize, programs: &Programs) -> Result<()> {
     ensure!(pods > 0, "at least one pod");
-    let bed = Testbed::raise(pods, programs)?;
+    let plugins = PLUGIN_DIRS.iter().map(PathBuf::from).find(|dir| dir.join("ptp").exists());
+    let plugins = plugins.context("no ptp: install containernetworking-plugins")?;
+    let bed = Testbed::raise(&objects(pods), plugins, programs)?;
     let mut times: BTreeMap<(&str, Kind), Vec<Duration>> = BTreeMap::new();
     let kinds = [Kind::Weft, Kind::Ptp];
     let namespaces = || Ok([Namespace::create("pod")?, Namespace::create("pod")?]);
@@ -67,7 +69,7 @@ pub fn run(pods: usize, programs: &Programs) -> Result<()> {
     Ok(())
 }
 
-fn median(times: &mut [Duration]) -> Duration {
+pub(super) fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
 }
@@ -78,25 +80,23 @@ fn ratio(a: u128, b: u128) -> f64 {
 }
 
 /// The node with its agent. All of it goes when it is dropped.
-struct Testbed {
-    node: Namespace,
+pub(super) struct Testbed {
+    pub(super) node: Namespace,
     agent: Child,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     weft_cni: PathBuf,
     plugins: PathBuf,
 }
 
 impl Testbed {
-    fn raise(pods: usize, programs: &Programs) -> Result<Self> {
-        let plugins = PLUGIN_DIRS.iter().map(PathBuf::from).find(|dir| dir.join("ptp").exists());
-        let plugins = plugins.context("no ptp: install containernetworking-plugins")?;
+    /// With these objects in the agent's directory, [`Self::store`].
+    pub(super) fn raise(objects: &[Value], plugins: PathBuf, programs: &Programs) -> Result<Self> {
         let weft_cni = programs.path("weft-cni")?;
         let dir = std::env::temp_dir().join(format!("weft-bench-cni-{}", std::process::id()));
         let store = dir.join("store");
         fs::create_dir_all(&store)?;
-        for (index, object) in objects(pods).iter().enumerate() {
-            fs::write(store.join(format!("{index}.yaml")), object.to_string())?;
-        }
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+        fs::write(store.join("objects.yaml"), list.to_string())?;
         let node = Namespace::create(NODE)?;
         let mut command = Command::new(programs.path("weft-agent")?);
         // With WEFT_LOG=info the agent says where the time of each ADD went.
@@ -118,8 +118,12 @@ impl Testbed {
         Ok(bed)
     }
 
+    pub(super) fn store(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+
     /// From the start of the plugin to its end.
-    fn call(&self, kind: Kind, verb: &str, netns: &str, index: usize) -> Result<Duration> {
+    pub(super) fn call(&self, kind: Kind, verb: &str, netns: &str, index: usize) -> Result<Duration> {
         let (program, conf) = match kind {
             Kind::Floor | Kind::Weft => {
                 (self.weft_cni.clone(), json!({ "cniVersion": "1.0.0", "name": "weft", "type": "weft-cni" }))
@@ -164,7 +168,7 @@ fn ptp_conf(data_dir: &Path) -> Value {
     json!({ "cniVersion": "1.0.0", "name": "bench", "type": "ptp", "ipam": ipam })
 }
 
-fn objects(pods: usize) -> Vec<Value> {
+pub(super) fn objects(pods: usize) -> Vec<Value> {
     let node = json!({
         "apiVersion": "v1", "kind": "Node", "metadata": { "name": NODE },
         "spec": { "podCIDRs": ["10.77.0.0/16", "fd77::/64"] },

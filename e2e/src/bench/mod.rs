@@ -5,6 +5,7 @@ pub mod at_scale;
 pub mod bgp;
 pub mod cluster;
 pub mod cni;
+pub mod flows;
 pub mod policy_latency;
 mod rest;
 
