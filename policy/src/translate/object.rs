@@ -13,7 +13,7 @@ use crate::model::{Labels, NamedPort, Pod, PodKey, PodUid, Problem, Protocol};
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// Set by kubelet on the API's image of a static pod: the uid by which the runtime knows that pod.
-const STATIC_POD_UID: &str = "kubernetes.io/config.hash";
+const STATIC_POD_UID: &str = "kubernetes.io/config.mirror";
 
 /// The namespace's name and labels.
 pub fn namespace(object: &Namespace) -> Result<(String, Labels), Problem> {

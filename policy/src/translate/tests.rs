@@ -93,7 +93,7 @@ fn a_pod_is_active_until_its_phase_says_that_it_has_ended() {
 #[test]
 fn a_mirror_pod_has_the_uid_of_its_static_pod() {
     let (key, pod) =
-        read_pod("metadata: {name: etcd, uid: api, annotations: {kubernetes.io/config.hash: static}}")
+        read_pod("metadata: {name: etcd, uid: api, annotations: {kubernetes.io/config.mirror: static}}")
             .unwrap();
     assert_eq!(key.namespace, "default");
     assert_eq!(pod.uid, Some(PodUid("static".to_owned())));

@@ -12,7 +12,7 @@ use weft_policy::model::{Labels, NamedPort, Pod, PodUid, Protocol};
 use super::{ASN_ANNOTATION, NETWORK_READY, NodeInfo};
 
 /// Set by kubelet on the API's image of a static pod.
-const STATIC_POD_UID: &str = "kubernetes.io/config.hash";
+const STATIC_POD_UID: &str = "kubernetes.io/config.mirror";
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

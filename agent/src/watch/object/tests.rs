@@ -85,6 +85,19 @@ fn a_pod_keeps_named_ports_of_containers_and_sidecars() {
     assert_eq!(ports, [("http", Protocol::Tcp, 80), ("metrics", Protocol::Udp, 9000)]);
 }
 
+/// Kubelet sets `config.mirror` on images of static pods alone; `config.hash` anybody may set on a pod of his own.
+#[test]
+fn only_the_image_of_a_static_pod_has_another_uid_than_its_object() {
+    for (annotation, uid) in [("config.mirror", "static"), ("config.hash", "api")] {
+        let pod = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: etcd, uid: api, annotations: {{kubernetes.io/{annotation}: static}}}}}}"
+        );
+        let (_, object) = read(&pod).unwrap();
+        let Object::Pod(pod) = object else { panic!("{object:?}") };
+        assert_eq!(pod.uid.as_ref().map(|uid| uid.0.as_str()), Some(uid), "{annotation}");
+    }
+}
+
 #[test]
 fn a_secrets_string_data_wins_over_its_data() {
     let (_, object) = read(
