@@ -121,6 +121,7 @@ pub fn compile(world: &World, local: &[LocalPod], options: &Options) -> Compiled
                 let mut verdict = |way| compiler.verdict(way, family_of(ip), key, pod);
                 (Some(link), verdict(Way::Egress), verdict(Way::Ingress))
             }
+            Owner::Nameless { link } => (Some(link), Verdict::Return, Verdict::Return),
             Owner::Closed { link } => (Some(link), pending(), pending()),
             Owner::Disputed => (None, pending(), pending()),
         };

@@ -136,6 +136,7 @@ struct Endpoint<'a> {
 enum Who<'a> {
     Nobody,
     Node,
+    Nameless,
     Unknown,
     Ended,
     Pod(&'a Pod),
@@ -200,6 +201,7 @@ impl<'a> Judge<'a> {
             Some(pod) if !local.is(pod) || pod.host_network => Who::Unknown,
             Some(pod) if !pod.active => Who::Ended,
             Some(pod) => Who::Pod(pod),
+            None if local.is_nameless() => Who::Nameless,
             None => Who::Unknown,
         }
     }
@@ -235,6 +237,7 @@ impl<'a> Judge<'a> {
         let reason = match own.who {
             Who::Nobody => Reason::NotAPod,
             Who::Node => Reason::Node,
+            Who::Nameless => Reason::NotIsolated,
             Who::Unknown => Reason::Unknown,
             Who::Ended => Reason::Ended,
             Who::Pod(_) if own.key == other.key => Reason::Itself,

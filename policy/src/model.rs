@@ -203,6 +203,11 @@ impl World {
 }
 
 impl LocalPod {
+    /// The runtime named no Kubernetes pod. It is in no namespace: no policy selects it, and no peer by labels means it.
+    pub fn is_nameless(&self) -> bool {
+        self.key.namespace.is_empty()
+    }
+
     /// Whether `pod`, the API's object under this pod's name, is this pod and not its forerunner or successor.
     pub fn is(&self, pod: &Pod) -> bool {
         match (&self.uid, &pod.uid) {

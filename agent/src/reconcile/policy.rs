@@ -345,9 +345,9 @@ impl Task {
     }
 }
 
-/// An attachment without a Kubernetes pod is in no namespace, and nobody can select it.
+/// An attachment without a Kubernetes pod waits for none.
 fn is_known(world: &World, pod: &LocalPod) -> bool {
-    pod.key.namespace.is_empty() || world.pods.get(&pod.key).is_some_and(|object| pod.is(object))
+    pod.is_nameless() || world.pods.get(&pod.key).is_some_and(|object| pod.is(object))
 }
 
 #[cfg(test)]

@@ -17,6 +17,10 @@ pub(super) enum Owner<'a> {
         key: &'a PodKey,
         pod: &'a Pod,
     },
+    /// In no namespace: open both ways.
+    Nameless {
+        link: &'a str,
+    },
     /// The pod's labels are not known yet, or it has ended: closed both ways.
     Closed {
         link: &'a str,
@@ -88,6 +92,7 @@ fn settle<'a>(
     let living: Vec<_> = claims.iter().filter(lives).collect();
     match living.as_slice() {
         [] => claims.first().map_or(Owner::Disputed, |local| Owner::Closed { link: &local.link }),
+        [local] if local.is_nameless() => Owner::Nameless { link: &local.link },
         [local] => match state(local) {
             Some(pod) => Owner::Pod { link: &local.link, key: &local.key, pod },
             None => Owner::Closed { link: &local.link },

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use weft_cni::attachment::{Addresses, Attachment, Mac, NetnsId, PodRef, PortMapping, Transport};
 use weft_policy::compile::Full;
-use weft_policy::model::{Pod, PodKey};
+use weft_policy::model::{Pod, PodKey, PodUid};
 
 use super::*;
 use crate::cni::PolicyGate;
@@ -85,6 +85,21 @@ fn a_pod_waits_for_the_datastore_and_is_refused_when_it_never_comes() {
         assert_eq!(never, Err(AdmitError::Unknown("demo/never".to_owned())));
         assert!(dispatched().contains("10.1.0.2") && !dispatched().contains("10.1.0.3"), "{}", dispatched());
     });
+}
+
+#[test]
+fn an_add_waits_for_its_own_pod_and_not_for_the_one_that_had_its_name() {
+    let uid = |uid: &str| Some(PodUid(uid.to_owned()));
+    let mut snapshot = (*world(&["web"]).unwrap()).clone();
+    let mut pod = local_pod(&attachment("web", 2));
+    for (shown, ours, known) in
+        [(uid("old"), uid("new"), false), (uid("new"), uid("new"), true), (None, uid("new"), true)]
+    {
+        let object = Pod { uid: shown, active: true, ..Pod::default() };
+        snapshot.world.pods.insert(pod.key.clone(), object.into());
+        pod.uid = ours;
+        assert_eq!(is_known(&snapshot.world, &pod), known, "{:?}", snapshot.world.pods[&pod.key].uid);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{egress, ingress};
 use crate::interpret::{Packet, forwards, passes};
-use crate::model::{LocalPod, PodUid};
+use crate::model::{LocalPod, PodKey, PodUid};
 use crate::ruleset::Hook;
 use crate::testing::{Cluster, ip, key};
 
@@ -35,6 +35,25 @@ fn a_pod_that_is_wired_but_not_known_is_closed() {
         cluster.judge("y/a -> 10.0.1.1 tcp/80").ingress.reason.to_string(),
         "the pod is not known yet"
     );
+}
+
+#[test]
+fn a_pod_without_a_name_is_in_no_namespace_and_open() {
+    let mut cluster = Cluster::with("{podSelector: {}, policyTypes: [Ingress, Egress]}");
+    cluster.local.push(LocalPod {
+        key: PodKey { namespace: String::new(), name: "c1/eth0".to_owned() },
+        uid: None,
+        link: "weftc1".to_owned(),
+        ips: [ip("10.0.1.50")].into(),
+        ports: BTreeSet::new(),
+    });
+    cluster.expect(&[
+        ("10.0.1.50 -> y/a tcp/80", true),
+        ("y/a -> 10.0.1.50 tcp/80", true),
+        ("10.0.1.50 -> x/a tcp/80", false),
+    ]);
+    cluster.add("{name: open, podSelector: {}, ingress: [{from: [{namespaceSelector: {}}]}]}");
+    cluster.expect(&[("10.0.1.50 -> x/a tcp/80", false), ("y/a -> x/a tcp/80", true)]);
 }
 
 #[test]
