@@ -92,7 +92,7 @@ async fn wait_for_the_agent_to_leave(cleanup: &Cleanup) -> anyhow::Result<()> {
 fn pod(observed: &Observed) -> String {
     let link = &observed.link;
     let alias = link.alias.as_deref().unwrap_or_default();
-    let attachment = attachment_of(&link.name, link.ifindex, link.mtu, alias);
+    let attachment = attachment_of(&link.name, link.ifindex, link.mtu, alias, &link.names);
     let pod = attachment.and_then(|attachment| attachment.pod);
     pod.map_or_else(|| link.name.clone(), |pod| format!("{}/{}", pod.namespace, pod.name))
 }

@@ -18,6 +18,8 @@ impl fmt::Display for AttachmentId {
     }
 }
 
+const UNKNOWN: &str = "?";
+
 /// The Kubernetes pod, as the runtime names it in `CNI_ARGS`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PodRef {
@@ -26,6 +28,18 @@ pub struct PodRef {
     /// Absent when the runtime does not tell, and for an attachment that was recovered from its link alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+}
+
+impl PodRef {
+    /// Stands for a pod whose name is lost. It is no name that Kubernetes gives: no object answers to it, and policy keeps
+    /// the pod closed.
+    pub fn unknown(id: &AttachmentId) -> Self {
+        Self { namespace: UNKNOWN.to_owned(), name: id.to_string(), uid: None }
+    }
+
+    pub fn is_unknown(&self) -> bool {
+        self.namespace == UNKNOWN
+    }
 }
 
 impl fmt::Display for PodRef {

@@ -50,6 +50,7 @@ pub enum Step {
     NoLinkLocal,
     Up,
     Alias(String),
+    AlternativeNames(Vec<String>),
     Group(u32),
     /// As a host prefix, without duplicate address detection.
     Address(IpAddr),
@@ -97,10 +98,12 @@ pub fn pod_side(attachment: &Attachment) -> Vec<Step> {
     steps
 }
 
-/// On the host, after the policy is in force. The routes come last: they are what lets packets in. The alias comes
-/// first: from then on the link can be recovered without the journal.
+/// On the host, after the policy is in force. The routes come last: they are what lets packets in. Alternative names and
+/// alias come first, in this order: with the alias the link can be recovered without the journal.
 pub fn host_side(attachment: &Attachment) -> Vec<Step> {
-    let mut steps = vec![Step::Alias(link::alias(attachment)), Step::NoLinkLocal];
+    let names = Some(link::alternative_names(attachment)).filter(|names| !names.is_empty());
+    let mut steps: Vec<Step> = names.map(Step::AlternativeNames).into_iter().collect();
+    steps.extend([Step::Alias(link::alias(attachment)), Step::NoLinkLocal]);
     steps.extend(repair(attachment));
     steps
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use weft_api::DELETED_DIR;
-use weft_cni::attachment::{Attachment, AttachmentId};
+use weft_cni::attachment::{Attachment, AttachmentId, PodRef};
 use weft_cni::journal::Record;
 use weft_cni::ledger::Phase;
 use weft_cni::plan::{self, Step};
@@ -62,6 +62,13 @@ fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
                 "pod adopted by its link"
             );
             let commit = Record::Commit { id: attachment.id.clone(), ifindex: attachment.ifindex };
+            if attachment.pod.as_ref().is_some_and(PodRef::is_unknown) {
+                tracing::error!(
+                    container_id = attachment.id.container_id,
+                    link = attachment.link,
+                    "the name of this container's pod is lost, and all its traffic dropped until it is started again"
+                );
+            }
             shared.record_fact(&Record::Alloc { attachment });
             shared.record_fact(&commit);
         }
@@ -184,6 +191,7 @@ fn missing(rtnl: &mut Rtnl, attachment: &Attachment) -> Result<Vec<Step>, RtnlEr
             | Step::Group(_)
             | Step::Address(_)
             | Step::DefaultRoute { .. }
+            | Step::AlternativeNames(_)
             | Step::RemoveHostRoute { .. } => true,
         };
         if !there {

@@ -8,7 +8,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
+    LinkInfo, LinkMessage, Prop,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -94,6 +94,8 @@ fn harmless(step: &Step, errno: Errno) -> bool {
         Step::RemoveHostRoute { .. } => matches!(errno, Errno::ESRCH | Errno::ENODEV),
         Step::Group(_) => errno == Errno::ENODEV,
         Step::NoLinkLocal => errno == Errno::EAFNOSUPPORT,
+        // Before Linux 5.5. Only who loses the journal needs them.
+        Step::AlternativeNames(_) => errno == Errno::EOPNOTSUPP,
         Step::LoopbackUp
         | Step::Up
         | Step::Alias(_)
@@ -114,6 +116,11 @@ fn request(ifindex: u32, step: &Step) -> Request {
             set(link_with(ifindex, LinkAttribute::AfSpecUnspec(vec![inet6])))
         }
         Step::Alias(alias) => set(link_with(ifindex, LinkAttribute::IfAlias(alias.clone()))),
+        Step::AlternativeNames(names) => {
+            let names = names.iter().cloned().map(Prop::AltIfName).collect();
+            let message = link_with(ifindex, LinkAttribute::PropList(names));
+            Request { message: RouteNetlinkMessage::NewLinkProp(message), flags: NLM_F_CREATE | NLM_F_EXCL }
+        }
         Step::Group(group) => set(link_with(ifindex, LinkAttribute::Group(*group))),
         Step::Address(address) => Request {
             message: RouteNetlinkMessage::NewAddress(host_address(ifindex, *address)),
@@ -265,18 +272,25 @@ pub fn observed(message: &RouteNetlinkMessage) -> Option<Observed> {
     let (RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message)) = message else {
         return None;
     };
-    let mut link =
-        ObservedLink { name: String::new(), ifindex: message.header.index, mtu: 0, group: 0, alias: None };
+    let mut link = ObservedLink { ifindex: message.header.index, ..ObservedLink::default() };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Group(group) => link.group = *group,
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
+            LinkAttribute::PropList(props) => link.names.extend(props.iter().filter_map(alternative_name)),
             _ => {}
         }
     }
     Some(Observed { link, up: message.header.flags.contains(LinkFlags::Up) })
+}
+
+fn alternative_name(prop: &Prop) -> Option<String> {
+    match prop {
+        Prop::AltIfName(name) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// Whether the host routes to this address by exactly this link. A lookup, not a dump: the table may be large.

@@ -40,6 +40,22 @@ fn without_the_journal_links_tell_all() {
 }
 
 #[test]
+fn a_pod_of_the_longest_name_is_known_without_the_journal() {
+    let mut node = Node::dual_stack();
+    let pod = Pod::new();
+    let (namespace, name) = ("n".repeat(63), "p".repeat(253));
+    let mut env = pod.env("ADD");
+    env.insert("CNI_ARGS", format!("K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}"));
+    node.cni(&env, &conf("1.1.0", json!({}))).result();
+    node.kill_agent();
+    std::fs::remove_file(node.run_dir.join(JOURNAL)).unwrap();
+    node.start_agent();
+    assert_eq!(node.ipam().allocations[0].pod, format!("{namespace}/{name}"));
+    node.del(&pod).assert_ok();
+    node.assert_clean();
+}
+
+#[test]
 fn an_add_that_was_interrupted_is_undone() {
     let mut node = Node::dual_stack();
     let pod = Pod::new();

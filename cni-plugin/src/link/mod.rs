@@ -10,6 +10,11 @@ use crate::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PodRe
 pub const MAX_SALT: u8 = 8;
 /// IFALIASZ less the terminating zero.
 const MAX_ALIAS: usize = 255;
+/// ALTIFNAMSIZ less the terminating zero.
+const MAX_ALTERNATIVE_NAME: usize = 127;
+const POD: &str = " pod=";
+/// Of an attachment for which the runtime named no pod.
+const NAMELESS: &str = "none";
 const ALIAS_MAGIC: &str = "weft/1";
 const NAME_DIGITS: usize = 11;
 
@@ -34,8 +39,8 @@ fn fnv1a<const N: usize>(parts: [&[u8]; N]) -> u64 {
     })
 }
 
-/// The attachment as text of at most 255 bytes. A pod whose name does not fit is left out: its addresses identify it.
-/// So are host ports for which there is no room left, some ten of them: only who loses the journal loses these.
+/// The attachment as text of at most 255 bytes. A pod's name that does not fit is in [`alternative_names`]. Host ports for
+/// which there is no room left, after some ten of them, are left out: only who loses the journal loses these.
 pub fn alias(attachment: &Attachment) -> String {
     let Attachment { id, addresses, netns, pod, ports, .. } = attachment;
     let ips: Vec<String> = addresses.iter().map(|address| address.to_string()).collect();
@@ -46,11 +51,9 @@ pub fn alias(attachment: &Attachment) -> String {
         ips.join(","),
         netns.0
     );
-    if let Some(pod) = pod {
-        let suffix = format!(" pod={pod}");
-        if alias.len() + suffix.len() <= MAX_ALIAS {
-            alias.push_str(&suffix);
-        }
+    let pod = format!("{POD}{}", pod.as_ref().map_or_else(|| NAMELESS.to_owned(), ToString::to_string));
+    if alias.len() + pod.len() <= MAX_ALIAS {
+        alias.push_str(&pod);
     }
     let mut separator = " ports=";
     for port in ports {
@@ -64,23 +67,44 @@ pub fn alias(attachment: &Attachment) -> String {
     alias
 }
 
-/// The inverse of [`alias`], for a link as the kernel shows it. `None` when it is not an alias of ours.
-pub fn attachment_of(link: &str, ifindex: u32, mtu: u32, alias: &str) -> Option<Attachment> {
+/// Further names of the link, which together say the name of a pod that is too long for its alias: `LINK-0-NAMESPACE_NA`,
+/// `LINK-1-ME`. An underscore is in no Kubernetes name, and a slash in no link's.
+pub fn alternative_names(attachment: &Attachment) -> Vec<String> {
+    let Some(pod) = attachment.pod.as_ref().filter(|_| !alias(attachment).contains(POD)) else {
+        return Vec::new();
+    };
+    let room = MAX_ALTERNATIVE_NAME - attachment.link.len() - "-0-".len();
+    let text = format!("{}_{}", pod.namespace, pod.name).into_bytes();
+    let parts = text.chunks(room).map(String::from_utf8_lossy);
+    parts.enumerate().map(|(n, part)| format!("{}-{n}-{part}", attachment.link)).collect()
+}
+
+/// The inverse of [`alias`] and [`alternative_names`], for a link as the kernel shows it. `None` when it is not an alias of
+/// ours.
+pub fn attachment_of(
+    link: &str,
+    ifindex: u32,
+    mtu: u32,
+    alias: &str,
+    names: &[String],
+) -> Option<Attachment> {
     let fields = alias.strip_prefix(ALIAS_MAGIC)?.split_whitespace().map(|field| field.split_once('='));
     let fields: std::collections::BTreeMap<&str, &str> = fields.collect::<Option<_>>()?;
     let addresses = parse_addresses(fields.get("ip")?)?;
+    let id = AttachmentId {
+        container_id: (*fields.get("cid")?).to_owned(),
+        ifname: (*fields.get("if")?).to_owned(),
+    };
+    let pod = match fields.get("pod").copied() {
+        Some(NAMELESS) => None,
+        Some(pod) => Some(parse_pod(pod, '/').unwrap_or_else(|| PodRef::unknown(&id))),
+        None => Some(parse_pod(&joined(link, names), '_').unwrap_or_else(|| PodRef::unknown(&id))),
+    };
     Some(Attachment {
-        id: AttachmentId {
-            container_id: (*fields.get("cid")?).to_owned(),
-            ifname: (*fields.get("if")?).to_owned(),
-        },
+        id,
         link: link.to_owned(),
         ifindex,
-        pod: fields.get("pod").and_then(|pod| pod.split_once('/')).map(|(namespace, name)| PodRef {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            uid: None,
-        }),
+        pod,
         addresses,
         mac: Mac::of_pod(&addresses),
         netns: NetnsId(fields.get("netns")?.parse().ok()?),
@@ -89,6 +113,18 @@ pub fn attachment_of(link: &str, ifindex: u32, mtu: u32, alias: &str) -> Option<
             .get("ports")
             .map_or(Some(Vec::new()), |ports| ports.split(',').map(parse_port).collect())?,
     })
+}
+
+fn parse_pod(text: &str, separator: char) -> Option<PodRef> {
+    let (namespace, name) = text.split_once(separator)?;
+    Some(PodRef { namespace: namespace.to_owned(), name: name.to_owned(), uid: None })
+}
+
+fn joined<'a>(link: &str, names: &'a [String]) -> String {
+    let part = |name: &'a String| name.strip_prefix(link)?.strip_prefix('-')?.split_once('-');
+    let mut parts: Vec<_> = names.iter().filter_map(part).collect();
+    parts.sort_unstable();
+    parts.into_iter().map(|(_, part)| part).collect()
 }
 
 /// `tcp-8080-80`, `udp-53-53-192.0.2.1`

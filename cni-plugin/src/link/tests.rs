@@ -57,15 +57,29 @@ fn attachment() -> impl Strategy<Value = Attachment> {
     )
 }
 
+/// Such an attachment must not be taken for one without a pod, which no policy selects.
+#[test]
+fn a_pod_whose_name_is_lost_is_unknown_and_not_nameless() {
+    for pod in ["", " pod=demo"] {
+        let alias = format!("weft/1 cid=c1 if=eth0 ip=10.0.0.1 netns=1{pod}");
+        let read = attachment_of("weft0123456789a", 1, 1500, &alias, &[]).unwrap();
+        assert!(read.pod.is_some_and(|pod| pod.is_unknown()), "{alias}");
+    }
+    let alias = "weft/1 cid=c1 if=eth0 ip=10.0.0.1 netns=1 pod=none";
+    assert_eq!(attachment_of("weft0123456789a", 1, 1500, alias, &[]).unwrap().pod, None);
+}
+
 proptest! {
     #[test]
     fn a_link_alone_says_what_its_attachment_is(attachment in attachment()) {
-        let alias = alias(&attachment);
+        let (alias, mut names) = (alias(&attachment), alternative_names(&attachment));
         prop_assert!(alias.len() <= 255, "{} bytes", alias.len());
-        let mut read = attachment_of(&attachment.link, attachment.ifindex, attachment.mtu, &alias).unwrap();
-        if !alias.contains("pod=") {
-            read.pod.clone_from(&attachment.pod);
-        }
+        prop_assert!(names.iter().all(|name| name.len() <= 127), "{names:?}");
+        // The kernel keeps them in no order, and others may have named the link too.
+        names.reverse();
+        names.push("uplink".to_owned());
+        let mut read =
+            attachment_of(&attachment.link, attachment.ifindex, attachment.mtu, &alias, &names).unwrap();
         // As many as there is room for.
         prop_assert!(attachment.ports.starts_with(&read.ports));
         prop_assert!(read.ports.len() == attachment.ports.len() || alias.len() > 255 - 64);
@@ -74,8 +88,9 @@ proptest! {
     }
 
     #[test]
-    fn any_alias_can_be_read(text in "\\PC*") {
-        let _ = attachment_of("weft0123456789a", 1, 1500, &text);
-        let _ = attachment_of("weft0123456789a", 1, 1500, &format!("weft/1 {text}"));
+    fn any_alias_can_be_read(text in "\\PC*", names: Vec<String>) {
+        let names: Vec<_> = names.into_iter().map(|name| format!("weft0123456789a-{name}")).collect();
+        let _ = attachment_of("weft0123456789a", 1, 1500, &text, &names);
+        let _ = attachment_of("weft0123456789a", 1, 1500, &format!("weft/1 cid=c if=eth0 ip=10.0.0.1 netns=1 {text}"), &names);
     }
 }

@@ -14,7 +14,7 @@ use crate::link;
 use crate::plan::DYING_GROUP;
 
 /// A link whose name and group are ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObservedLink {
     pub name: String,
     pub ifindex: u32,
@@ -22,6 +22,8 @@ pub struct ObservedLink {
     pub group: u32,
     pub alias: Option<String>,
 }
+    /// Alternative names.
+    pub names: Vec<String>,
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -87,7 +89,7 @@ fn is_finished(entry: &Entry, link: &ObservedLink, damaged: bool) -> bool {
 
 impl ObservedLink {
     fn identity(&self) -> Option<Attachment> {
-        link::attachment_of(&self.name, self.ifindex, self.mtu, self.alias.as_deref()?)
+        link::attachment_of(&self.name, self.ifindex, self.mtu, self.alias.as_deref()?, &self.names)
     }
 }
 

@@ -20,7 +20,8 @@ fn attached(attachment: &Attachment) -> Vec<Record> {
 }
 
 fn bare_link(attachment: &Attachment) -> ObservedLink {
-    ObservedLink { name: attachment.link.clone(), ifindex: INDEX, mtu: 1500, group: LINK_GROUP, alias: None }
+    let name = attachment.link.clone();
+    ObservedLink { name, ifindex: INDEX, mtu: 1500, group: LINK_GROUP, alias: None, names: Vec::new() }
 }
 
 fn link(attachment: &Attachment) -> ObservedLink {
