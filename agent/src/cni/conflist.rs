@@ -9,35 +9,47 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 /// Sorts before what other networks write: runtimes take the first.
 pub const CONFLIST: &str = "05-weft.conflist";
 /// The plugin's `type`, which is the name of its file.
 pub const PLUGIN: &str = "weft-cni";
 
-/// Old runtimes read `cniVersion` alone; others take the newest of `cniVersions` that they know. A capability is a
-/// promise: only what we act on is there.
-const CONTENT: &str = r#"{
-  "cniVersion": "1.0.0",
-  "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
-  "name": "weft",
-  "plugins": [{ "type": "weft-cni", "capabilities": { "portMappings": true } }]
-}
-"#;
-
 /// Writes the conflist unless it is there. To be called when ADD can succeed, and after [`install_client`].
 pub fn write(conf_dir: &Path) -> io::Result<()> {
     let path = conf_dir.join(CONFLIST);
-    if std::fs::read(&path).is_ok_and(|content| content == CONTENT.as_bytes()) {
+    let present = std::fs::read(&path).ok().and_then(|content| serde_json::from_slice(&content).ok());
+    let wanted = conflist(present.as_ref());
+    if present.as_ref() == Some(&wanted) {
         return Ok(());
     }
     std::fs::create_dir_all(conf_dir)?;
-    replace(&path, CONTENT.as_bytes(), 0o644)?;
+    replace(&path, format!("{wanted:#}\n").as_bytes(), 0o644)?;
     // A change after the rename, for a watcher that read between its two events.
     let poke = conf_dir.join(".05-weft.poke");
     std::fs::write(&poke, b"\n")?;
     std::fs::remove_file(&poke)?;
     tracing::info!(path = %path.display(), "conflist written");
     Ok(())
+}
+
+/// Ours, and behind it the plugins that others have chained to it: only the first can make the interface. Other keys of
+/// the list stay as they are.
+///
+/// Old runtimes read `cniVersion` alone; others take the newest of `cniVersions` that they know. A capability is a
+/// promise: only what we act on is there.
+fn conflist(present: Option<&Value>) -> Value {
+    let mut conflist = present.and_then(Value::as_object).cloned().unwrap_or_default();
+    let plugins = conflist.get("plugins").and_then(Value::as_array).into_iter().flatten();
+    let chained = plugins.filter(|plugin| plugin.is_object() && plugin["type"] != PLUGIN).cloned();
+    let ours = json!({ "type": PLUGIN, "capabilities": { "portMappings": true } });
+    let plugins: Vec<Value> = std::iter::once(ours).chain(chained).collect();
+    conflist.insert("cniVersion".to_owned(), json!("1.0.0"));
+    conflist.insert("cniVersions".to_owned(), json!(["0.3.1", "0.4.0", "1.0.0", "1.1.0"]));
+    conflist.insert("name".to_owned(), json!("weft"));
+    conflist.insert("plugins".to_owned(), plugins.into());
+    conflist.into()
 }
 
 /// Copies the client `from` into a runtime's plugin directory. A client that runs keeps running.
@@ -96,10 +108,33 @@ mod tests {
 
     #[test]
     fn the_conflist_is_json_and_names_the_plugin() {
-        let conflist: serde_json::Value = serde_json::from_str(CONTENT).unwrap();
+        let conflist = conflist(None);
         assert_eq!(conflist["plugins"][0]["type"], PLUGIN);
         for version in conflist["cniVersions"].as_array().unwrap() {
             assert!(weft_cni::version::CniVersion::parse(version.as_str().unwrap()).is_some());
+        }
+    }
+
+    /// As a service mesh or `tuning` chains itself to the first network that it finds.
+    #[test]
+    fn plugins_that_others_chained_and_their_keys_stay_and_ours_is_first_and_fresh() {
+        let dir = Dir::new("chained");
+        let path = dir.0.join(CONFLIST);
+        let read = || serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap()).unwrap();
+        let mesh = json!({ "type": "istio-cni", "kubernetes": { "cni_bin_dir": "/opt/cni/bin" } });
+        let stale = json!({
+            "cniVersion": "0.3.1", "name": "weft", "disableCheck": true,
+            "plugins": [{ "type": "weft-cni" }, mesh, { "type": "tuning" }],
+        });
+        std::fs::write(&path, stale.to_string()).unwrap();
+        write(&dir.0).unwrap();
+        let ours = conflist(None)["plugins"][0].clone();
+        assert_eq!(read()["plugins"], json!([ours, mesh, { "type": "tuning" }]));
+        assert_eq!((&read()["cniVersion"], &read()["disableCheck"]), (&json!("1.0.0"), &json!(true)));
+        for unusable in ["", "{", "[]", r#"{"plugins":7}"#, r#"{"plugins":[7,{"type":"weft-cni"}]}"#] {
+            std::fs::write(&path, unusable).unwrap();
+            write(&dir.0).unwrap();
+            assert_eq!(read(), conflist(None), "{unusable}");
         }
     }
 
@@ -134,6 +169,7 @@ mod tests {
         let dir = Dir::new("torn");
         let path = dir.0.join(CONFLIST);
         write(&dir.0).unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -145,7 +181,7 @@ mod tests {
             });
             while !done.load(Ordering::Relaxed) {
                 let content = std::fs::read_to_string(&path).unwrap();
-                assert!(content == "{}" || content == CONTENT, "{content}");
+                assert!(content == "{}" || content == whole, "{content}");
             }
         });
         assert_eq!(std::fs::read_dir(&dir.0).unwrap().count(), 1);
