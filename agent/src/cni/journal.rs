@@ -21,15 +21,21 @@ const FEWEST_RECORDS: usize = 512;
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
-    file: File,
     boot_id: String,
-    length: u64,
-    records: usize,
+    /// `None`: the file says something else than the ledger, and is to be written anew before anything is allocated.
+    current: Option<Current>,
     _lock: Flock<File>,
 }
 
+#[derive(Debug)]
+struct Current {
+    file: File,
+    records: usize,
+}
+
 impl Journal {
-    /// Reads what a former agent wrote, and starts a file that says the same.
+    /// Reads what a former agent wrote, and leaves it as it is until [`Journal::catch_up`]: killed before that, the next
+    /// agent finds what this one found.
     pub(super) fn open(run_dir: &Path) -> io::Result<(Self, Replay)> {
         DirBuilder::new().recursive(true).mode(0o700).create(run_dir)?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(run_dir.join(LOCK))?;
@@ -43,44 +49,64 @@ impl Journal {
             Err(error) => return Err(error),
         };
         let replay = replay(&bytes, &boot_id);
-        if replay.damaged {
-            std::fs::write(path.with_extension("damaged"), &bytes)?;
+        if replay.damaged
+            && let Err(error) = std::fs::write(path.with_extension("damaged"), &bytes)
+        {
+            tracing::warn!(path = %path.display(), %error, "damaged journal not copied");
         }
-        let (file, length) = rewrite(&path, &replay.ledger, &boot_id)?;
-        let records = replay.ledger.snapshot().len();
-        Ok((Self { path, file, boot_id, length, records, _lock: lock }, replay))
+        Ok((Self { path, boot_id, current: None, _lock: lock }, replay))
     }
 
-    /// Appends, or leaves the file as it was. Not synced: what it describes ends with the boot.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the file say what `ledger` says, unless it does.
+    pub(super) fn catch_up(&mut self, ledger: &Ledger) -> io::Result<()> {
+        if self.current.is_none() {
+            self.current = Some(self.rewrite(ledger)?);
+        }
+        Ok(())
+    }
+
+    /// Appends to a file that is up to date; one that is not gets the line with all others. Not synced: what it
+    /// describes ends with the boot.
     pub(super) fn append(&mut self, record: &Record) -> io::Result<()> {
-        let line = encode(record);
-        if let Err(error) = self.file.write_all(&line) {
-            self.file.set_len(self.length)?;
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if let Err(error) = current.file.write_all(&encode(record)) {
+            // Half a line at the end is none.
+            self.current = None;
             return Err(error);
         }
-        self.length += line.len() as u64;
-        self.records += 1;
+        current.records += 1;
         Ok(())
     }
 
     /// Shortens the file when it has grown out of proportion to `ledger`.
     pub(super) fn tidy(&mut self, ledger: &Ledger) -> io::Result<()> {
-        if self.records < FEWEST_RECORDS.max(RECORDS_PER_ENTRY * ledger.len()) {
-            return Ok(());
+        let long = FEWEST_RECORDS.max(RECORDS_PER_ENTRY * ledger.len());
+        if self.current.as_ref().is_some_and(|current| current.records >= long) {
+            self.current = Some(self.rewrite(ledger)?);
         }
-        (self.file, self.length) = rewrite(&self.path, ledger, &self.boot_id)?;
-        self.records = ledger.snapshot().len();
         Ok(())
+    }
+
+    fn rewrite(&self, ledger: &Ledger) -> io::Result<Current> {
+        let new = self.path.with_extension("new");
+        let file = replace(&self.path, &new, &compact(ledger, &self.boot_id)).inspect_err(|_| {
+            // What fills a disk must not stay.
+            let _ = std::fs::remove_file(&new);
+        })?;
+        Ok(Current { file, records: ledger.snapshot().len() })
     }
 }
 
-fn rewrite(path: &Path, ledger: &Ledger, boot_id: &str) -> io::Result<(File, u64)> {
-    let bytes = compact(ledger, boot_id);
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(&bytes)?;
-    std::fs::rename(&new, path)?;
-    Ok((OpenOptions::new().append(true).open(path)?, bytes.len() as u64))
+/// Whole, or not at all. The file, to be continued.
+fn replace(path: &Path, new: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(new)?;
+    file.write_all(bytes)?;
+    std::fs::rename(new, path)?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -128,6 +154,7 @@ mod tests {
         let (mut journal, replay) = Journal::open(&dir.0).unwrap();
         assert_eq!(replay, Replay { ledger: Ledger::default(), damaged: false });
         let mut ledger = Ledger::default();
+        journal.catch_up(&ledger).unwrap();
         let [kept, _] = life(1);
         let others = (0..FEWEST_RECORDS).flat_map(|_| life(2));
         for record in std::iter::once(kept).chain(others) {
@@ -135,7 +162,7 @@ mod tests {
             ledger.apply(&record).unwrap();
             journal.tidy(&ledger).unwrap();
         }
-        assert!(journal.records < FEWEST_RECORDS);
+        assert!(journal.current.as_ref().unwrap().records < FEWEST_RECORDS);
         drop(journal);
         assert_eq!(Journal::open(&dir.0).unwrap().1, Replay { ledger, damaged: false });
     }
@@ -152,10 +179,12 @@ mod tests {
     #[test]
     fn a_damaged_journal_is_kept_for_the_curious() {
         let dir = RunDir::new("damaged");
-        drop(Journal::open(&dir.0).unwrap());
+        std::fs::create_dir(&dir.0).unwrap();
         let path = dir.0.join(FILE);
         std::fs::write(&path, "nonsense\n").unwrap();
-        assert!(Journal::open(&dir.0).unwrap().1.damaged);
+        for _ in 0..2 {
+            assert!(Journal::open(&dir.0).unwrap().1.damaged, "and stays damaged until links were asked");
+        }
         assert_eq!(std::fs::read_to_string(path.with_extension("damaged")).unwrap(), "nonsense\n");
     }
 }

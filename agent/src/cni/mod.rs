@@ -11,6 +11,8 @@ mod recovery;
 mod server;
 mod service;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::future::Future;

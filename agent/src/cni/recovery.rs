@@ -39,6 +39,7 @@ pub(super) fn recover<G: PolicyGate>(
     for action in actions {
         carry_out(service, action);
     }
+    service.shared.catch_up();
     notes.iter().for_each(forget);
     let live = service.shared.attached();
     // The agent that made them may not have been able to.
@@ -61,7 +62,6 @@ fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
                 link = attachment.link,
                 "pod adopted by its link"
             );
-            let commit = Record::Commit { id: attachment.id.clone(), ifindex: attachment.ifindex };
             if attachment.pod.as_ref().is_some_and(PodRef::is_unknown) {
                 tracing::error!(
                     container_id = attachment.id.container_id,
@@ -69,6 +69,7 @@ fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
                     "the name of this container's pod is lost, and all its traffic dropped until it is started again"
                 );
             }
+            let commit = Record::Commit { id: attachment.id.clone(), ifindex: attachment.ifindex };
             shared.record_fact(&Record::Alloc { attachment });
             shared.record_fact(&commit);
         }
@@ -120,7 +121,8 @@ pub(super) async fn audit_forever<G: PolicyGate>(service: Arc<Service<G>>, run_d
     }
 }
 
-async fn audit<G: PolicyGate>(service: &Service<G>, run_dir: &Path) -> Result<(), RtnlError> {
+pub(super) async fn audit<G: PolicyGate>(service: &Service<G>, run_dir: &Path) -> Result<(), RtnlError> {
+    service.shared.catch_up();
     for note in notes(run_dir) {
         let _lock = service.shared.lock(&note.0).await;
         match service.detach(&note.0).await {
@@ -137,7 +139,8 @@ async fn audit<G: PolicyGate>(service: &Service<G>, run_dir: &Path) -> Result<()
             (_, Phase::Wiring) => {}
             (None, _) => service.link_gone(&attachment.link).await,
             (Some(_), Phase::Attached) => repair(service, &attachment.id).await?,
-            (Some(_), Phase::Dying { .. }) => service.reap.notify_one(),
+            // Whatever kept it from being marked when its end began.
+            (Some(observed), Phase::Dying { .. }) => delete(service, observed.link.ifindex),
         }
     }
     for observed in links {
@@ -188,10 +191,10 @@ fn missing(rtnl: &mut Rtnl, attachment: &Attachment) -> Result<Vec<Step>, RtnlEr
             Step::LoopbackUp
             | Step::NoLinkLocal
             | Step::Alias(_)
+            | Step::AlternativeNames(_)
             | Step::Group(_)
             | Step::Address(_)
             | Step::DefaultRoute { .. }
-            | Step::AlternativeNames(_)
             | Step::RemoveHostRoute { .. } => true,
         };
         if !there {

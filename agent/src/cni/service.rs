@@ -358,9 +358,10 @@ impl<G: PolicyGate> Service<G> {
             RecordError::Ledger(LedgerError::PortTaken { port, owner }) => self.port_taken(port, &owner),
             RecordError::Ledger(LedgerError::Ipam(error)) => CniError::TryAgain(error.to_string()),
             RecordError::Ledger(error) => CniError::Internal(error.to_string()),
-            RecordError::Journal(error) => {
-                CniError::Io { action: "write the journal".into(), reason: error.to_string() }
-            }
+            RecordError::Journal { path, error } => CniError::Io {
+                action: format!("write the journal {}", path.display()),
+                reason: error.to_string(),
+            },
         }
     }
 }

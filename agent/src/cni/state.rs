@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ const MAX_TOMBSTONES: usize = 8192;
 /// Why an event could not be recorded; nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecordError {
-    #[error("cannot write the journal: {0}")]
-    Journal(#[from] io::Error),
+    #[error("cannot write the journal {}: {error}", .path.display())]
+    Journal { path: PathBuf, error: io::Error },
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -82,17 +83,25 @@ impl Shared {
         self.state().record(record)
     }
 
-    /// For what has happened already: without its line, the next start finds it out from the missing link.
+    /// For what has happened already: without its line, the next start finds it out from the missing link. Nothing is
+    /// allocated before the journal has caught up.
     pub(super) fn record_fact(&self, record: &Record) {
         let mut state = self.state();
         let written = state.journal.append(record);
         let applied = state.ledger.apply(record);
         drop(state);
         if let Err(error) = written {
-            tracing::error!(%error, "journal not written");
+            tracing::error!(%error, "journal not written; no pod is added until it is");
         }
         if let Err(error) = applied {
             tracing::error!(%error, ?record, "ledger refused a fact");
+        }
+    }
+
+    /// Writes the lines that the journal lacks, if any.
+    pub(super) fn catch_up(&self) {
+        if let Err(error) = self.state().catch_up() {
+            tracing::error!(%error, "no pod is added");
         }
     }
 
@@ -134,8 +143,17 @@ impl Shared {
 }
 
 impl State {
+    fn catch_up(&mut self) -> Result<(), RecordError> {
+        self.journal.catch_up(&self.ledger).map_err(|error| self.not_written(error))
+    }
+
+    fn not_written(&self, error: io::Error) -> RecordError {
+        RecordError::Journal { path: self.journal.path().to_owned(), error }
+    }
+
     fn record(&mut self, record: &Record) -> Result<(), RecordError> {
-        self.journal.append(record)?;
+        self.catch_up()?;
+        self.journal.append(record).map_err(|error| self.not_written(error))?;
         self.ledger.apply(record)?;
         if let Err(error) = self.journal.tidy(&self.ledger) {
             tracing::warn!(%error, "journal not compacted");

@@ -77,8 +77,8 @@ pub fn replay(bytes: &[u8], boot_id: &str) -> Replay {
         return replay;
     }
     for record in lines.map(parse::<Record>) {
-        let applied = record.is_some_and(|record| replay.ledger.apply(&record).is_ok());
-        replay.damaged |= !applied;
+        let fits = record.map(|record| replay.ledger.apply_after_loss(&record));
+        replay.damaged |= fits != Some(true);
     }
     replay
 }

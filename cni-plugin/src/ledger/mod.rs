@@ -114,6 +114,41 @@ impl Ledger {
         Ok(())
     }
 
+    /// As [`Ledger::apply`], for a journal some of whose lines may be lost: a later line is truer than what it contradicts.
+    /// Whether it contradicts nothing.
+    pub fn apply_after_loss(&mut self, record: &Record) -> bool {
+        let fits = self.apply(record).is_ok();
+        match record {
+            _ if fits => {}
+            Record::Alloc { attachment } => {
+                self.end_those_in_the_way(attachment);
+                self.apply(record).expect("nothing is in the way");
+            }
+            // Its id was allocated again.
+            Record::Commit { id, ifindex } => {
+                if let Ok(entry) = self.entry_mut(id) {
+                    entry.attachment.ifindex = *ifindex;
+                    entry.phase = Phase::Attached;
+                }
+            }
+            Record::Release { .. } | Record::Free { .. } | Record::Cool { .. } => {}
+        }
+        fits
+    }
+
+    /// Nothing was ever allocated that was not free.
+    fn end_those_in_the_way(&mut self, of: &Attachment) {
+        let in_the_way = |entry: &Entry| {
+            let Attachment { id, addresses, ports, .. } = &entry.attachment;
+            *id == of.id
+                || addresses.iter().any(|address| of.addresses.iter().any(|new| new == address))
+                || ports.iter().any(|port| of.ports.iter().any(|new| new.collides_with(port)))
+        };
+        for (_, ended) in self.entries.extract_if(.., |_, entry| in_the_way(entry)) {
+            self.ipam.release(&ended.attachment.addresses, Some(Duration::ZERO));
+        }
+    }
+
     /// Whether nobody has these host ports. A dying attachment has its own until its link is gone.
     pub fn check_ports(&self, ports: &[PortMapping]) -> Result<(), LedgerError> {
         for entry in self.entries.values() {

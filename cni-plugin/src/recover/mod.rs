@@ -6,6 +6,7 @@
 //! may be that very one: a link that has its alias, which is set after the pod's policy, is then believed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::attachment::{Attachment, AttachmentId};
 use crate::journal::Record;
@@ -21,9 +22,9 @@ pub struct ObservedLink {
     pub mtu: u32,
     pub group: u32,
     pub alias: Option<String>,
-}
     /// Alternative names.
     pub names: Vec<String>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -50,7 +51,7 @@ pub fn decide(
     for entry in ledger.entries() {
         let id = &entry.attachment.id;
         let link = by_name.get(entry.attachment.link.as_str()).copied();
-        let Some(link) = link.filter(|link| link.identity().is_none_or(|found| found.id == *id)) else {
+        let Some(link) = link.filter(|link| link.identity().is_none_or(|found| is_of(entry, &found))) else {
             actions.push(Action::Free(id.clone()));
             continue;
         };
@@ -61,8 +62,15 @@ pub fn decide(
             Action::Delete { ifindex: link.ifindex, id: Some(id.clone()) }
         });
     }
-    // A copy, in which each adopted link takes what it claims: of two links that claim the same, one is adopted.
+    // A copy, in which each adopted link takes what it claims: of two links that claim the same, one is adopted. What has
+    // no link claims nothing: the line that freed it may be the one that is missing.
     let mut claims = ledger.clone();
+    for action in &actions {
+        if let Action::Free(id) = action {
+            let freed = claims.apply(&Record::Free { id: id.clone(), at: Duration::ZERO });
+            freed.expect("each entry is decided once");
+        }
+    }
     for link in by_name.into_values() {
         let adopted = link.identity().filter(|found| {
             link.group != DYING_GROUP
@@ -75,6 +83,11 @@ pub fn decide(
         });
     }
     actions
+}
+
+/// Whether the alias of a link says what the record does. The same id with other addresses is a later attachment.
+fn is_of(entry: &Entry, found: &Attachment) -> bool {
+    found.id == entry.attachment.id && found.addresses == entry.attachment.addresses
 }
 
 /// Whether its ADD had come to an end, as far as can be known, and no DEL had begun.
