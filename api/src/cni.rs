@@ -7,7 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Version of this protocol. An agent serves its own and the previous one.
+/// Version of this protocol. An agent serves clients of its own, the previous and the next one: a version may add and drop
+/// what the other side can do without, and changes no meaning.
 pub const PROTOCOL: u32 = 1;
 
 /// The largest request: a conflist plus pod annotations, which alone may be 256 KiB.

@@ -32,6 +32,7 @@ use weft_api::SERVED_MARK;
 use weft_cni::attachment::{Attachment, AttachmentId};
 
 use self::journal::Journal;
+pub use self::server::decode;
 use self::service::Service;
 use self::state::Shared;
 use crate::kernel::link::netns_id;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -18,6 +19,7 @@ use weft_api::cni::{MAX_REQUEST, PROTOCOL, Reply, Request};
 use weft_cni::call::{Call, answer_version};
 use weft_cni::error::CniError;
 use weft_cni::result;
+use weft_cni::version::CniVersion;
 
 use super::PolicyGate;
 use super::service::Service;
@@ -101,14 +103,20 @@ async fn answer<G: PolicyGate>(service: &Arc<Service<G>>, mut stream: UnixStream
     if stream.peer_cred()?.uid() != 0 {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the caller is not root"));
     }
-    let (request, descriptors) = timeout(READ_DEADLINE, read(&mut stream)).await??;
-    let version = answer_version(&request.stdin);
-    let mut arrival = Arrival { started: request.started, stream };
-    let outcome = call(service, &request, descriptors, &arrival).await;
+    let (body, descriptors) = timeout(READ_DEADLINE, read(&mut stream)).await??;
+    let request = decode(&body);
+    let version = request.as_ref().map_or(CniVersion::LATEST, |request| answer_version(&request.stdin));
+    let command = request.as_ref().ok().and_then(|request| request.env.get("CNI_COMMAND").cloned());
+    let started = request.as_ref().map_or(0, |request| request.started);
+    let mut arrival = Arrival { started, stream };
+    let outcome = match request {
+        Ok(request) => call(service, &request, descriptors, &arrival).await,
+        Err(error) => Err(error),
+    };
     let (exit_code, stdout) = match outcome {
         Ok(stdout) => (0, stdout),
         Err(error) => {
-            tracing::info!(code = error.code(), %error, command = request.env.get("CNI_COMMAND"), "call failed");
+            tracing::info!(code = error.code(), %error, command, "call failed");
             (1, error.document(version))
         }
     };
@@ -121,7 +129,7 @@ async fn answer<G: PolicyGate>(service: &Arc<Service<G>>, mut stream: UnixStream
     timeout(WRITE_DEADLINE, write).await?
 }
 
-async fn read(stream: &mut UnixStream) -> io::Result<(Request, Vec<OwnedFd>)> {
+async fn read(stream: &mut UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut length = [0; 4];
     let (received, descriptors) = stream
         .async_io(Interest::READABLE, || descriptors::receive(stream, &mut length).map_err(io::Error::from))
@@ -133,7 +141,23 @@ async fn read(stream: &mut UnixStream) -> io::Result<(Request, Vec<OwnedFd>)> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    Ok((serde_json::from_slice(&body)?, descriptors))
+    Ok((body, descriptors))
+}
+
+/// The request in a frame. While an agent is replaced, clients of the release before and after call it too: between two
+/// versions of the protocol in a row, fields come and go that need not be there.
+pub fn decode(body: &[u8]) -> Result<Request, CniError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        protocol: u32,
+    }
+    let unreadable = |error| CniError::Internal(format!("the request of weft-cni cannot be read: {error}"));
+    let Versioned { protocol } = serde_json::from_slice(body).map_err(unreadable)?;
+    if protocol.abs_diff(PROTOCOL) > 1 {
+        let reason = format!("weft-cni speaks protocol {protocol} and the agent {PROTOCOL}: too far apart");
+        return Err(CniError::TryAgain(reason));
+    }
+    serde_json::from_slice(body).map_err(unreadable)
 }
 
 /// The text for standard output.
@@ -143,10 +167,6 @@ async fn call<G: PolicyGate>(
     descriptors: Vec<OwnedFd>,
     arrival: &Arrival,
 ) -> Result<String, CniError> {
-    if request.protocol != PROTOCOL {
-        let reason = format!("weft-cni speaks protocol {}, the agent {PROTOCOL}", request.protocol);
-        return Err(CniError::TryAgain(reason));
-    }
     let version = answer_version(&request.stdin);
     match Call::parse(&request.env, &request.stdin)? {
         Call::Add(pod) => {
@@ -165,4 +185,78 @@ fn sandbox(descriptors: Vec<OwnedFd>) -> Result<Sandbox, CniError> {
     let [netns, socket] = <[OwnedFd; 2]>::try_from(descriptors)
         .map_err(|_| CniError::Internal("weft-cni did not hand over the network namespace".into()))?;
     Ok(Sandbox { netns, socket })
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cni::tests::{Open, RunDir};
+    use crate::testing::{in_netns, ip};
+
+    async fn ask(service: &Arc<Service<Open>>, command: &str, started: u64) -> Result<String, CniError> {
+        let env = [
+            ("CNI_COMMAND", command),
+            ("CNI_CONTAINERID", "c1"),
+            ("CNI_NETNS", "/proc/thread-self/ns/net"),
+            // One namespace plays node and pod.
+            ("CNI_NETNS_OVERRIDE", "true"),
+            ("CNI_IFNAME", "eth0"),
+        ];
+        let env = env.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let stdin = r#"{"cniVersion":"1.1.0","name":"weft"}"#.to_owned();
+        let request = Request { protocol: PROTOCOL, started, env, stdin };
+        let netns = std::fs::File::open("/proc/thread-self/ns/net").unwrap().into();
+        let route = SockProtocol::NetlinkRoute;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, route).unwrap();
+        let (_client, stream) = UnixStream::pair().unwrap();
+        call(service, &request, vec![netns, socket], &Arrival { started, stream }).await
+    }
+
+    /// A runtime that has lost patience deletes what it still adds; the two calls may arrive in any order.
+    #[test]
+    fn an_add_that_its_del_has_overtaken_is_refused() {
+        in_netns(async || {
+            let dir = RunDir::new("overtaken");
+            let (_handle, service) = dir.agent().await;
+            assert_eq!(ask(&service, "DEL", 100).await, Ok(String::new()));
+            let refused = ask(&service, "ADD", 99).await.unwrap_err();
+            assert!(refused.to_string().contains("given this attachment up"), "{refused}");
+            assert!(!ip("link show").contains("weft"), "{}", ip("link show"));
+            ask(&service, "ADD", 101).await.unwrap();
+        });
+    }
+
+    fn frame(protocol: u32) -> Vec<u8> {
+        let more = json!({ "comes": "with the next release" });
+        json!({ "protocol": protocol, "started": 7, "env": {}, "stdin": "", "more": more }).to_string().into()
+    }
+
+    #[test]
+    fn clients_of_the_releases_next_to_ours_are_served_and_others_told_why_not() {
+        for protocol in [PROTOCOL - 1, PROTOCOL, PROTOCOL + 1] {
+            assert_eq!(decode(&frame(protocol)).map(|request| request.started), Ok(7), "{protocol}");
+        }
+        let refused = decode(&frame(PROTOCOL + 2)).unwrap_err();
+        assert_eq!(refused.code(), 11);
+        assert!(
+            refused.to_string().ends_with("speaks protocol 3 and the agent 1: too far apart"),
+            "{refused}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_frame_is_read_or_refused(body: Vec<u8>, cut: prop::sample::Index, bit: prop::sample::Index) {
+            let _ = decode(&body);
+            let mut frame = frame(PROTOCOL);
+            frame.truncate(cut.index(frame.len()) + 1);
+            let bit = bit.index(frame.len() * 8);
+            frame[bit / 8] ^= 1 << (bit % 8);
+            let _ = decode(&frame);
+        }
+    }
 }
