@@ -240,3 +240,34 @@ fn extended_text(header: &[u8]) -> String {
     }
     String::new()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernel::link::observed;
+
+    proptest! {
+        #[test]
+        fn any_datagram_is_read_or_refused(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+            extended_text(&bytes);
+        }
+
+        /// With a header that leads to the decoders of links, addresses, routes and neighbours.
+        #[test]
+        fn any_message_about_a_link_is_read_or_refused(kind in 16_u16..32, body: Vec<u8>, length: Option<u32>) {
+            let whole = u32::try_from(16 + body.len()).unwrap();
+            let mut bytes = length.unwrap_or(whole).to_ne_bytes().to_vec();
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend([0; 10]);
+            bytes.extend(body);
+            for message in parse(&bytes).into_iter().flatten() {
+                if let NetlinkPayload::InnerMessage(message) = message.payload {
+                    let _ = observed(&message);
+                }
+            }
+        }
+    }
+}

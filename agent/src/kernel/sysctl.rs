@@ -21,7 +21,8 @@ const WANTED: [(&str, &str, &str); 4] = [
 ];
 
 /// Of the host side of each pod's link. A node that forwards ignores advertisements unless its administrator wants
-/// them, and the policy checks sources too: these stand behind both.
+/// them, and the ruleset checks sources, in both families: these stand behind both. The kernel takes the larger
+/// `rp_filter` of the link and of `all`, so where that is 2 the ruleset stands alone.
 const OF_POD_LINKS: [(&str, &str, &str, &str); 2] = [
     ("ipv6", "accept_ra", "0", "a pod is no router"),
     ("ipv4", "rp_filter", "1", "a pod sends from its own address only"),

@@ -1,6 +1,8 @@
 //! A node and its pods, made of network namespaces. All of it goes when the values are dropped.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -188,10 +190,28 @@ impl Node {
     }
 
     pub(crate) fn spawn_cni(&self, env: &BTreeMap<&str, String>, stdin: &str) -> Call {
+        self.spawn(&[], weft_cni(), env, stdin)
+    }
+
+    /// As a user without any right, who yet can reach the socket.
+    pub(crate) fn cni_as_nobody(&self, env: &BTreeMap<&str, String>, stdin: &str) -> Answer {
+        let client = self.run_dir.join("client");
+        std::fs::copy(weft_cni(), &client).unwrap();
+        for (path, mode) in
+            [(&self.run_dir, 0o755), (&client, 0o755), (&self.run_dir.join("cni.sock"), 0o666)]
+        {
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        self.spawn(&nobody, &client, env, stdin).wait()
+    }
+
+    fn spawn(&self, prefix: &[&str], client: &Path, env: &BTreeMap<&str, String>, stdin: &str) -> Call {
         use std::io::Write;
         let mut child = Command::new("ip")
             .args(["netns", "exec", &self.netns])
-            .arg(weft_cni())
+            .args(prefix)
+            .arg(client)
             .env("WEFT_RUN_DIR", &self.run_dir)
             .envs(env)
             .stdin(Stdio::piped())

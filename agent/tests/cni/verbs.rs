@@ -187,6 +187,20 @@ fn a_full_pool_refuses_and_recovers_nothing_it_should_not() {
     node.cni(&pods[0].env("STATUS"), &conf("1.1.0", json!({}))).assert_ok();
 }
 
+/// The directory and the socket are root's alone; where somebody has opened them, the agent still looks who calls.
+#[test]
+fn only_root_is_served() {
+    let node = Node::dual_stack();
+    let pod = Pod::new();
+    let result = node.add(&pod).result();
+    let stdin = conf("1.1.0", json!({ "cni.dev/valid-attachments": [] }));
+    let (code, message) = node.cni_as_nobody(&pod.env("GC"), &stdin).error();
+    assert_eq!((code, message.contains("stopped before it answered")), (11, true), "{message}");
+    node.check(&pod, &result).assert_ok();
+    node.cni(&pod.env("GC"), &stdin).assert_ok();
+    node.assert_clean();
+}
+
 #[test]
 fn the_node_is_nobodys_sandbox() {
     let node = Node::dual_stack();
