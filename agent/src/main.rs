@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weft_agent::cleanup::{self, Cleanup};
+use weft_agent::cni::conflist::{Install, install_client};
 use weft_agent::config::{Config, RawConfig};
 
 /// musl's allocator is several times slower. Without transparent huge pages, which this one asks for: most of a huge page
@@ -41,6 +42,9 @@ enum Command {
     /// Run the node agent. SIGTERM ends it for a restart: forwarding goes on, peers are not told (graceful restart).
     /// SIGINT ends it for good: peers get a Cease.
     Run(Box<RawConfig>),
+    /// Copy weft-cni to where the runtime looks for plugins, and end: for an init container, so that the agent itself need
+    /// not be able to write what the node executes.
+    Install(Install),
     /// Stop the running agent for good: peers get a Cease with a text for their operators and withdraw our routes.
     Stop {
         /// At most 255 bytes (RFC 9003).
@@ -72,6 +76,8 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     match arguments.command {
         Command::Run(raw) => runtime.block_on(weft_agent::run::run(Config::try_from(*raw)?)),
+        Command::Install(Install { cni_binary, cni_bin_dir }) => install_client(&cni_binary, &cni_bin_dir)
+            .with_context(|| format!("{} not installed in {}", cni_binary.display(), cni_bin_dir.display())),
         Command::Stop { text, run_dir } => runtime.block_on(weft_agent::server::stop_running(&run_dir, text)),
         Command::Cleanup(arguments) => runtime.block_on(clean_up(&arguments)),
     }

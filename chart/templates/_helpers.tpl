@@ -15,6 +15,24 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
+{{/* An empty AppArmor profile would be refused: what is not set is not there. */}}
+{{- define "weft.podSecurityContext" -}}
+{{- range $part, $value := .Values.podSecurityContext }}
+{{- with $value }}
+{{ $part }}: {{- toYaml $value | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Probes come from the node itself, to the pod's address unless they are told another. */}}
+{{- define "weft.probe" -}}
+path: {{ .path }}
+port: metrics
+{{- if regexMatch "^(127[.]|\\[::1\\])" .address }}
+host: {{ trimAll "[]" .address | quote }}
+{{- end }}
+{{- end }}
+
 {{- define "weft.testHook" -}}
 helm.sh/hook: test
 helm.sh/hook-weight: {{ . | quote }}

@@ -153,6 +153,9 @@ pub(crate) fn takes_every_documented_value(cluster: &Cluster) {
         "agent.extraEnv[0].value=b",
         "image.pullSecrets[0]=s",
         "apiServer.host=192.0.2.1",
+        "agent.metricsAddress=[::1]",
+        "podSecurityContext.seLinuxOptions.type=spc_t",
+        "podSecurityContext.appArmorProfile.type=Unconfined",
     ];
     let rendered = template(&all).unwrap();
     for part in [
@@ -160,10 +163,24 @@ pub(crate) fn takes_every_documented_value(cluster: &Cluster) {
         "kind: ConfigMap",
         "--startup-taint=weft.dev/starting",
         "KUBERNETES_SERVICE_HOST",
+        "--metrics-address=[::1]:9179",
+        "host: \"::1\"",
+        "type: spc_t",
+        "type: Unconfined",
     ] {
         assert!(rendered.contains(part), "{part} is not in\n{rendered}");
     }
-    for wrong in ["nonsense=1", "apiServer.port=0", "agent.logFormat=xml", "cni.binDir=relative"] {
+    let plain = template(&[]).unwrap();
+    for part in ["appArmorProfile", "seLinuxOptions", "host: \""] {
+        assert!(!plain.contains(part), "{part} is in\n{plain}");
+    }
+    for wrong in [
+        "agent.metricsAddress=::",
+        "nonsense=1",
+        "apiServer.port=0",
+        "agent.logFormat=xml",
+        "cni.binDir=relative",
+    ] {
         assert!(template(&[wrong]).is_err(), "{wrong} was taken");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Value, json};
 use weft_e2e::cluster::Cluster;
 
 /// Verb, group, resource.
@@ -58,8 +59,8 @@ fn granted(cluster: &Cluster) -> BTreeSet<Right> {
     rights
 }
 
-/// CAP_NET_ADMIN, CAP_NET_BIND_SERVICE and CAP_NET_RAW.
-const CAPABILITIES: &str = "0000000000003400";
+/// CAP_NET_ADMIN and CAP_NET_BIND_SERVICE.
+const CAPABILITIES: &str = "0000000000001400";
 
 /// By what the chart asks for, and by what the kernel then says of the process.
 pub(crate) fn on_their_node_what_they_need(cluster: &Cluster) {
@@ -68,14 +69,13 @@ pub(crate) fn on_their_node_what_they_need(cluster: &Cluster) {
     for shared in ["hostPID", "hostIPC"] {
         assert!(pod[shared].is_null(), "{shared}");
     }
-    let paths: BTreeSet<_> = pod["volumes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|volume| volume["hostPath"]["path"].as_str().unwrap())
-        .collect();
-    assert_eq!(paths, BTreeSet::from(["/run/weft", "/opt/cni/bin", "/etc/cni/net.d", "/proc/sys/net"]));
-    assert_eq!(pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
+    let (agent, install) = (&pod["containers"][0], &pod["initContainers"][0]);
+    assert_eq!(mounted(pod, agent), BTreeSet::from(["/run/weft", "/etc/cni/net.d", "/proc/sys/net"]));
+    assert_eq!(mounted(pod, install), BTreeSet::from(["/opt/cni/bin"]));
+    assert_eq!(install["securityContext"]["capabilities"], json!({ "drop": ["ALL"] }));
+    for container in [agent, install] {
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    }
 
     for node in &cluster.lab().plan().nodes {
         let status = cluster.lab().shell(&node.name, "cat /proc/$(pgrep -x weft-agent)/status").unwrap();
@@ -88,5 +88,17 @@ pub(crate) fn on_their_node_what_they_need(cluster: &Cluster) {
         }
         assert_eq!(field("NoNewPrivs"), "1");
         assert_eq!(field("Seccomp"), "2", "RuntimeDefault is a filter");
+        let mounts = cluster.lab().shell(&node.name, "cat /proc/$(pgrep -x weft-agent)/mountinfo").unwrap();
+        assert!(mounts.contains("cni/net.d") && !mounts.contains("cni/bin"), "{mounts}");
     }
+}
+
+/// Paths of the node that a container sees.
+fn mounted<'a>(pod: &'a Value, container: &Value) -> BTreeSet<&'a str> {
+    let volumes = pod["volumes"].as_array().unwrap();
+    let path = |mount: &Value| {
+        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+        volume["hostPath"]["path"].as_str().unwrap()
+    };
+    container["volumeMounts"].as_array().unwrap().iter().map(path).collect()
 }

@@ -73,7 +73,7 @@ struct Cast {
 }
 
 fn enter(lab: &Lab, out: &mut dyn Write) -> Result<Cast> {
-    heading(out, "An agent on each node, with CAP_NET_ADMIN, CAP_NET_BIND_SERVICE and CAP_NET_RAW, no more")?;
+    heading(out, "An agent on each node, with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE, no more")?;
     lab.start_agents()?;
     show(lab, out, "node1", &format!("grep CapBnd /proc/{}/status", inner_pid(lab, "node1")?))?;
 

@@ -7,8 +7,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde_json::{Value, json};
 
 /// Sorts before what other networks write: runtimes take the first.
@@ -50,6 +51,17 @@ fn conflist(present: Option<&Value>) -> Value {
     conflist.insert("name".to_owned(), json!("weft"));
     conflist.insert("plugins".to_owned(), plugins.into());
     conflist.into()
+}
+
+/// `weft-agent install`. Flags as those of `weft-agent run`.
+#[derive(Args, Clone, Debug)]
+pub struct Install {
+    /// The weft-cni to install.
+    #[arg(long, env = "WEFT_CNI_BINARY", value_name = "FILE")]
+    pub cni_binary: PathBuf,
+    /// Where runtimes look for CNI binaries.
+    #[arg(long, env = "WEFT_CNI_BIN_DIR", default_value = "/opt/cni/bin", value_name = "DIR")]
+    pub cni_bin_dir: PathBuf,
 }
 
 /// Copies the client `from` into a runtime's plugin directory. A client that runs keeps running.

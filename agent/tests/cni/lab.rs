@@ -23,7 +23,7 @@ const PROC_SYS_NET: &str = "proc-sys-net";
 const AS_IN_A_CONTAINER: &str = "set -e; mount --bind /proc/sys/net \"$1\"; mount --bind /proc/sys /proc/sys; \
                                  mount -o remount,bind,ro /proc/sys; shift; exec \"$@\"";
 /// All that an agent has.
-const CAPABILITIES: &str = "-all,+net_admin,+net_bind_service,+net_raw";
+const CAPABILITIES: &str = "-all,+net_admin,+net_bind_service";
 
 pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();

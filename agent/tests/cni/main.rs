@@ -1,4 +1,4 @@
-//! The CNI server against the real kernel: an agent with three capabilities in a namespace that plays the node, and the
+//! The CNI server against the real kernel: an agent with two capabilities in a namespace that plays the node, and the
 //! built `weft-cni`, executed as a runtime does. Needs root.
 
 #[expect(clippy::unwrap_used, reason = "a lab that cannot be set up has failed its test")]

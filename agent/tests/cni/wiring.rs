@@ -156,11 +156,11 @@ fn the_agent_keeps_no_descriptor_of_a_pod() {
 }
 
 #[test]
-fn the_agent_has_three_capabilities_and_no_way_to_more() {
+fn the_agent_has_two_capabilities_and_no_way_to_more() {
     let node = Node::dual_stack();
     let status = run(&format!("cat /proc/{}/status", node.pid()));
-    // NET_BIND_SERVICE (10), NET_ADMIN (12), NET_RAW (13).
+    // NET_BIND_SERVICE (10), NET_ADMIN (12).
     for set in ["CapPrm", "CapEff", "CapBnd"] {
-        assert!(status.contains(&format!("{set}:\t0000000000003400")), "{status}");
+        assert!(status.contains(&format!("{set}:\t0000000000001400")), "{status}");
     }
 }

@@ -13,7 +13,7 @@ use super::{Lab, Process};
 use crate::wait;
 
 /// All that an agent may ever do beyond an ordinary user.
-const CAPABILITIES: &str = "-all,+net_admin,+net_bind_service,+net_raw";
+const CAPABILITIES: &str = "-all,+net_admin,+net_bind_service";
 const READY: Duration = Duration::from_secs(30);
 
 impl Lab {

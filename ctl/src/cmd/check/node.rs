@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Finding;
 
 /// As in linux/capability.h.
-const CAPABILITIES: [(&str, u32); 3] = [("NET_BIND_SERVICE", 10), ("NET_ADMIN", 12), ("NET_RAW", 13)];
+const CAPABILITIES: [(&str, u32); 2] = [("NET_BIND_SERVICE", 10), ("NET_ADMIN", 12)];
 const OUR_CONFLIST: &str = "05-weft.conflist";
 
 pub(super) fn capabilities() -> Finding {
@@ -16,7 +16,7 @@ pub(super) fn capabilities() -> Finding {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let lacking = lacking(&status);
     if lacking.is_empty() {
-        Finding::ok(CHECK, "NET_ADMIN, NET_BIND_SERVICE, NET_RAW")
+        Finding::ok(CHECK, "NET_ADMIN, NET_BIND_SERVICE")
     } else {
         Finding::missing(CHECK, format!("no {}: run as root on the node itself", lacking.join(", ")))
     }
@@ -139,8 +139,8 @@ mod tests {
     #[test]
     fn capabilities_are_read_from_the_effective_set() {
         assert_eq!(lacking("CapInh:\t0\nCapEff:\t000001ffffffffff\n"), [""; 0]);
-        assert_eq!(lacking("CapEff:\t0000000000000400\n"), ["NET_ADMIN", "NET_RAW"]);
-        assert_eq!(lacking("").len(), 3);
+        assert_eq!(lacking("CapEff:\t0000000000000400\n"), ["NET_ADMIN"]);
+        assert_eq!(lacking("").len(), 2);
     }
 
     #[test]
