@@ -12,6 +12,8 @@ use weft_e2e::wait;
 
 use crate::story::{CONVERGED, Scene, reaches};
 
+const POLICY: &str = "kind: ValidatingAdmissionPolicy";
+
 pub(crate) fn objects_tell_whether_they_are_accepted(cluster: &Cluster) {
     for object in ["bgpconfiguration/default".to_owned(), some_peer(cluster)] {
         until_accepted(cluster, &object, "True", "in force");
@@ -167,11 +169,12 @@ pub(crate) fn takes_every_documented_value(cluster: &Cluster) {
         "host: \"::1\"",
         "type: spc_t",
         "type: Unconfined",
+        POLICY,
     ] {
         assert!(rendered.contains(part), "{part} is not in\n{rendered}");
     }
-    let plain = template(&[]).unwrap();
-    for part in ["appArmorProfile", "seLinuxOptions", "host: \""] {
+    let plain = template(&["admissionPolicy.enabled=false"]).unwrap();
+    for part in [POLICY, "appArmorProfile", "seLinuxOptions", "host: \""] {
         assert!(!plain.contains(part), "{part} is in\n{plain}");
     }
     for wrong in [

@@ -18,6 +18,7 @@ mod outages;
 mod policy;
 mod rights;
 mod scaled;
+mod stolen_token;
 mod story;
 mod weftctl;
 
@@ -60,6 +61,7 @@ const BOOKS: &[Book] = &[
             ("crds_follow_the_chart", chart::crds_follow_the_chart),
             ("agents_ask_for_what_they_may", rights::of_the_api_server_what_they_ask_for),
             ("agents_have_few_rights_on_their_node", rights::on_their_node_what_they_need),
+            ("a_stolen_token_is_of_little_use", stolen_token::is_of_little_use),
             ("the_dashboard_shows_what_agents_measure", chart::the_dashboard_shows_what_agents_measure),
             ("examples_are_accepted", chart::examples_are_accepted),
             ("helm_test_passes", chart::helm_test_passes),

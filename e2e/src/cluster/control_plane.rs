@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::weft::NAMESPACE;
 use super::{Binaries, Pki};
@@ -34,6 +34,18 @@ pub(super) struct ControlPlane {
     pub(super) node_mask: u8,
 }
 
+/// One request to the API server, as it is.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    pub method: &'a str,
+    /// With its query.
+    pub path: &'a str,
+    /// Null for none.
+    pub body: Value,
+    /// `NAME: VALUE`.
+    pub headers: &'a [&'a str],
+}
+
 impl ControlPlane {
     pub(super) fn server(&self) -> String {
         format!("https://{}:6443", self.address)
@@ -58,6 +70,25 @@ impl ControlPlane {
         let mut command: Vec<OsString> = vec![kubectl.into(), "--kubeconfig".into(), config.into()];
         command.extend(words.iter().map(OsString::from));
         self.machine.run_with_input(command, input)
+    }
+
+    /// As whoever has `token`; the status and the body of the answer. Not by kubectl, which asks more than it is told to.
+    pub(super) fn request(&self, token: &str, request: &Request<'_>) -> Result<(u16, String)> {
+        let Request { method, path, body, headers } = request;
+        let mut curl = vec!["curl".to_owned(), "--silent".to_owned(), "--show-error".to_owned()];
+        curl.extend(["--request".to_owned(), (*method).to_owned()]);
+        curl.extend(["--cacert".to_owned(), self.pki.authority().certificate.display().to_string()]);
+        let headers = headers.iter().map(|header| (*header).to_owned());
+        for header in headers.chain([format!("Authorization: Bearer {token}")]) {
+            curl.extend(["--header".to_owned(), header]);
+        }
+        if !body.is_null() {
+            curl.extend(["--data-binary".to_owned(), body.to_string()]);
+        }
+        curl.extend(["--write-out".to_owned(), "\n%{http_code}".to_owned(), self.server() + path]);
+        let answer = self.machine.run(curl)?;
+        let (body, code) = answer.rsplit_once('\n').context("an answer with a status")?;
+        Ok((code.parse().with_context(|| answer.clone())?, body.to_owned()))
     }
 
     pub(super) fn admin_config(&self) -> PathBuf {

@@ -23,6 +23,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 pub use binaries::{Binaries, Scope};
+pub use control_plane::Request;
 pub use images::{AGNHOST, PAUSE, WEFT};
 pub use node::ProxyMode;
 pub use pods::{KubePod, pod_spec};
@@ -123,6 +124,11 @@ impl Cluster {
     pub fn get(&self, words: &[&str]) -> Result<Value> {
         let text = self.kubectl(&[&["get", "-o", "json"], words].concat())?;
         serde_json::from_str(&text).with_context(|| format!("kubectl get {}", words.join(" ")))
+    }
+
+    /// As whoever has `token` of a service account: the status and the body of the answer.
+    pub fn request(&self, token: &str, request: &Request<'_>) -> Result<(u16, String)> {
+        self.control.request(token, request)
     }
 
     /// Loads archives of images into every node's containerd.
