@@ -28,6 +28,12 @@ pub struct RawConfig {
     /// Metrics and health over HTTP: /metrics, /healthz, /readyz.
     #[arg(long, env = "WEFT_METRICS_ADDRESS", default_value = "[::]:9179", value_name = "ADDRESS:PORT")]
     pub metrics_address: SocketAddr,
+    /// Serve what `weftctl --node` reads over TLS to network operators. Only with the datastore `kubernetes`.
+    #[arg(long, env = "WEFT_OPERATORS_ADDRESS", value_name = "ADDRESS:PORT")]
+    pub operators_address: Option<SocketAddr>,
+    /// Of the agent's namespace: who shows a token of this service account for this node is a network operator.
+    #[arg(long, env = "WEFT_OPERATORS_ACCOUNT", default_value = "weft-operator", value_name = "NAME")]
+    pub operators_account: String,
     /// Where runtimes look for network configurations. 05-weft.conflist appears there when pods can be wired.
     #[arg(long, env = "WEFT_CNI_CONF_DIR", default_value = "/etc/cni/net.d", value_name = "DIR")]
     pub cni_conf_dir: PathBuf,
@@ -53,11 +59,20 @@ pub struct Config {
     pub startup_taint: Option<String>,
     pub run_dir: PathBuf,
     pub metrics_address: SocketAddr,
+    pub operators: Option<OperatorsConfig>,
     pub cni_conf_dir: PathBuf,
     pub cni_bin_dir: PathBuf,
     pub cni_binary: Option<PathBuf>,
     pub mtu: Option<u32>,
     pub proc_sys_net: PathBuf,
+}
+
+/// Who may read over the network, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorsConfig {
+    pub address: SocketAddr,
+    /// As the API server names a service account: `system:serviceaccount:NAMESPACE:NAME`.
+    pub account: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +86,8 @@ pub enum DatastoreConfig {
 pub enum ConfigError {
     #[error("--datastore {0:?} is neither kubernetes nor dir:PATH")]
     Datastore(String),
+    #[error("--operators-address needs --datastore kubernetes, which says whose a token is")]
+    Operators,
     #[error("--node is empty")]
     Node,
 }
@@ -82,11 +99,16 @@ impl TryFrom<RawConfig> for Config {
         if raw.node.is_empty() {
             return Err(ConfigError::Node);
         }
+        let account = format!("system:serviceaccount:{}:{}", raw.namespace, raw.operators_account);
+        let operators = raw.operators_address.map(|address| OperatorsConfig { address, account });
         let datastore = match raw.datastore.split_once(':') {
             None if raw.datastore == "kubernetes" => DatastoreConfig::Kubernetes { namespace: raw.namespace },
             Some(("dir", path)) if !path.is_empty() => DatastoreConfig::Dir(path.into()),
             _ => return Err(ConfigError::Datastore(raw.datastore)),
         };
+        if operators.is_some() && matches!(datastore, DatastoreConfig::Dir(_)) {
+            return Err(ConfigError::Operators);
+        }
         let beside_us =
             || std::env::current_exe().ok().map(|exe| exe.with_file_name("weft-cni")).filter(|p| p.is_file());
         Ok(Self {
@@ -95,6 +117,7 @@ impl TryFrom<RawConfig> for Config {
             startup_taint: raw.startup_taint,
             run_dir: raw.run_dir,
             metrics_address: raw.metrics_address,
+            operators,
             cni_conf_dir: raw.cni_conf_dir,
             cni_bin_dir: raw.cni_bin_dir,
             cni_binary: raw.cni_binary.or_else(beside_us),
@@ -116,6 +139,8 @@ mod tests {
             startup_taint: None,
             run_dir: "/run/weft".into(),
             metrics_address: "[::]:9179".parse().unwrap(),
+            operators_address: None,
+            operators_account: "weft-operator".to_owned(),
             cni_conf_dir: "/etc/cni/net.d".into(),
             cni_bin_dir: "/opt/cni/bin".into(),
             cni_binary: None,
@@ -133,6 +158,18 @@ mod tests {
         for wrong in ["/etc/weft", "dir:", "etcd:x", ""] {
             assert_eq!(Config::try_from(raw(wrong)), Err(ConfigError::Datastore(wrong.to_owned())));
         }
+    }
+
+    #[test]
+    fn operators_are_those_of_the_agents_namespace_and_need_an_api_server() {
+        let with = |datastore| {
+            let operators_address = Some("[::]:9180".parse().unwrap());
+            Config::try_from(RawConfig { operators_address, ..raw(datastore) })
+        };
+        let operators = with("kubernetes").unwrap().operators.unwrap();
+        assert_eq!(operators.account, "system:serviceaccount:weft-system:weft-operator");
+        assert_eq!(with("dir:/etc/weft"), Err(ConfigError::Operators));
+        assert_eq!(Config::try_from(raw("kubernetes")).unwrap().operators, None);
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         sysctl_problems,
         stop: stop_sender,
     });
-    server::spawn(Arc::clone(&agent), cancel.clone()).await?;
+    server::spawn(Arc::clone(&agent), client.clone(), cancel.clone()).await?;
     if let Some(client) = client {
         tokio::spawn(report::run(Arc::clone(&agent), client, cancel.clone()));
     }

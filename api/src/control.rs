@@ -1,11 +1,24 @@
 //! The control API on `agent.sock`: HTTP/1.1, JSON. Each type names its path.
 //!
 //! Additive only: a client ignores fields that it does not know.
+//!
+//! Where the chart has `operators.enabled`, all of it that reads is also served over TLS to who shows, in [`TOKEN_HEADER`],
+//! a token of the operators' service account for [`audience`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+
+/// Not `Authorization`: the API server, which passes requests on, keeps that to itself.
+pub const TOKEN_HEADER: &str = "weft-token";
+/// On an agent's pod, `ACCOUNT:PORT`: whose tokens it takes, in its own namespace, and where.
+pub const OPERATORS_ANNOTATION: &str = "weft.dev/operators";
+
+/// Whom a token is for: the agent of one node, so that no agent can use what it was shown anywhere else.
+pub fn audience(node: &str) -> String {
+    format!("weft.dev/nodes/{node}")
+}
 
 /// `GET /v1/status`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,9 +6,10 @@ use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
 use std::path::Path;
+use weft_api::control::OPERATORS_ANNOTATION;
 use weft_api::crd::NodeStatus;
 
-use crate::client::{AgentPod, Client};
+use crate::client::{AgentPod, Client, Operators};
 
 /// As the chart labels them.
 const AGENTS: &str = "app.kubernetes.io/name=weft,app.kubernetes.io/component=agent";
@@ -24,6 +25,7 @@ pub(crate) struct Agent {
     pub(crate) pod: String,
     pub(crate) node: String,
     pub(crate) ready: bool,
+    pub(crate) operators: Option<Operators>,
 }
 
 impl Cluster {
@@ -67,9 +69,13 @@ impl Cluster {
             None => agents.into_iter().find(|agent| agent.ready),
         };
         match (found, node) {
-            (Some(agent), _) => {
-                Ok(Client::Pod(Box::new(AgentPod { pods: self.pods(), name: agent.pod, node: agent.node })))
-            }
+            (Some(agent), _) => Ok(Client::Pod(Box::new(AgentPod {
+                client: self.client.clone(),
+                namespace: self.namespace.clone(),
+                name: agent.pod,
+                node: agent.node,
+                operators: agent.operators,
+            }))),
             (None, Some(node)) => bail!("no agent runs on node {node} (namespace {})", self.namespace),
             (None, None) => bail!("no agent is ready in namespace {}", self.namespace),
         }
@@ -87,5 +93,7 @@ fn agent(pod: Pod) -> Option<Agent> {
     }
     let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
     let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    Some(Agent { pod: pod.metadata.name?, node: pod.spec?.node_name?, ready })
+    let annotations = pod.metadata.annotations.unwrap_or_default();
+    let operators = annotations.get(OPERATORS_ANNOTATION).and_then(|text| Operators::parse(text));
+    Some(Agent { pod: pod.metadata.name?, node: pod.spec?.node_name?, ready, operators })
 }

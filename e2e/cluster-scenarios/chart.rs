@@ -156,6 +156,9 @@ pub(crate) fn takes_every_documented_value(cluster: &Cluster) {
         "image.pullSecrets[0]=s",
         "apiServer.host=192.0.2.1",
         "agent.metricsAddress=[::1]",
+        "operators.enabled=true",
+        "operators.subjects[0].kind=Group",
+        "operators.subjects[0].name=network-team",
         "podSecurityContext.seLinuxOptions.type=spc_t",
         "podSecurityContext.appArmorProfile.type=Unconfined",
     ];
@@ -167,6 +170,8 @@ pub(crate) fn takes_every_documented_value(cluster: &Cluster) {
         "KUBERNETES_SERVICE_HOST",
         "--metrics-address=[::1]:9179",
         "host: \"::1\"",
+        "weft.dev/operators: weft-operator:9180",
+        "name: network-team",
         "type: spc_t",
         "type: Unconfined",
         POLICY,
@@ -174,7 +179,7 @@ pub(crate) fn takes_every_documented_value(cluster: &Cluster) {
         assert!(rendered.contains(part), "{part} is not in\n{rendered}");
     }
     let plain = template(&["admissionPolicy.enabled=false"]).unwrap();
-    for part in [POLICY, "appArmorProfile", "seLinuxOptions", "host: \""] {
+    for part in [POLICY, "appArmorProfile", "seLinuxOptions", "host: \"", "weft-operator"] {
         assert!(!plain.contains(part), "{part} is in\n{plain}");
     }
     for wrong in [

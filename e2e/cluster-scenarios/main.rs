@@ -14,6 +14,7 @@ mod install;
 mod jobs;
 mod kube_proxy;
 mod nodes;
+mod operators;
 mod outages;
 mod policy;
 mod rights;
@@ -61,6 +62,7 @@ const BOOKS: &[Book] = &[
             ("crds_follow_the_chart", chart::crds_follow_the_chart),
             ("agents_ask_for_what_they_may", rights::of_the_api_server_what_they_ask_for),
             ("agents_have_few_rights_on_their_node", rights::on_their_node_what_they_need),
+            ("an_operator_reads_and_does_nothing_else", operators::read_and_do_nothing_else),
             ("a_stolen_token_is_of_little_use", stolen_token::is_of_little_use),
             ("the_dashboard_shows_what_agents_measure", chart::the_dashboard_shows_what_agents_measure),
             ("examples_are_accepted", chart::examples_are_accepted),

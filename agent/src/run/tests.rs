@@ -42,6 +42,7 @@ impl Machine {
             run_dir: self.directory.join("run"),
             metrics_address: "[::]:9179".parse().unwrap(),
             cni_conf_dir: self.directory.join("net.d"),
+            operators: None,
             cni_bin_dir: self.directory.join("bin"),
             cni_binary: None,
             mtu: None,

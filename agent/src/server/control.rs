@@ -15,7 +15,13 @@ use weft_bgp::net::Ended;
 use super::{Agent, bgp, policies};
 use crate::readiness;
 
+/// All of it, for who may open the socket.
 pub(super) fn router(agent: Arc<Agent>) -> Router {
+    reading(Arc::clone(&agent)).merge(Router::new().route("/v1/stop", post(stop)).with_state(agent))
+}
+
+/// What changes nothing.
+pub(super) fn reading(agent: Arc<Agent>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/bgp/peers", get(peers))
@@ -24,7 +30,6 @@ pub(super) fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/ipam", get(ipam))
         .route("/v1/policies", get(list_policies))
         .route("/v1/policies/explain", get(explain))
-        .route("/v1/stop", post(stop))
         .with_state(agent)
 }
 
@@ -35,6 +40,10 @@ pub(super) struct Failure(StatusCode, String);
 impl Failure {
     pub(super) fn bad_request(error: impl Into<String>) -> Self {
         Self(StatusCode::BAD_REQUEST, error.into())
+    }
+
+    pub(super) fn unauthorized(error: impl Into<String>) -> Self {
+        Self(StatusCode::UNAUTHORIZED, error.into())
     }
 
     pub(super) fn not_found(error: impl Into<String>) -> Self {

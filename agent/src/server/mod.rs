@@ -1,11 +1,15 @@
-//! The agent's two HTTP servers: the control API on `agent.sock`, and metrics and health over TCP.
+//! The agent's HTTP servers: the control API on `agent.sock`, metrics and health over TCP, and where there are network
+//! operators, for them the reading half of the control API over TLS.
 //!
-//! Both only read: what they show is asked of the owners at that moment. The one thing that can be asked for is a stop.
+//! They only read: what they show is asked of the owners at that moment. The one thing that can be asked for is a stop, on
+//! the socket.
 
 mod bgp;
 mod control;
 mod metrics;
+mod operators;
 mod policies;
+mod tls;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -35,6 +39,7 @@ use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::speaker::SpeakerWatch;
 use crate::watch::{Problem, SnapshotReceiver};
+use tls::TlsListener;
 
 /// The speaker gives its peers some seconds to take the Cease.
 const LEAVES_WITHIN: Duration = Duration::from_secs(15);
@@ -59,8 +64,20 @@ pub struct Agent {
     pub stop: mpsc::Sender<String>,
 }
 
-/// Listens on both; they serve until `cancel`.
-pub async fn spawn(agent: Arc<Agent>, cancel: CancellationToken) -> anyhow::Result<()> {
+/// Listens on all; they serve until `cancel`. `client` is there where the datastore is Kubernetes.
+pub async fn spawn(
+    agent: Arc<Agent>,
+    client: Option<kube::Client>,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    if let (Some(operators), Some(client)) = (&agent.config.operators, client) {
+        let address = operators.address;
+        let tcp = bind_tcp(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let router = operators::router(Arc::clone(&agent), operators, client);
+        let server = axum::serve(TlsListener::over(tcp)?, router);
+        let cancel = cancel.clone();
+        tokio::spawn(server.with_graceful_shutdown(async move { cancel.cancelled().await }).into_future());
+    }
     let path = agent.config.run_dir.join(AGENT_SOCKET);
     let unix = bind_unix(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     let address = agent.config.metrics_address;

@@ -8,10 +8,11 @@ mod socket;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde::de::DeserializeOwned;
 use weft_api::control;
 
-pub(crate) use pod::AgentPod;
+pub(crate) use pod::{AgentPod, Operators};
 
 /// An answer larger than this is not one of ours; a million routes fit.
 const MAX_ANSWER: usize = 1 << 30;
@@ -66,8 +67,14 @@ impl Answer {
         match serde_json::from_slice::<control::Error>(&self.body) {
             Ok(answer) if self.code == 404 => Err(NotFound(answer.error).into()),
             Ok(answer) => bail!("{}", answer.error),
-            Err(_) => bail!("GET {uri}: {}", self.code),
+            Err(_) => bail!("GET {uri}: {} {}", self.code, self.why_not_passed_on()),
         }
+    }
+
+    /// Of the API server on the way.
+    fn why_not_passed_on(&self) -> String {
+        let status = serde_json::from_slice::<Status>(&self.body).ok();
+        status.and_then(|status| status.message).unwrap_or_default()
     }
 }
 
@@ -111,5 +118,9 @@ mod tests {
         assert!(error.is::<NotFound>());
         assert_eq!(error.to_string(), "no route to 10.0.0.1");
         assert!(!answer(503).parse::<u8>("/x").unwrap_err().is::<NotFound>());
+
+        let body = br#"{"kind": "Status", "message": "pods \"x\" not found", "code": 404}"#.to_vec();
+        let error = Answer { code: 404, body }.parse::<u8>("/x").unwrap_err();
+        assert!(!error.is::<NotFound>() && error.to_string().contains("not found"), "{error}");
     }
 }

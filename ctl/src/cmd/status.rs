@@ -81,7 +81,7 @@ mod tests {
             r#"{"conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}"#,
         )
         .unwrap();
-        let agent = |node: &str, ready| Agent { pod: "x".into(), node: node.into(), ready };
+        let agent = |node: &str, ready| Agent { pod: "x".into(), node: node.into(), ready, operators: None };
         let statuses = ["fine", "gone", "late"].map(|node| (node.to_owned(), Some(status.clone())));
         let nodes =
             join(statuses.into(), vec![agent("fine", true), agent("late", false), agent("new", false)]);

@@ -156,8 +156,17 @@ impl Cluster {
 
     /// `weftctl` where a kubeconfig is and no agent: what it prints, and its exit code.
     pub fn weftctl(&self, words: &[&str]) -> Result<(String, i32)> {
+        self.weftctl_as(&self.kubeconfig(), words)
+    }
+
+    /// The kubeconfig of a user who has no rights until a role is bound to him.
+    pub fn user(&self, name: &str) -> Result<PathBuf> {
+        self.control.pki.kubeconfig(name, &format!("/CN={name}"), &self.control.server())
+    }
+
+    pub fn weftctl_as(&self, kubeconfig: &Path, words: &[&str]) -> Result<(String, i32)> {
         let mut command = Command::new(self.lab.programs().dir.join("weftctl"));
-        command.arg("--kubeconfig").arg(self.kubeconfig()).args(words);
+        command.arg("--kubeconfig").arg(kubeconfig).args(words);
         // As in the shell of somebody who works on nodes: a default, which what is named overrides.
         command.env("WEFT_SOCKET", "/nonexistent/agent.sock");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
