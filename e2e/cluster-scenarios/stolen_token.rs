@@ -118,6 +118,7 @@ fn writes_beyond(peer: &str) -> Vec<Attempt> {
     let status = format!("{NODE1}/status");
     let metadata = [
         json!({ "labels": { "node-role.kubernetes.io/control-plane": "" } }),
+        json!({ "labels": null }),
         json!({ "annotations": { "weft.dev/asn": "64999" } }),
         json!({ "finalizers": ["thief.example/stay"] }),
     ];
@@ -125,9 +126,13 @@ fn writes_beyond(peer: &str) -> Vec<Attempt> {
         .into_iter()
         .flat_map(|metadata| [&status, NODE1].map(|path| (path.to_owned(), json!({ "metadata": metadata }))))
         .collect();
-    let moved = json!({ "addresses": [{ "type": "InternalIP", "address": "192.0.2.66" }] });
-    let parts =
-        [moved, json!({ "capacity": { "cpu": "1000" } }), json!({ "nodeInfo": { "machineID": "x" } })];
+    let parts = [
+        json!({ "addresses": [{ "type": "InternalIP", "address": "192.0.2.66" }] }),
+        json!({ "addresses": null }),
+        json!({ "capacity": { "cpu": "1000" } }),
+        json!({ "nodeInfo": { "machineID": "x" } }),
+        json!({ "conditions": null }),
+    ];
     all.extend(parts.map(|part| (status.clone(), json!({ "status": part }))));
     all.extend([
         (NODE1.to_owned(), taints(&[])),
