@@ -7,7 +7,7 @@
 //! While the directory itself is missing, the last snapshot stays in force.
 
 mod changes;
-mod documents;
+pub mod documents;
 mod files;
 
 use std::collections::BTreeSet;

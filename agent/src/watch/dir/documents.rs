@@ -10,23 +10,23 @@ use crate::watch::object::{self, Object, ObjectKey, Refusal};
 
 /// One object of a file, and where it stands.
 #[derive(Debug, PartialEq)]
-pub(super) struct Entry {
+pub struct Entry {
     /// From 1.
-    pub(super) document: usize,
+    pub document: usize,
     /// The line on which the document begins, from 1.
-    pub(super) line: usize,
-    pub(super) result: Result<(ObjectKey, Object), Fault>,
+    pub line: usize,
+    pub result: Result<(ObjectKey, Object), Fault>,
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Fault {
+pub enum Fault {
     /// Of a kind that nothing here reads; harmless.
     UnknownKind(String),
     Refused(Refusal),
 }
 
 /// Empty documents are skipped but counted.
-pub(super) fn parse(text: &str) -> Vec<Entry> {
+pub fn parse(text: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (index, (line, text)) in split(text).into_iter().enumerate() {
         let results = match serde_saphyr::from_str::<Value>(text) {

@@ -1,0 +1,41 @@
+//! The alias of a pod's link, the journal's second copy; anybody with CAP_NET_ADMIN can write one.
+//!
+//! Property: an attachment that was read from an alias and fits into one again is read back the same.
+
+use weft_cni::link::{alias, attachment_of};
+
+pub const WORDS: &[&str] = &[
+    "weft/1",
+    " cid=",
+    " if=",
+    " ip=",
+    " netns=",
+    " pod=",
+    " ports=",
+    "tcp-80-80",
+    "-::1",
+    "10.0.0.1",
+    ",",
+    "=",
+];
+const LONGEST: usize = 255;
+
+pub fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some(attachment) = attachment_of("weft0123456789a", 7, 1500, text) else { return };
+    let again = alias(&attachment);
+    if again.len() <= LONGEST {
+        let again = attachment_of("weft0123456789a", 7, 1500, &again).expect("ours");
+        assert_eq!((again.id, again.addresses), (attachment.id, attachment.addresses));
+    }
+}
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    [
+        "weft/1 cid=c0ffee if=eth0 ip=10.244.1.7,fd00::7 netns=4026532001 pod=default/web-0 ports=tcp-8080-80,udp-53-53-192.0.2.1",
+        "weft/1 cid=c0ffee if=eth0 ip=fd00::7 netns=1",
+        "eth0 of somebody else",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
