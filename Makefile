@@ -1,4 +1,5 @@
-# The one entry for people and for CI. `make` lists the targets.
+# The one entry for people and for CI. `make` lists the targets. Cargo is asked for the whole workspace wherever it can be:
+# another selection of crates is another set of features, and builds every dependency once more.
 
 CARGO ?= cargo
 PROFILE ?= release
@@ -32,6 +33,7 @@ test: setup-cluster ## every check and every test, as CI runs it
 lint: ## formatting, clippy, and that the pure crates are pure
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --test scenarios --test cluster --locked -- -D warnings
 	scripts/check-pure
 	scripts/check-docs
 	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --check --docs docs/crd-reference.md chart/templates/crds
@@ -42,13 +44,26 @@ crds: ## write the chart's CRDs, and their reference in docs/, from the Rust typ
 
 .PHONY: unit
 unit: ## tests of the crates: units, properties, simulation, the kernel in namespaces, other people's routers
-	$(CARGO) test --workspace --exclude weft-e2e --locked
+	$(CARGO) test --workspace --locked
 	$(CARGO) test -p weft-bgp --no-default-features --locked --lib
-	$(CARGO) test -p weft-e2e --locked --lib --bins
+
+# One of fuzz/fuzz_targets.
+TARGET ?= bgp_session
+MINUTES ?= 10
+
+.PHONY: fuzz
+fuzz: ## libFuzzer on one decoder: make fuzz TARGET=bgp_message MINUTES=10; `make unit` runs a part of it on each
+	scripts/fuzz $(TARGET) $(MINUTES)
+
+# What cargo-mutants takes: a shard, a file, a crate.
+MUTANTS ?= --in-diff
+.PHONY: mutants
+mutants: ## rules taken out one by one: does a test notice? Of the change since BASE, or MUTANTS="--package weft-bgp --shard 1/20"
+	scripts/mutants $(MUTANTS)
 
 .PHONY: scenarios
 scenarios: bin ## stories on the lab: real routers, real kernel, traffic as the proof
-	WEFT_BIN_DIR=$(abspath $(BIN)) $(CARGO) test -p weft-e2e --locked --test scenarios -- --test-threads=2
+	WEFT_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace --locked --test scenarios -- --test-threads=2
 
 .PHONY: cluster
 cluster: setup-cluster bin bin-static ## three real kubelets and a control plane with Weft installed; stays up
@@ -60,7 +75,7 @@ cluster-down: ## remove everything that `make cluster` left
 
 .PHONY: cluster-scenarios
 cluster-scenarios: setup-cluster bin-static ## the life of a cluster: stories on a real Kubernetes
-	WEFT_BIN_DIR=$(abspath $(STATIC)) $(CARGO) test -p weft-e2e --locked --test cluster
+	WEFT_BIN_DIR=$(abspath $(STATIC)) $(CARGO) test --workspace --locked --test cluster
 
 # netpol, network, all or subset.
 SUITE ?= all
@@ -81,7 +96,7 @@ bench-cluster: setup-cluster bin bin-static ## Deployments on a real Kubernetes,
 
 .PHONY: bin
 bin: ## build the programs into one folder
-	$(CARGO) build --locked --profile $(PROFILE) -p weft-agent -p weftctl -p weft-e2e
+	$(CARGO) build --workspace --locked --profile $(PROFILE) --bin weft-agent --bin weftctl --bin weft-e2e
 	$(CARGO) build --locked --release --target $(MUSL) -p weft-cni
 	@mkdir -p $(BIN)
 	@for b in weft-agent weftctl weft-e2e; do ln -f $(TARGET_DIR)/$(OUT)/$$b $(BIN)/$$b; done
