@@ -65,6 +65,13 @@ mutants: ## rules taken out one by one: does a test notice? Of the change since 
 scenarios: bin ## stories on the lab: real routers, real kernel, traffic as the proof
 	WEFT_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace --locked --test scenarios -- --test-threads=2
 
+MINUTES ?= 10
+SOAK_OUT := $(TARGET_DIR)/soak
+
+.PHONY: soak
+soak: bin ## whatever can happen to a lab, for MINUTES=10, from SEED=n or the clock, held against a reference model
+	WEFT_BIN_DIR=$(abspath $(BIN)) $(BIN)/weft-e2e soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --out $(SOAK_OUT)
+
 .PHONY: cluster
 cluster: setup-cluster bin bin-static ## three real kubelets and a control plane with Weft installed; stays up
 	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e cluster up --nodes 3 --racks 2 --dual-stack
@@ -76,6 +83,10 @@ cluster-down: ## remove everything that `make cluster` left
 .PHONY: cluster-scenarios
 cluster-scenarios: setup-cluster bin-static ## the life of a cluster: stories on a real Kubernetes
 	WEFT_BIN_DIR=$(abspath $(STATIC)) $(CARGO) test --workspace --locked --test cluster
+
+.PHONY: soak-cluster
+soak-cluster: setup-cluster bin bin-static ## as soak, on a real Kubernetes whose API server stops
+	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e soak --cluster --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --out $(SOAK_OUT)
 
 # netpol, network, all or subset.
 SUITE ?= all

@@ -19,6 +19,7 @@ mod pods_reach_each_other;
 mod policy;
 mod real_stop;
 mod routers_alone;
+mod soak;
 mod story;
 mod tor_lost;
 mod traffic_tools;

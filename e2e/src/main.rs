@@ -4,6 +4,8 @@
 mod cluster;
 #[path = "cli/conformance.rs"]
 mod conformance;
+#[path = "cli/soak.rs"]
+mod soak;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -40,6 +42,8 @@ enum Verb {
         #[arg(long)]
         remove: bool,
     },
+    /// Do to a lab whatever can happen, drawn from a seed, and hold it against a reference model.
+    Soak(soak::Soak),
     /// Send traffic from here: inside a machine or pod, by `lab exec`.
     #[command(subcommand)]
     Net(NetVerb),
@@ -188,6 +192,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo { name, remove } => {
             weft_e2e::demo::run(&name, remove, &programs()?).map(|()| ExitCode::SUCCESS)
         }
+        Verb::Soak(words) => soak::run(&words, &programs()?),
         Verb::Net(verb) => net(&verb),
         Verb::Bench(BenchVerb::Bgp { prefixes, runs }) => {
             bench::bgp::run(&prefixes, runs).map(|()| ExitCode::SUCCESS)

@@ -99,6 +99,10 @@ impl Cluster {
     /// Replaces the agents of all nodes, as `kubectl rollout restart` does; returns when the last is ready.
     pub fn roll_agents(&self) -> Result<()> {
         self.kubectl(&["-n", NAMESPACE, "rollout", "restart", "daemonset/weft-agent"])?;
+        self.until_agents_are_ready()
+    }
+
+    pub fn until_agents_are_ready(&self) -> Result<()> {
         self.kubectl(&["-n", NAMESPACE, "rollout", "status", "daemonset/weft-agent", "--timeout=120s"])
             .map(drop)
     }

@@ -97,6 +97,16 @@ impl Lab {
         .with_context(|| self.agent_log(node).unwrap_or_default())
     }
 
+    /// The router's operator disables its session with a node, of one family; or enables it.
+    pub fn set_session(&self, tor: &str, node: &str, ipv6: bool, enabled: bool) -> Result<()> {
+        let tor = self.tor(tor)?;
+        let router = self.router(tor);
+        let wanted = format!("{node}_{}", if ipv6 { "v6" } else { "v4" });
+        let peer = router.peers.iter().find(|peer| peer.name == wanted);
+        let peer = peer.with_context(|| format!("{} has no session {wanted}", tor.name))?;
+        router.set_session(&self.machine(&tor.name)?, peer, enabled)
+    }
+
     pub(super) fn router(&self, tor: &Tor) -> Router {
         let spec = &self.state().spec.clone();
         let mut peers = fabric_peers("spine", tor.spine.both(), SPINE_ASN);

@@ -53,6 +53,15 @@ pub(super) fn address_tor(lab: &Lab, tor: &Tor) -> Result<()> {
     route_packets(&lab.machine(&tor.name)?, batch)
 }
 
+/// At the spine's end, where the kernel takes the IPv6 address of a link that goes down.
+pub(super) fn plug_spine(lab: &Lab, tor: &Tor, plugged: bool) -> Result<()> {
+    let batch = match plugged {
+        true => addresses(&tor.name, tor.spine.with_lengths()),
+        false => vec![format!("link set {} down", tor.name)],
+    };
+    ip(&lab.machine(SPINE)?, &batch)
+}
+
 /// `up` or `down`, for every cable of a machine.
 pub(super) fn set_links(machine: &Machine, state: &str) -> Result<()> {
     let links = machine.run(["ip", "-o", "link", "show", "type", "veth"])?;

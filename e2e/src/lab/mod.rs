@@ -227,6 +227,21 @@ impl Lab {
     pub fn power_on(&self, tor: &str) -> Result<()> {
         cabling::set_links(&self.machine(tor)?, "up")?;
         cabling::address_tor(self, self.tor(tor)?)?;
+        self.start_router(tor)
+    }
+
+    /// The daemons die and start again; links, and what the kernel forwards, stay.
+    pub fn restart_router(&self, tor: &str) -> Result<()> {
+        self.state().services(tor).try_for_each(|daemon| daemon.kill())?;
+        self.start_router(tor)
+    }
+
+    /// Pulls the cable between a router and the spine, or puts it back.
+    pub fn plug_spine(&self, tor: &str, plugged: bool) -> Result<()> {
+        cabling::plug_spine(self, self.tor(tor)?, plugged)
+    }
+
+    fn start_router(&self, tor: &str) -> Result<()> {
         let daemons = self.router(self.tor(tor)?).start(&self.machine(tor)?)?;
         self.state().replace_services(tor, daemons);
         self.save()

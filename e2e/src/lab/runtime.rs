@@ -142,11 +142,14 @@ impl Lab {
 
     /// Ends a pod: DEL, then its namespace, then its object.
     pub fn delete_pod(&self, pod: &Pod) -> Result<()> {
-        let machine = self.machine(pod.node())?;
-        cni(&machine, &environment("DEL", &pod.key, &pod.container_id)?)?;
-        machine.run(["ip", "netns", "delete", &netns_name(&pod.container_id)])?;
-        self.state().pods.remove(&pod.key);
-        self.store().take(&pod_object(&pod.key, &pod.node, &BTreeMap::new(), &[])?)?;
+        self.end_pod(&pod.key, &self.machine(pod.node())?, &pod.container_id)
+    }
+
+    fn end_pod(&self, key: &str, node: &Machine, container_id: &str) -> Result<()> {
+        cni(node, &environment("DEL", key, container_id)?)?;
+        node.run(["ip", "netns", "delete", &netns_name(container_id)])?;
+        self.state().pods.remove(key);
+        self.store().take(&pod_object(key, &node.name, &BTreeMap::new(), &[])?)?;
         self.save()
     }
 
@@ -173,6 +176,11 @@ impl Lab {
 impl Sandbox<'_> {
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+
+    /// Ends it as a pod is ended, whether it was added or not.
+    pub fn delete(self) -> Result<()> {
+        self.lab.end_pod(&self.key, &self.node, &self.container_id)
     }
 
     /// ADD, and the addresses that it answered into the Pod object, as kubelet does it. May be tried again after a failure.

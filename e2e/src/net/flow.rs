@@ -20,15 +20,17 @@ const STRAGGLERS: Duration = Duration::from_secs(3);
 const NOTICE: Duration = Duration::from_millis(20);
 const RECORD: usize = 8;
 
-/// Runs from [`Flow::start`] to [`Flow::stop`].
+/// Runs from [`Flow::start`] to [`Flow::stop`], or until dropped.
 #[derive(Debug)]
 pub struct Flow {
     sent: Arc<AtomicU64>,
     echoed: Arc<AtomicU64>,
     last: Arc<Mutex<LastEcho>>,
     stop: Arc<AtomicBool>,
-    sender: JoinHandle<Result<()>>,
-    receiver: JoinHandle<Arrivals>,
+    /// The sender has ended: what was sent is known.
+    over: Arc<AtomicBool>,
+    /// Sender and receiver.
+    threads: Option<(JoinHandle<Result<()>>, JoinHandle<Arrivals>)>,
 }
 
 /// Before the first, both are the flow's start.
@@ -80,17 +82,17 @@ impl Flow {
         let (sent, echoed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let start = Instant::now();
         let last = Arc::new(Mutex::new(LastEcho { came: start, sent: start }));
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let sender = {
             let (sent, stop) = (Arc::clone(&sent), Arc::clone(&stop));
             thread::spawn(move || send(&mut write, start, rate, &sent, &stop))
         };
         let receiver = {
             let (sent, echoed, last) = (Arc::clone(&sent), Arc::clone(&echoed), Arc::clone(&last));
-            let stop = Arc::clone(&stop);
-            thread::spawn(move || receive(read, start, &sent, &echoed, &last, &stop))
+            let over = Arc::clone(&over);
+            thread::spawn(move || receive(read, start, &sent, &echoed, &last, &over))
         };
-        Ok(Self { sent, echoed, last, stop, sender, receiver })
+        Ok(Self { sent, echoed, last, stop, over, threads: Some((sender, receiver)) })
     }
 
     /// Records sent so far.
@@ -113,16 +115,25 @@ impl Flow {
     }
 
     /// Stops sending, waits for the last echoes, and tells what happened.
-    pub fn stop(self) -> Result<FlowReport> {
+    pub fn stop(mut self) -> Result<FlowReport> {
         self.stop.store(true, Ordering::Relaxed);
-        let sending = self.sender.join().map_err(|_| anyhow!("the sender panicked"))?;
-        let arrivals = self.receiver.join().map_err(|_| anyhow!("the receiver panicked"))?;
+        let (sender, receiver) = self.threads.take().context("a flow stops once")?;
+        let sending = sender.join().map_err(|_| anyhow!("the sender panicked"))?;
+        self.over.store(true, Ordering::Relaxed);
+        let arrivals = receiver.join().map_err(|_| anyhow!("the receiver panicked"))?;
         Ok(FlowReport {
             sent: self.sent.load(Ordering::Relaxed),
             echoed: self.echoed.load(Ordering::Relaxed),
             longest_gap: arrivals.longest_gap,
             broken: sending.err().map(|error| error.to_string()).or(arrivals.broken),
         })
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -189,7 +200,7 @@ fn receive(
     sent: &AtomicU64,
     echoed: &AtomicU64,
     last: &Mutex<LastEcho>,
-    stop: &AtomicBool,
+    over: &AtomicBool,
 ) -> Arrivals {
     let mut arrivals = Arrivals::default();
     let mut buffer = [0; 4096];
@@ -217,7 +228,7 @@ fn receive(
                 return arrivals;
             }
         }
-        if stop.load(Ordering::Relaxed) {
+        if over.load(Ordering::Relaxed) {
             let since = *stopped.get_or_insert_with(Instant::now);
             let complete = echoed.load(Ordering::Relaxed) >= sent.load(Ordering::Relaxed);
             if complete || since.elapsed() > STRAGGLERS {

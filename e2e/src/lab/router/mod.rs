@@ -69,6 +69,21 @@ impl Router {
         }
     }
 
+    /// As its operator would, until the daemons start again.
+    pub fn set_session(&self, machine: &Machine, peer: &RouterPeer, enabled: bool) -> Result<()> {
+        let verb = if enabled { "enable" } else { "disable" };
+        let said = match self.kind {
+            RouterKind::Bird => machine.run(["birdc", verb, &peer.name]),
+            RouterKind::Frr => {
+                let router = format!("router bgp {}", self.asn);
+                let no = if enabled { "no " } else { "" };
+                let shutdown = format!("{no}neighbor {} shutdown", peer.address);
+                machine.run(["vtysh", "-c", "configure terminal", "-c", &router, "-c", &shutdown])
+            }
+        };
+        said.map(drop)
+    }
+
     fn start_bird(&self, machine: &Machine) -> Result<Vec<Process>> {
         machine.write("/etc/bird/bird.conf", &bird::config(self))?;
         machine.run(["mkdir", "-p", "/run/bird"])?;
