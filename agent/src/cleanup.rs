@@ -5,12 +5,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tokio::net::UnixStream;
-use weft_api::{AGENT_SOCKET, ROUTE_PROTOCOL};
+use weft_api::ROUTE_PROTOCOL;
 use weft_cni::link::attachment_of;
 
 use crate::cni::conflist::{CONFLIST, PLUGIN};
@@ -18,8 +17,9 @@ use crate::kernel::link::{self, Observed};
 use crate::kernel::nft::NftTable;
 use crate::kernel::route::{RouteOp, RouteSocket};
 use crate::kernel::rtnl::Rtnl;
+use crate::lock::{LOCK, RunDirLock};
+use crate::remember::{STATE_DIR, STATE_FILE};
 
-const POLL: Duration = Duration::from_millis(200);
 const NO_SUCH_ROUTE: i32 = libc::ESRCH;
 
 /// Flags as those of `weft-agent run`.
@@ -37,6 +37,9 @@ pub struct Cleanup {
     /// That of the agent.
     #[arg(long, env = weft_api::RUN_DIR_ENV, default_value = weft_api::RUN_DIR, value_name = "DIR")]
     pub run_dir: PathBuf,
+    /// That of the agent.
+    #[arg(long, env = "WEFT_STATE_DIR", default_value = STATE_DIR, value_name = "DIR")]
+    pub state_dir: PathBuf,
     /// Where runtimes look for network configurations.
     #[arg(long, env = "WEFT_CNI_CONF_DIR", default_value = "/etc/cni/net.d", value_name = "DIR")]
     pub cni_conf_dir: PathBuf,
@@ -47,7 +50,8 @@ pub struct Cleanup {
 
 /// What was removed, in words.
 pub async fn run(cleanup: &Cleanup) -> anyhow::Result<Vec<String>> {
-    wait_for_the_agent_to_leave(cleanup).await?;
+    // An agent that runs would put it all back, or defend it; one that starts has to wait.
+    let lock = RunDirLock::take(&cleanup.run_dir, Duration::from_secs(cleanup.wait)).await?;
     let mut rtnl = Rtnl::open().context("netlink")?;
     let links = link::observe(&mut rtnl).context("cannot read links")?;
     if !links.is_empty() && !cleanup.with_pods {
@@ -71,21 +75,14 @@ pub async fn run(cleanup: &Cleanup) -> anyhow::Result<Vec<String>> {
     if NftTable::remove()? {
         removed.push("nftables table inet weft".to_owned());
     }
+    remove_file(&cleanup.state_dir.join(STATE_FILE), &mut removed)?;
+    // It may be a mount, or hold somebody else's files.
+    let _ = std::fs::remove_dir(&cleanup.state_dir);
     empty(&cleanup.run_dir, &mut removed)?;
+    lock.remove()?;
+    // The folder itself may be a mount.
+    let _ = std::fs::remove_dir(&cleanup.run_dir);
     Ok(removed)
-}
-
-/// An agent that runs would put it all back, or defend it.
-async fn wait_for_the_agent_to_leave(cleanup: &Cleanup) -> anyhow::Result<()> {
-    let socket = cleanup.run_dir.join(AGENT_SOCKET);
-    let deadline = Instant::now() + Duration::from_secs(cleanup.wait);
-    while UnixStream::connect(&socket).await.is_ok() {
-        if Instant::now() >= deadline {
-            bail!("the agent runs (it answers on {}): stop it first", socket.display());
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(())
 }
 
 /// By the link's alias; a link whose alias cannot be read is named as it is.
@@ -120,14 +117,13 @@ fn remove_file(path: &Path, removed: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder itself may be a mount.
+/// But for the lock, which is held.
 fn empty(dir: &Path, removed: &mut Vec<String>) -> anyhow::Result<()> {
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.with_context(|| dir.display().to_string())?,
-    };
-    for entry in entries {
+    for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())? {
         let entry = entry?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
         let path = entry.path();
         let gone = if entry.file_type()?.is_dir() {
             std::fs::remove_dir_all(&path)
@@ -137,7 +133,6 @@ fn empty(dir: &Path, removed: &mut Vec<String>) -> anyhow::Result<()> {
         gone.with_context(|| format!("{} not removed", path.display()))?;
         removed.push(path.display().to_string());
     }
-    let _ = std::fs::remove_dir(dir);
     Ok(())
 }
 

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::remember::{STATE_DIR, StateConfig};
+
 /// `weft-agent run`. Every flag has an environment variable.
 #[derive(Args, Clone, Debug)]
 pub struct RawConfig {
@@ -25,6 +27,18 @@ pub struct RawConfig {
     /// Sockets and journal; must die with the boot. Set it for weft-cni and weftctl too.
     #[arg(long, env = weft_api::RUN_DIR_ENV, default_value = weft_api::RUN_DIR, value_name = "DIR")]
     pub run_dir: PathBuf,
+    /// What BGP is spoken from when the agent starts while the API server is away; must survive a reboot. Only for the
+    /// datastore `kubernetes`.
+    #[arg(long, env = "WEFT_STATE_DIR", default_value = STATE_DIR, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Keeps the passwords of BGP peers there too, readable by root. Without it such peers stay down until the API server
+    /// is back.
+    #[arg(long, env = "WEFT_STATE_PASSWORDS")]
+    pub state_passwords: bool,
+    /// A YAML file with this node's Node, BGPPeers and perhaps a BGPConfiguration: for a node that reaches the API server
+    /// only by a route that BGP brings. What the API server says replaces it.
+    #[arg(long, env = "WEFT_BOOTSTRAP", value_name = "FILE")]
+    pub bootstrap: Option<PathBuf>,
     /// Metrics and health over HTTP: /metrics, /healthz, /readyz.
     #[arg(long, env = "WEFT_METRICS_ADDRESS", default_value = "[::]:9179", value_name = "ADDRESS:PORT")]
     pub metrics_address: SocketAddr,
@@ -78,7 +92,7 @@ pub struct OperatorsConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatastoreConfig {
     Dir(PathBuf),
-    Kubernetes { namespace: String },
+    Kubernetes { namespace: String, state: StateConfig },
 }
 
 /// Why the configuration makes no sense.
@@ -102,7 +116,11 @@ impl TryFrom<RawConfig> for Config {
         let account = format!("system:serviceaccount:{}:{}", raw.namespace, raw.operators_account);
         let operators = raw.operators_address.map(|address| OperatorsConfig { address, account });
         let datastore = match raw.datastore.split_once(':') {
-            None if raw.datastore == "kubernetes" => DatastoreConfig::Kubernetes { namespace: raw.namespace },
+            None if raw.datastore == "kubernetes" => {
+                let (dir, passwords, bootstrap) = (raw.state_dir, raw.state_passwords, raw.bootstrap);
+                let state = StateConfig { dir, passwords, bootstrap };
+                DatastoreConfig::Kubernetes { namespace: raw.namespace, state }
+            }
             Some(("dir", path)) if !path.is_empty() => DatastoreConfig::Dir(path.into()),
             _ => return Err(ConfigError::Datastore(raw.datastore)),
         };
@@ -138,6 +156,9 @@ mod tests {
             namespace: "weft-system".to_owned(),
             startup_taint: None,
             run_dir: "/run/weft".into(),
+            state_dir: STATE_DIR.into(),
+            state_passwords: false,
+            bootstrap: None,
             metrics_address: "[::]:9179".parse().unwrap(),
             operators_address: None,
             operators_account: "weft-operator".to_owned(),
@@ -154,7 +175,9 @@ mod tests {
         let config = Config::try_from(raw("dir:/etc/weft")).unwrap();
         assert_eq!(config.datastore, DatastoreConfig::Dir("/etc/weft".into()));
         let config = Config::try_from(raw("kubernetes")).unwrap();
-        assert_eq!(config.datastore, DatastoreConfig::Kubernetes { namespace: "weft-system".to_owned() });
+        let state = StateConfig { dir: STATE_DIR.into(), passwords: false, bootstrap: None };
+        let namespace = "weft-system".to_owned();
+        assert_eq!(config.datastore, DatastoreConfig::Kubernetes { namespace, state });
         for wrong in ["/etc/weft", "dir:", "etcd:x", ""] {
             assert_eq!(Config::try_from(raw(wrong)), Err(ConfigError::Datastore(wrong.to_owned())));
         }

@@ -5,12 +5,15 @@ pub mod cleanup;
 pub mod cni;
 pub mod config;
 pub mod kernel;
+pub mod lock;
 pub mod plan;
 pub mod readiness;
 pub mod reconcile;
+pub mod remember;
 pub mod report;
 pub mod run;
 pub mod server;
+pub mod supervise;
 #[cfg(test)]
 mod testing;
 pub mod watch;

@@ -74,13 +74,19 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     log_to_stderr(&arguments)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
-    match arguments.command {
-        Command::Run(raw) => runtime.block_on(weft_agent::run::run(Config::try_from(*raw)?)),
+    let result = match arguments.command {
+        Command::Run(raw) => {
+            let config = Config::try_from(*raw)?;
+            runtime.block_on(weft_agent::run::run(config))
+        }
         Command::Install(Install { cni_binary, cni_bin_dir }) => install_client(&cni_binary, &cni_bin_dir)
             .with_context(|| format!("{} not installed in {}", cni_binary.display(), cni_bin_dir.display())),
         Command::Stop { text, run_dir } => runtime.block_on(weft_agent::server::stop_running(&run_dir, text)),
         Command::Cleanup(arguments) => runtime.block_on(clean_up(&arguments)),
-    }
+    };
+    // What still runs, or hangs, must not keep us here.
+    runtime.shutdown_background();
+    result
 }
 
 /// A thread for each core of a large machine would be memory for nothing: an agent rests most of the time.
@@ -110,5 +116,10 @@ fn log_to_stderr(arguments: &Arguments) -> anyhow::Result<()> {
         LogFormat::Text => builder.with_ansi(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(thread, at, error = panic.payload_as_str().unwrap_or_default(), "panicked");
+    }));
     Ok(())
 }

@@ -3,12 +3,18 @@
 //! In: how far the reconcilers are. Out: the answer to runtimes (STATUS, and the conflist once pods can be wired) and
 //! to `/readyz`.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{info, warn};
 
 use crate::cni::conflist;
 use crate::server::Agent;
+
+/// How often the conflist is looked at: without it a runtime can neither start nor delete pods.
+const CONFLIST_PERIOD: Duration = Duration::from_secs(2);
 
 /// Why the node is not ready, in words; empty when it is. Runtimes may add pods earlier: see [`waiting_for_pods`].
 pub fn waiting(agent: &Agent) -> Vec<String> {
@@ -39,11 +45,13 @@ pub fn waiting_for_pods(agent: &Agent) -> Vec<String> {
     waiting
 }
 
-/// Tells the CNI server, and writes the conflist when pods can be wired for the first time. Until the agent ends.
-pub async fn keep(agent: Arc<Agent>) -> anyhow::Result<()> {
+/// Tells the CNI server, and keeps the conflist from when pods can be wired for the first time. Until the agent ends.
+pub async fn keep(agent: Arc<Agent>) {
     let (mut desired, mut policy, mut routes) =
         (agent.desired.clone(), agent.policy.state(), agent.routes.status());
-    let (mut announced, mut was_ready) = (false, false);
+    let (mut conflist, mut was_ready) = (Conflist::default(), false);
+    let mut looks = interval_at(Instant::now() + CONFLIST_PERIOD, CONFLIST_PERIOD);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         desired.mark_unchanged();
         policy.mark_unchanged();
@@ -56,22 +64,43 @@ pub async fn keep(agent: Arc<Agent>) -> anyhow::Result<()> {
                 Err(waiting_for_pods.join("; "))
             });
         }
-        if waiting_for_pods.is_empty() && !announced {
-            announced = true;
-            if let Err(error) = conflist::write(&agent.config.cni_conf_dir) {
-                warn!(path = %agent.config.cni_conf_dir.display(), %error, "conflist not written");
-            }
+        if waiting_for_pods.is_empty() && !conflist.announced {
+            conflist.write(&agent.config.cni_conf_dir);
         }
         let waiting = waiting(&agent);
         if waiting.is_empty() != was_ready {
             was_ready = waiting.is_empty();
             info!(ready = was_ready, waiting_for = waiting.join("; "), "readiness changed");
         }
-        let ended = tokio::select! {
-            changed = desired.changed() => changed.is_err(),
-            changed = policy.changed() => changed.is_err(),
-            changed = routes.changed() => changed.is_err(),
+        let ended = loop {
+            tokio::select! {
+                changed = desired.changed() => break changed.is_err(),
+                changed = policy.changed() => break changed.is_err(),
+                changed = routes.changed() => break changed.is_err(),
+                _ = looks.tick(), if conflist.announced => conflist.write(&agent.config.cni_conf_dir),
+            }
         };
-        anyhow::ensure!(!ended, "a part of the agent has ended");
+        if ended {
+            // Its supervisor knows which.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Written when pods can be wired for the first time, and again when somebody has removed or changed it.
+#[derive(Debug, Default)]
+struct Conflist {
+    announced: bool,
+    failing: bool,
+}
+
+impl Conflist {
+    fn write(&mut self, dir: &Path) {
+        self.announced = true;
+        let result = conflist::write(dir);
+        let failed_before = std::mem::replace(&mut self.failing, result.is_err());
+        if let (Err(error), false) = (result, failed_before) {
+            warn!(path = %dir.display(), %error, "conflist not written, retrying");
+        }
     }
 }

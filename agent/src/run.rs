@@ -5,11 +5,12 @@
 //! leaves routes, rules, links and the conflist where they are; only the sockets go.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use weft_api::{AGENT_SOCKET, CNI_SOCKET};
@@ -20,13 +21,17 @@ use crate::cni::{CniConfig, CniHandle, CniService};
 use crate::config::{Config, DatastoreConfig};
 use crate::kernel::route::RouteSocket;
 use crate::kernel::{sysctl, uplink};
+use crate::lock::RunDirLock;
 use crate::plan::{self, Desired, NotYet};
 use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::{policy, routes, speaker};
+use crate::remember::{self, Remembered};
 use crate::server::{self, Agent};
+use crate::supervise::{Ends, Supervisor, supervisor};
 use crate::watch::dir::DirDatastore;
 use crate::watch::kubernetes::KubernetesDatastore;
+use crate::watch::kubernetes::client::{Heard, client};
 use crate::watch::{Datastore, Problem, Snapshot, SnapshotReceiver, SnapshotSender};
 use crate::{readiness, report};
 
@@ -34,27 +39,47 @@ use crate::{readiness, report};
 const LOST_NEXTHOPS: usize = 256;
 /// Where nothing says otherwise.
 const DEFAULT_MTU: u32 = 1500;
+/// How long the API server may take to list everything before BGP begins with what is remembered: routers give a node that
+/// restarts some time, and every second of it counts.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+/// How long a forerunner may take to leave: as long as the chart lets it.
+const FORERUNNER_LEAVES: Duration = Duration::from_secs(10);
 
-/// Runs until a signal or a request to stop.
+/// Runs until a signal or a request to stop, or until a part of it has ended by itself.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    let (tasks, ends) = supervisor();
+    live(config, tasks, ends).await
+}
+
+async fn live(config: Config, tasks: Supervisor, mut ends: Ends) -> anyhow::Result<()> {
     info!(node = config.node, version = env!("CARGO_PKG_VERSION"), "agent starting");
-    std::fs::create_dir_all(&config.run_dir)
-        .with_context(|| format!("cannot make {}", config.run_dir.display()))?;
+    let _lock = RunDirLock::take(&config.run_dir, FORERUNNER_LEAVES).await?;
     let cancel = CancellationToken::new();
-    let client = api_client(&config.datastore).await?;
-    let (snapshots, datastore) = watch_datastore(&config, client.clone(), cancel.clone());
+    let heard = heard_by(&config.datastore);
+    let client = api_client(&config.datastore, heard.clone()).await?;
+    let (snapshots, datastore) = watch_datastore(&tasks, &config, client.clone(), cancel.clone());
+    let remembered = match &config.datastore {
+        DatastoreConfig::Dir(_) => None,
+        DatastoreConfig::Kubernetes { state, .. } => {
+            tasks.task("memory", remember::keep(state.clone(), config.node.clone(), snapshots.clone()));
+            remember::recall(state, &config.node).await
+        }
+    };
+    let source = remembered.as_ref().map(|remembered| remembered.source.clone());
     let (lost_sender, lost) = mpsc::channel(LOST_NEXTHOPS);
-    let (routes, restarting) = routes::spawn(lost_sender).await.context("cannot read kernel routes")?;
-    let policy = policy::spawn(snapshots.clone()).context("cannot start the policy thread")?;
-    let desired = plan_forever(config.node.clone(), snapshots.clone(), routes.clone());
-    let speaker = speaker::spawn(speaker::Inputs {
+    let (routes, restarting) =
+        routes::spawn(&tasks, lost_sender).await.context("cannot read kernel routes")?;
+    let policy = policy::spawn(&tasks, snapshots.clone()).context("cannot start the policy thread")?;
+    let desired = plan_forever(&tasks, config.node.clone(), snapshots.clone(), routes.clone(), remembered);
+    let inputs = speaker::Inputs {
         desired: desired.clone(),
         lost,
         addresses: routes.addresses_changed(),
         routes: routes.clone(),
         restarting,
         seed: plan::seed(&config.node),
-    });
+    };
+    let speaker = speaker::spawn(&tasks, inputs);
 
     let (cni_sender, cni) = watch::channel(None);
     let (sysctl_sender, sysctl_problems) = watch::channel(Vec::new());
@@ -62,6 +87,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let agent = Arc::new(Agent {
         config: config.clone(),
         datastore,
+        heard,
+        remembered: source,
         started: Instant::now(),
         snapshots,
         desired: desired.clone(),
@@ -72,18 +99,20 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         sysctl_problems,
         stop: stop_sender,
     });
-    server::spawn(Arc::clone(&agent), client.clone(), cancel.clone()).await?;
+    server::spawn(&tasks, Arc::clone(&agent), client.clone(), cancel.clone()).await?;
     if let Some(client) = client {
-        tokio::spawn(report::run(Arc::clone(&agent), client, cancel.clone()));
+        tasks.task("report", report::run(Arc::clone(&agent), client, cancel.clone()));
     }
 
     let work = async {
-        let cni = wire_pods(&config, desired.clone(), policy, &sysctl_sender).await?;
+        let cni = wire_pods(&tasks, &config, desired.clone(), policy, &sysctl_sender).await?;
         cni_sender.send_replace(Some(cni.clone()));
-        tokio::try_join!(feed_cni(cni, desired, routes), readiness::keep(agent)).map(drop)
+        tokio::join!(feed_cni(cni, desired, routes), readiness::keep(agent));
+        anyhow::Ok(())
     };
     let how = tokio::select! {
         how = until_stopped(stop_requests) => how?,
+        parts = ends.first() => bail!("the agent cannot go on: {parts}"),
         result = work => return result,
     };
     info!(?how, "agent stopping");
@@ -101,79 +130,109 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn heard_by(config: &DatastoreConfig) -> Heard {
+    match config {
+        DatastoreConfig::Dir(_) => Heard::default(),
+        DatastoreConfig::Kubernetes { .. } => Heard::new(),
+    }
+}
+
 /// For the datastore that needs one.
-async fn api_client(config: &DatastoreConfig) -> anyhow::Result<Option<kube::Client>> {
+async fn api_client(config: &DatastoreConfig, heard: Heard) -> anyhow::Result<Option<kube::Client>> {
     match config {
         DatastoreConfig::Dir(_) => Ok(None),
         DatastoreConfig::Kubernetes { .. } => {
-            kube::Client::try_default().await.map(Some).context("no way to the Kubernetes API")
+            let config = kube::Config::infer().await.context("no way to the Kubernetes API")?;
+            client(&config, heard).map(Some).context("no way to the Kubernetes API")
         }
     }
 }
 
 fn watch_datastore(
+    tasks: &Supervisor,
     config: &Config,
     client: Option<kube::Client>,
     cancel: CancellationToken,
 ) -> (SnapshotReceiver, String) {
     let (sender, snapshots) = watch::channel(None);
     let name = match (&config.datastore, client) {
-        (DatastoreConfig::Kubernetes { namespace }, Some(client)) => {
-            start(KubernetesDatastore::new(client, namespace.clone(), config.node.clone()), sender, cancel)
+        (DatastoreConfig::Kubernetes { namespace, .. }, Some(client)) => {
+            let (namespace, node) = (namespace.clone(), config.node.clone());
+            start(tasks, KubernetesDatastore::new(client, namespace, node, tasks.clone()), sender, cancel)
         }
         (DatastoreConfig::Kubernetes { .. }, None) => unreachable!("a client was made for it"),
-        (DatastoreConfig::Dir(path), _) => start(DirDatastore::new(path.clone()), sender, cancel),
+        (DatastoreConfig::Dir(path), _) => start(tasks, DirDatastore::new(path.clone()), sender, cancel),
     };
     (snapshots, name)
 }
 
 fn start(
+    tasks: &Supervisor,
     datastore: impl Datastore + Send + 'static,
     sender: SnapshotSender,
     cancel: CancellationToken,
 ) -> String {
     let name = datastore.name();
-    tokio::spawn(async move { datastore.run(sender, cancel).await });
+    tasks.task("datastore", datastore.run(sender, cancel));
     name
 }
 
-/// Turns each snapshot into what we want. Ends with the datastore.
+/// Turns each snapshot into what we want; before the first, if that takes long, what is remembered. Ends with the datastore.
 fn plan_forever(
+    tasks: &Supervisor,
     node: String,
     mut snapshots: SnapshotReceiver,
     routes: RouteHandle,
+    remembered: Option<Remembered>,
 ) -> watch::Receiver<Option<Arc<Desired>>> {
     let (sender, desired) = watch::channel(None);
-    tokio::spawn(async move {
-        let mut before = None;
+    tasks.task("planner", async move {
+        let answered = timeout(ANSWERS_WITHIN, snapshots.wait_for(Option::is_some)).await.is_ok();
+        if let Some(Remembered { snapshot, source }) = remembered.filter(|_| !answered) {
+            info!(source, "the datastore does not answer, bgp begins with what is remembered");
+            plan(&snapshot, &node, &routes, &sender).await;
+        }
+        let (mut before, mut listed) = (None, false);
         while let Some(snapshot) = next_to_plan(&mut snapshots, &mut before).await {
-            let planned = plan::desired(&snapshot, &node);
-            drop(snapshot);
-            match planned {
-                Ok(planned) => {
-                    routes.set_own(planned.pod_cidrs.clone()).await;
-                    sender.send_if_modified(|current| {
-                        let changed = current.as_deref() != Some(&planned);
-                        if changed {
-                            log_problems(&planned, current.as_deref());
-                            *current = Some(Arc::new(planned));
-                        }
-                        changed
-                    });
-                }
-                // A node that has gone from the datastore keeps what it has: absent data is no order.
-                Err(NotYet::NoNode(_)) if sender.borrow().is_some() => {
-                    warn!(node, "our Node is gone, nothing changed");
-                }
-                Err(error) => info!(%error, "waiting"),
+            if plan(&snapshot, &node, &routes, &sender).await && !std::mem::replace(&mut listed, true) {
+                routes.set_listed().await;
             }
         }
     });
     desired
 }
 
+/// Whether there is a plan.
+async fn plan(
+    snapshot: &Snapshot,
+    node: &str,
+    routes: &RouteHandle,
+    sender: &watch::Sender<Option<Arc<Desired>>>,
+) -> bool {
+    match plan::desired(snapshot, node) {
+        Ok(planned) => {
+            routes.set_own(planned.pod_cidrs.clone()).await;
+            sender.send_if_modified(|current| {
+                let changed = current.as_deref() != Some(&planned);
+                if changed {
+                    log_problems(&planned, current.as_deref());
+                    *current = Some(Arc::new(planned));
+                }
+                changed
+            });
+            return true;
+        }
+        // A node that has gone from the datastore keeps what it has: absent data is no order.
+        Err(NotYet::NoNode(_)) if sender.borrow().is_some() => {
+            warn!(node, "our Node is gone, nothing changed")
+        }
+        Err(error) => info!(%error, "waiting"),
+    }
+    false
+}
+
 /// The next snapshot that may make another plan. `before` is the last one that was seen, planned or not.
-async fn next_to_plan(
+pub(crate) async fn next_to_plan(
     snapshots: &mut SnapshotReceiver,
     before: &mut Option<Arc<Snapshot>>,
 ) -> Option<Arc<Snapshot>> {
@@ -193,14 +252,17 @@ fn log_problems(planned: &Desired, before: Option<&Desired>) {
     }
 }
 
-/// Starts the CNI server when there is a plan.
+/// Starts the CNI server when there is a plan: never when planning has ended, which its supervisor tells.
 async fn wire_pods(
+    tasks: &Supervisor,
     config: &Config,
     mut desired: watch::Receiver<Option<Arc<Desired>>>,
     policy: PolicyHandle,
     sysctls: &watch::Sender<Vec<Problem>>,
 ) -> anyhow::Result<CniHandle> {
-    desired.wait_for(Option::is_some).await.context("the datastore has ended")?;
+    if desired.wait_for(Option::is_some).await.is_err() {
+        return std::future::pending().await;
+    }
     sysctls.send_replace(sysctl::ensure(&config.proc_sys_net));
     let installed =
         config.cni_binary.as_deref().map(|binary| conflist::install_client(binary, &config.cni_bin_dir));
@@ -217,23 +279,19 @@ async fn wire_pods(
         mtu,
         proc_sys_net: config.proc_sys_net.clone(),
     };
-    let handle = CniService::spawn(cni, policy).await.context("cannot start the CNI server")?;
+    let handle = CniService::spawn(tasks, cni, policy).await.context("cannot start the CNI server")?;
     info!(mtu, "cni server listening");
     Ok(handle)
 }
 
 /// Pools for the CNI server, and the news that somebody took a pod's route away. Ends with the plans.
-async fn feed_cni(
-    cni: CniHandle,
-    mut desired: watch::Receiver<Option<Arc<Desired>>>,
-    routes: RouteHandle,
-) -> anyhow::Result<()> {
+async fn feed_cni(cni: CniHandle, mut desired: watch::Receiver<Option<Arc<Desired>>>, routes: RouteHandle) {
     let pod_routes = routes.pod_routes_lost();
     loop {
         let pools = desired.borrow_and_update().as_ref().map(|desired| desired.pod_cidrs.clone());
         cni.set_pools(&pools.unwrap_or_default());
         tokio::select! {
-            changed = desired.changed() => changed.context("planning has ended")?,
+            changed = desired.changed() => if changed.is_err() { return },
             () = pod_routes.notified() => cni.audit(),
         }
     }

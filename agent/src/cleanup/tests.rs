@@ -20,6 +20,7 @@ impl Node {
             ("bin/weft-cni", "#!"),
             ("bin/loopback", "#!"),
             ("run/journal/pod", "x"),
+            ("state/bgp.json", "x"),
         ] {
             let path = root.join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -34,6 +35,7 @@ impl Node {
             wait: 0,
             hold: false,
             run_dir: self.0.join("run"),
+            state_dir: self.0.join("state"),
             cni_conf_dir: self.0.join("net.d"),
             cni_bin_dir: self.0.join("bin"),
         }
@@ -82,6 +84,7 @@ fn everything_with_our_mark_goes_and_nothing_else() {
             "route 10.244.1.0/24",
             "table inet weft",
             "journal",
+            "bgp.json",
         ] {
             assert!(removed.contains(line), "{line} is not in\n{removed}");
         }
@@ -119,9 +122,9 @@ fn a_living_agent_is_not_robbed() {
     in_netns(|| async {
         let node = Node::new();
         leave_behind();
-        let _agent = tokio::net::UnixListener::bind(node.0.join("run").join(AGENT_SOCKET)).unwrap();
+        let _agent = RunDirLock::take(&node.0.join("run"), Duration::ZERO).await.unwrap();
         let refusal = run(&node.cleanup(true)).await.unwrap_err().to_string();
-        assert!(refusal.contains("the agent runs"), "{refusal}");
+        assert!(refusal.contains(&format!("process {} uses", std::process::id())), "{refusal}");
         assert!(ip("route show").contains("10.244.2.0/24"));
     });
 }

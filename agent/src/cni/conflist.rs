@@ -77,7 +77,7 @@ pub fn install_client(from: &Path, bin_dir: &Path) -> io::Result<()> {
 }
 
 /// All or nothing: a file beside it under a name that no runtime reads, then a rename.
-fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let new = dir.join(format!(".{name}.new"));

@@ -17,6 +17,7 @@ use weft_cni::ledger::Phase;
 use super::PolicyGate;
 use super::service::Service;
 use crate::kernel::{descriptors, link, readiness, rtnl};
+use crate::supervise::brief;
 
 const RTNLGRP_LINK: libc::c_int = 1;
 /// For a burst of a thousand links, at a few hundred bytes of kernel memory each; an overrun costs an audit.
@@ -66,7 +67,7 @@ fn handle<G: PolicyGate>(service: &Arc<Service<G>>, message: &RouteNetlinkMessag
     let name = observed.link.name;
     if matches!(message, RouteNetlinkMessage::DelLink(_)) {
         let service = Arc::clone(service);
-        tokio::spawn(async move { service.link_gone(&name).await });
+        brief(async move { service.link_gone(&name).await });
     } else if !observed.up && service.phase_of_link(&name) == Some(Phase::Attached) {
         service.audit.notify_one();
     }

@@ -26,7 +26,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weft_api::SERVED_MARK;
 use weft_cni::attachment::{Attachment, AttachmentId};
@@ -39,6 +38,7 @@ use crate::kernel::link::netns_id;
 use crate::kernel::rtnl::RtnlError;
 use crate::kernel::shared::SharedRtnl;
 use crate::kernel::sysctl::LinkSysctls;
+use crate::supervise::Supervisor;
 
 /// Who must agree before a pod can speak: the owner of the node's network policy.
 pub trait PolicyGate: Send + Sync + 'static {
@@ -131,7 +131,11 @@ impl CniService {
     /// Recovers what a former agent left, tells the gate, then serves until the last handle is dropped and the last call
     /// answered. In the caller's network namespace, which must be the node's, and on a thread of its own: talking to the
     /// kernel about links blocks it.
-    pub async fn spawn<G: PolicyGate>(config: CniConfig, gate: G) -> Result<CniHandle, StartError> {
+    pub async fn spawn<G: PolicyGate>(
+        tasks: &Supervisor,
+        config: CniConfig,
+        gate: G,
+    ) -> Result<CniHandle, StartError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (started, outcome) = oneshot::channel();
         let work = move || {
@@ -146,7 +150,7 @@ impl CniService {
                 }
             });
         };
-        std::thread::Builder::new().name("weft-cni".to_owned()).spawn(work).map_err(StartError::Thread)?;
+        tasks.thread("cni", work).map_err(StartError::Thread)?;
         outcome.await.map_err(|_| StartError::Thread(io::Error::other("it has ended")))?
     }
 }
@@ -204,12 +208,17 @@ struct Server<G> {
 impl<G: PolicyGate> Server<G> {
     async fn run(self) {
         let Self { service, events, listener, run_dir, stop } = self;
-        // Dropped, and so ended, when there is nobody left to serve.
-        let mut tasks = JoinSet::new();
-        tasks.spawn(events::listen(Arc::clone(&service), events));
-        tasks.spawn(recovery::audit_forever(Arc::clone(&service), run_dir));
-        let reaping = Arc::clone(&service);
-        tasks.spawn(async move { reaping.reap_forever().await });
-        server::serve(service, listener, stop).await;
+        let upkeep = async {
+            tokio::join!(
+                events::listen(Arc::clone(&service), events),
+                recovery::audit_forever(Arc::clone(&service), run_dir),
+                service.reap_forever(),
+            )
+        };
+        // One task, so that a panic in any of them is one of the thread.
+        tokio::select! {
+            _ = upkeep => {}
+            () = server::serve(Arc::clone(&service), listener, stop) => {}
+        }
     }
 }

@@ -24,6 +24,7 @@ use weft_cni::version::CniVersion;
 use super::PolicyGate;
 use super::service::Service;
 use crate::kernel::descriptors;
+use crate::supervise::brief;
 
 /// A client writes its request in one go.
 const READ_DEADLINE: Duration = Duration::from_secs(2);
@@ -80,7 +81,7 @@ pub(super) async fn serve<G: PolicyGate>(
         match accepted {
             Ok((stream, _)) => {
                 let service = Arc::clone(&service);
-                tokio::spawn(async move {
+                brief(async move {
                     if let Err(error) = answer(&service, stream).await {
                         tracing::debug!(%error, "call not answered");
                     }

@@ -14,6 +14,7 @@ use netlink_proto::sys::{AsyncSocket, SocketAddr};
 use rtnetlink::MulticastGroup;
 
 use super::route::{KernelRoute, decode};
+use crate::supervise::brief;
 
 /// Room for some ten thousand route notifications.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -52,7 +53,7 @@ impl Monitor {
         ];
         let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
         connection.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER)?;
-        tokio::spawn(connection);
+        brief(connection);
         Ok(Self { messages })
     }
 

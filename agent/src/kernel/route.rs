@@ -25,6 +25,8 @@ use netlink_proto::sys::{AsyncSocket, SocketAddr};
 use tokio::time::timeout;
 use weft_api::ROUTE_PROTOCOL;
 
+use crate::supervise::brief;
+
 /// Distinguishes our routes from others to the same prefix, which the kernel would otherwise replace.
 pub const METRIC: u32 = 87;
 /// Messages in one system call. The answers to twice as many would overflow a default receive buffer.
@@ -121,7 +123,7 @@ impl RouteSocket {
             0 => socket.bind_auto()?.port_number(),
             port => port,
         };
-        tokio::spawn(connection);
+        brief(connection);
         Ok(Self { handle, port })
     }
 

@@ -8,6 +8,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use weft_api::LINK_PREFIX;
 
 use super::route::{KernelRoute, Target};
+use crate::supervise::brief;
 
 /// The smallest of all links that a route of the main table leads out of, but for pods' links and `lo`. `None`: there
 /// are none.
@@ -21,7 +22,7 @@ pub async fn mtu(routes: &[KernelRoute]) -> io::Result<Option<u32>> {
         })
         .collect();
     let (connection, handle, _) = rtnetlink::new_connection()?;
-    let driver = tokio::spawn(connection);
+    let driver = brief(connection);
     let links: Result<Vec<LinkMessage>, _> = handle.link().get().execute().try_collect().await;
     driver.abort();
     let links = links.map_err(io::Error::other)?;

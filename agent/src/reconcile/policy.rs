@@ -33,6 +33,7 @@ pub use self::handle::{AdmitError, PolicyHandle, PolicyState};
 use crate::kernel::conntrack::Conntrack;
 use crate::kernel::nft::NftMonitor;
 use crate::plan::policy::local_pod;
+use crate::supervise::Supervisor;
 use crate::watch::{Problem, Snapshot, SnapshotReceiver};
 
 /// The table is compared with what we want every so often, whoever did or did not report a change.
@@ -43,13 +44,14 @@ const RETRY: Duration = Duration::from_secs(1);
 const MAILBOX: usize = 256;
 
 /// Starts the task in the current network namespace, on a thread of its own: compiling and committing block it.
-pub fn spawn(snapshots: SnapshotReceiver) -> io::Result<PolicyHandle> {
+pub fn spawn(tasks: &Supervisor, snapshots: SnapshotReceiver) -> io::Result<PolicyHandle> {
     let state = Arc::new(watch::Sender::new(PolicyState::default()));
-    let flows = flows::spawn(Arc::clone(&state), Options::default().revoked_mark, Conntrack::open)?;
-    spawn_beside(flows, snapshots, state)
+    let flows = flows::spawn(tasks, Arc::clone(&state), Options::default().revoked_mark, Conntrack::open)?;
+    spawn_beside(tasks, flows, snapshots, state)
 }
 
 fn spawn_beside(
+    tasks: &Supervisor,
     flows: SyncSender<Job>,
     snapshots: SnapshotReceiver,
     state: Arc<watch::Sender<PolicyState>>,
@@ -59,7 +61,7 @@ fn spawn_beside(
     let handle = PolicyHandle { commands, state: state.subscribe(), local };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let work = move || runtime.block_on(start(snapshots, mailbox, flows, state, local_sender));
-    std::thread::Builder::new().name("weft-policy".to_owned()).spawn(work)?;
+    tasks.thread("policy", work)?;
     Ok(handle)
 }
 

@@ -6,6 +6,7 @@
 //! converged. Drift is repaired at once, but not more often than [`REPAIR_INTERVAL`] allows; the table is read only at
 //! start, and when links or addresses change, because the kernel drops IPv4 routes of a link without a word.
 
+mod convergence;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +22,13 @@ use tracing::{debug, info, warn};
 use weft_bgp::net::{FibEvent, FibStream};
 use weft_bgp::types::Change;
 
+use self::convergence::Convergence;
 use self::table::{Dirty, Work};
 use super::Reconciler;
 use crate::kernel::monitor::{Event, Monitor};
 use crate::kernel::route::{KernelRoute, Refused, RouteOp, RouteSocket, Target};
 use crate::plan::routes::{self, Routes, Table, is_pod_route};
+use crate::supervise::Supervisor;
 use crate::watch::Problem;
 
 /// Between two readings of the table; plus a multiple of what the reading took.
@@ -53,6 +56,7 @@ pub struct RouteStatus {
 #[derive(Debug)]
 enum Command {
     Own(Vec<IpNetwork>),
+    Listed,
     Speaker(FibStream),
     Installed(Option<IpNetwork>, oneshot::Sender<Vec<(IpNetwork, Target)>>),
 }
@@ -71,6 +75,12 @@ impl RouteHandle {
     pub async fn set_own(&self, own: Vec<IpNetwork>) {
         // The task lives as long as its handles.
         let _ = self.commands.send(Command::Own(own)).await;
+    }
+
+    /// The peers are those that the datastore has. Until then no speaker, converged or not, has the last word about what
+    /// an earlier agent left: it may lack peers.
+    pub async fn set_listed(&self) {
+        let _ = self.commands.send(Command::Listed).await;
     }
 
     /// A speaker has started; what an earlier one chose stays until this one has converged.
@@ -128,7 +138,7 @@ impl Reconciler for RouteTable {
 
 /// Starts the task, in the current network namespace and tokio runtime. `lost` hears of nexthops whose link stays down.
 /// Says whether an earlier agent left routes.
-pub async fn spawn(lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)> {
+pub async fn spawn(tasks: &Supervisor, lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)> {
     let monitor = Monitor::open()?;
     let mut kernel = RouteTable { socket: RouteSocket::open()? };
     let have = kernel.observe().await?;
@@ -141,6 +151,7 @@ pub async fn spawn(lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)
         kernel,
         work: Work::new(have),
         fib: None,
+        convergence: Convergence::default(),
         publish,
         lost,
         lost_since: BTreeMap::new(),
@@ -148,7 +159,7 @@ pub async fn spawn(lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)
         addresses: Arc::clone(&addresses),
         not_before: Instant::now(),
     };
-    tokio::spawn(task.run(mailbox, monitor));
+    tasks.task("routes", task.run(mailbox, monitor));
     Ok((RouteHandle { commands, status, pod_routes, addresses }, restarting))
 }
 
@@ -156,6 +167,7 @@ struct Task {
     kernel: RouteTable,
     work: Work,
     fib: Option<FibStream>,
+    convergence: Convergence,
     publish: watch::Sender<RouteStatus>,
     lost: mpsc::Sender<IpAddr>,
     /// Nexthops whose link went down a moment ago.
@@ -170,8 +182,8 @@ impl Task {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Command>, mut monitor: Monitor) {
         let mut wake: Option<Instant> = None;
         loop {
-            let deadline =
-                wake.into_iter().chain(self.lost_since.values().map(|since| *since + LINK_GRACE)).min();
+            let lost = self.lost_since.values().map(|since| *since + LINK_GRACE);
+            let deadline = wake.into_iter().chain(lost).chain(self.convergence.deadline()).min();
             tokio::select! {
                 command = mailbox.recv() => match command {
                     Some(command) => self.handle_command(command),
@@ -184,6 +196,9 @@ impl Task {
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.report_lost();
+                    if self.convergence.take_due(Instant::now()) {
+                        self.work.converge();
+                    }
                     if wake.is_some_and(|wake| wake <= Instant::now()) {
                         wake = None;
                         self.work.retry();
@@ -199,8 +214,10 @@ impl Task {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Own(own) => self.work.set_own(own),
+            Command::Listed => self.convergence.set_listed(Instant::now()),
             Command::Speaker(fib) => {
                 self.fib = Some(fib);
+                self.convergence.restart();
                 self.work.restart();
             }
             Command::Installed(prefix, reply) => drop(reply.send(self.work.installed(prefix))),
@@ -222,7 +239,9 @@ impl Task {
             }
             Some(FibEvent::Converged) => {
                 info!(reconciler = "routes", routes = self.work.learned(), "bgp converged");
-                self.work.converge();
+                if self.convergence.converge() {
+                    self.work.converge();
+                }
             }
             // Its successor will tell us everything again.
             None => self.fib = None,

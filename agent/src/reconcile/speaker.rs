@@ -18,6 +18,7 @@ use weft_bgp::types::AfiSafi;
 use super::routes::RouteHandle;
 use crate::kernel::address;
 use crate::plan::{Desired, SpeakerPlan};
+use crate::supervise::Supervisor;
 
 /// A port that is taken is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -42,9 +43,9 @@ pub struct Inputs {
 /// Whoever wants to ask the running speaker; `None` before the first, and between two.
 pub type SpeakerWatch = watch::Receiver<Option<Handle>>;
 
-pub fn spawn(inputs: Inputs) -> SpeakerWatch {
+pub fn spawn(tasks: &Supervisor, inputs: Inputs) -> SpeakerWatch {
     let (publish, running) = watch::channel(None);
-    tokio::spawn(Task { inputs, identity: None, publish }.run());
+    tasks.task("bgp", Task { inputs, identity: None, publish }.run());
     running
 }
 
@@ -55,10 +56,13 @@ struct Task {
 }
 
 impl Task {
+    /// Ends with the plans, and with a speaker that ends by itself: its next one would begin without what it knew.
     async fn run(mut self) {
         let mut wake: Option<Instant> = None;
         loop {
+            let speaker = self.publish.borrow().clone();
             tokio::select! {
+                () = ended(speaker) => return,
                 changed = self.inputs.desired.changed() => match changed {
                     Ok(()) => {}
                     Err(_) => return,
@@ -87,11 +91,8 @@ impl Task {
             self.replace(&desired.speaker).await?;
         }
         let Some(handle) = self.publish.borrow().clone() else { return Ok(()) };
-        if self.configure(&handle, desired).await.is_err() {
-            // It ended by itself, or the agent is stopping it.
-            self.identity = None;
-            return Err(io::Error::other("the speaker has ended"));
-        }
+        // An end is seen by who waits for it.
+        let _ = self.configure(&handle, desired).await;
         Ok(())
     }
 
@@ -133,6 +134,13 @@ impl Task {
             // No such peer, or no speaker: then there is no session to end.
             let _ = handle.unreachable(PeerKey { address, interface: None }).await;
         }
+    }
+}
+
+async fn ended(speaker: Option<Handle>) {
+    match speaker {
+        Some(speaker) => speaker.ended().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,7 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::*;
-use crate::testing::{in_netns, ip};
+use crate::supervise::brief;
+use crate::testing::{eventually, in_netns, ip};
+use crate::watch::dir;
 
 const NODE: &str = "apiVersion: v1
 kind: Node
@@ -105,7 +107,7 @@ fn nothing_is_written_before_the_datastore_shows_our_node_and_then_all_of_it() {
             "other.yaml",
             &NODE.replace("n1", "n2").replace("10.1", "10.2").replace("192.0.2.1", "192.0.2.2"),
         );
-        let agent = tokio::spawn(run(machine.config()));
+        let agent = brief(run(machine.config()));
 
         let status = machine
             .until("/v1/status", |status| status["waiting_for"][0] == "the datastore has no Node n1")
@@ -155,5 +157,100 @@ fn nothing_is_written_before_the_datastore_shows_our_node_and_then_all_of_it() {
         assert!(!machine.directory.join("run").join(CNI_SOCKET).exists());
         assert!(ip("route show proto 87").contains("blackhole 10.1.0.0/24"), "forwarding outlives the agent");
         assert!(table().contains("chain forward"), "and so does policy");
+    });
+}
+
+#[test]
+fn an_agent_that_has_lost_a_part_ends_and_says_which_and_forwarding_goes_on() {
+    in_netns(|| async {
+        let machine = Machine::new("part");
+        machine.write("node.yaml", NODE);
+        let (tasks, ends) = supervisor();
+        let agent = brief(live(machine.config(), tasks.clone(), ends));
+        machine.until("/v1/status", |status| status["ready"] == true).await;
+
+        tasks.task("some part", async { panic!("injected") });
+        let error = agent.await.unwrap().unwrap_err().to_string();
+        assert!(error.contains("some part panicked"), "{error}");
+        assert!(ip("route show proto 87").contains("blackhole 10.1.0.0/24"));
+        assert!(table().contains("chain forward"));
+    });
+}
+
+#[test]
+fn a_second_agent_leaves_the_first_alone() {
+    in_netns(|| async {
+        let machine = Machine::new("second");
+        machine.write("node.yaml", NODE);
+        let _first = brief(run(machine.config()));
+        machine.until("/v1/status", |status| status["ready"] == true).await;
+
+        let error = run(machine.config()).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("process {} uses", std::process::id())), "{error}");
+        machine.until("/v1/status", |status| status["ready"] == true).await;
+    });
+}
+
+#[test]
+fn a_conflist_that_somebody_removes_or_changes_comes_back_and_nothing_else_moves() {
+    in_netns(|| async {
+        let machine = Machine::new("conflist");
+        machine.write("node.yaml", NODE);
+        let _agent = brief(run(machine.config()));
+        machine.until("/v1/status", |status| status["ready"] == true).await;
+        let path = machine.directory.join("net.d/05-weft.conflist");
+        let is_ours = || fs::read_to_string(&path).is_ok_and(|text| text.contains("weft-cni"));
+        eventually("written", is_ours).await;
+
+        fs::remove_file(&path).unwrap();
+        eventually("written again", is_ours).await;
+        fs::write(&path, "{}").unwrap();
+        eventually("put right", is_ours).await;
+        fs::remove_dir_all(machine.directory.join("net.d")).unwrap();
+        eventually("written again with its directory", is_ours).await;
+        assert_eq!(public("/readyz").await.0, 200);
+    });
+}
+
+#[test]
+fn a_planned_peer_has_its_series_while_no_speaker_runs() {
+    in_netns(|| async {
+        let machine = Machine::new("series");
+        machine.write("node.yaml", NODE);
+        let peer = "{apiVersion: weft.dev/v1alpha1, kind: BGPPeer, metadata: {name: tor}, spec: {address: 192.0.2.9, asn: 65001}}";
+        machine.write("peer.yaml", peer);
+        // Somebody else's: ours cannot be started.
+        let _port = tokio::net::TcpListener::bind("0.0.0.0:179").await.unwrap();
+        let _agent = brief(run(machine.config()));
+        machine.until("/v1/status", |status| status["asn"] == 64512).await;
+        let (_, metrics) = public("/metrics").await;
+        assert!(metrics.contains("weft_bgp_peer_up{peer=\"tor\",address=\"192.0.2.9\"} 0"), "{metrics}");
+    });
+}
+
+#[test]
+fn bgp_begins_with_what_is_remembered_when_the_datastore_does_not_answer_and_ends_with_its_word() {
+    in_netns(|| async {
+        let machine = Machine::new("remembered");
+        machine.write("node.yaml", NODE);
+        let read = || async {
+            let snapshot = dir::read_one_file(&machine.directory.join("store/node.yaml")).await.unwrap();
+            Arc::new(snapshot)
+        };
+        let remembered = Remembered { snapshot: (*read().await).clone(), source: "a test".to_owned() };
+        let (tasks, _ends) = supervisor();
+        let (lost_sender, _lost) = mpsc::channel(LOST_NEXTHOPS);
+        let (routes, _) = routes::spawn(&tasks, lost_sender).await.unwrap();
+        let (snapshots, receiver) = watch::channel(None);
+        let mut desired = plan_forever(&tasks, "n1".to_owned(), receiver, routes, Some(remembered));
+        let first = desired.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        assert_eq!(first.pod_cidrs[0].to_string(), "10.1.0.0/24");
+        eventually("announced and blackholed", || ip("route show proto 87").contains("10.1.0.0/24")).await;
+
+        machine.write("node.yaml", &NODE.replace("10.1.0.0/24", "10.7.0.0/24"));
+        snapshots.send_replace(Some(read().await));
+        let is_new = |now: &Option<Arc<Desired>>| now.as_ref().is_some_and(|now| **now != *first);
+        let second = desired.wait_for(is_new).await.unwrap().clone().unwrap();
+        assert_eq!(second.pod_cidrs[0].to_string(), "10.7.0.0/24");
     });
 }

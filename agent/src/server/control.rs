@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
+use tokio::time::Instant;
 use weft_api::control::{self, Ipam, Problem, Status};
 use weft_bgp::net::Ended;
 
@@ -107,6 +108,11 @@ fn problems(agent: &Agent, leaks: Vec<Problem>) -> Vec<Problem> {
     all.extend(leaks);
     all.extend(agent.policy.state().borrow().problems().cloned());
     all.extend(agent.sysctl_problems.borrow().iter().cloned());
+    all.extend(agent.heard.problems(Instant::now()));
+    all.extend(agent.runs_on().map(|source| Problem {
+        object: format!("datastore {}", agent.datastore),
+        reason: format!("does not answer since the start; bgp runs on {source}, policy as it was"),
+    }));
     if let Some(snapshot) = agent.snapshots.borrow().as_ref() {
         all.extend(snapshot.problems.iter().cloned());
     }

@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 use super::control::collect_status;
 use super::{Agent, bgp};
@@ -40,6 +41,11 @@ struct FamilyLabels {
 struct PoolLabels {
     pool: String,
     state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WatchLabels {
+    kind: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -83,11 +89,18 @@ impl Page {
         self.gauge("uptime_seconds", "Since the agent started", status.uptime_seconds);
         self.gauge("pods", "Pods wired to this node", status.pods.into());
         self.gauge("problems", "Objects that do not act as written", status.problems.len() as u64);
+        self.gauge("remembered", "BGP runs on what is remembered", agent.runs_on().is_some().into());
         let routes: Family<FamilyLabels, Gauge> = Family::default();
         for (family, count) in status.routes {
             routes.get_or_create(&FamilyLabels { family }).set(count.into());
         }
         self.0.register("routes", "Kernel routes of ours", routes);
+        let ages: Family<WatchLabels, Gauge> = Family::default();
+        for (kind, age) in agent.heard.ages(Instant::now()) {
+            let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+            ages.get_or_create(&WatchLabels { kind: kind.to_string() }).set(seconds);
+        }
+        self.0.register("watch_age_seconds", "Since the API server was last heard from", ages);
         let drift = agent.routes.status().borrow().drift;
         self.counter("route_drift", "Times that somebody else changed our routes", drift);
     }
@@ -100,6 +113,12 @@ impl Page {
             Family::<PeerLabels, Counter>::default(),
             Family::<PeerLabels, Counter>::default(),
         );
+        // A peer that is planned is shown as down while no speaker knows it: alerts need its series.
+        let planned = agent.desired.borrow().clone();
+        for peer in planned.iter().flat_map(|desired| &desired.peers) {
+            let labels = PeerLabels { peer: peer.name.clone(), address: peer.key.address.to_string() };
+            up.get_or_create(&labels).set(0);
+        }
         for peer in bgp::peers(agent).await.unwrap_or_default() {
             let labels = PeerLabels { peer: peer.name.clone(), address: peer.address.to_string() };
             up.get_or_create(&labels).set((peer.state == "Established").into());

@@ -9,6 +9,7 @@ mod control;
 mod metrics;
 mod operators;
 mod policies;
+mod serve;
 mod tls;
 
 use std::io;
@@ -38,8 +39,12 @@ use crate::readiness;
 use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::speaker::SpeakerWatch;
+use crate::supervise::Supervisor;
+use crate::watch::kubernetes::client::Heard;
 use crate::watch::{Problem, SnapshotReceiver};
-use tls::TlsListener;
+
+use self::serve::serve;
+use self::tls::TlsListener;
 
 /// The speaker gives its peers some seconds to take the Cease.
 const LEAVES_WITHIN: Duration = Duration::from_secs(15);
@@ -51,6 +56,10 @@ pub struct Agent {
     pub config: Config,
     /// As the user named it.
     pub datastore: String,
+    /// When the watches of an API server were last heard from.
+    pub heard: Heard,
+    /// Where what BGP begins with is from, when the datastore does not answer at the start.
+    pub remembered: Option<String>,
     pub started: Instant,
     pub snapshots: SnapshotReceiver,
     pub desired: watch::Receiver<Option<Arc<Desired>>>,
@@ -64,8 +73,17 @@ pub struct Agent {
     pub stop: mpsc::Sender<String>,
 }
 
+impl Agent {
+    /// BGP runs on what is remembered, and on what.
+    pub fn runs_on(&self) -> Option<&str> {
+        let unheard = self.snapshots.borrow().is_none() && self.desired.borrow().is_some();
+        self.remembered.as_deref().filter(|_| unheard)
+    }
+}
+
 /// Listens on all; they serve until `cancel`. `client` is there where the datastore is Kubernetes.
 pub async fn spawn(
+    tasks: &Supervisor,
     agent: Arc<Agent>,
     client: Option<kube::Client>,
     cancel: CancellationToken,
@@ -74,20 +92,15 @@ pub async fn spawn(
         let address = operators.address;
         let tcp = bind_tcp(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let router = operators::router(Arc::clone(&agent), operators, client);
-        let server = axum::serve(TlsListener::over(tcp)?, router);
-        let cancel = cancel.clone();
-        tokio::spawn(server.with_graceful_shutdown(async move { cancel.cancelled().await }).into_future());
+        tasks.task("operators server", serve(TlsListener::over(tcp)?, router, cancel.clone()));
     }
     let path = agent.config.run_dir.join(AGENT_SOCKET);
     let unix = bind_unix(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     let address = agent.config.metrics_address;
     let tcp = bind_tcp(address).await.with_context(|| format!("cannot listen on {address}"))?;
     info!(socket = %path.display(), metrics = %tcp.local_addr()?, "http listening");
-    let control = axum::serve(unix, control::router(Arc::clone(&agent)));
-    let public = axum::serve(tcp, public_router(agent));
-    let (first, second) = (cancel.clone(), cancel);
-    tokio::spawn(control.with_graceful_shutdown(async move { first.cancelled().await }).into_future());
-    tokio::spawn(public.with_graceful_shutdown(async move { second.cancelled().await }).into_future());
+    tasks.task("control server", serve(unix, control::router(Arc::clone(&agent)), cancel.clone()));
+    tasks.task("metrics server", serve(tcp, public_router(agent), cancel));
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! it passes requests on to pods. So TLS keeps tokens from who can only listen on the wire; see docs/design/operators.md.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +20,8 @@ use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
+use super::serve::Listen;
+
 pub(super) struct TlsListener {
     tcp: TcpListener,
     acceptor: TlsAcceptor,
@@ -31,17 +33,12 @@ impl TlsListener {
     }
 }
 
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsConnection;
-    type Addr = SocketAddr;
+impl Listen for TlsListener {
+    type Stream = TlsConnection;
 
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, peer) = axum::serve::Listener::accept(&mut self.tcp).await;
-        (TlsConnection::Handshake(self.acceptor.accept(stream)), peer)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
+    async fn accept(&self) -> io::Result<(Self::Stream, Option<IpAddr>)> {
+        let (stream, source) = Listen::accept(&self.tcp).await?;
+        Ok((TlsConnection::Handshake(self.acceptor.accept(stream)), source))
     }
 }
 

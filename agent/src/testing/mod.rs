@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs `test` on a thread in a fresh namespace with `lo` up. Needs root.
+#[expect(clippy::disallowed_methods, reason = "joined, and its panic is ours")]
 pub(crate) fn in_netns<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("tests against the kernel run as root");

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use self::changes::{Changed, Changes};
 use self::files::Files;
-use super::{Datastore, Problem, SnapshotSender};
+use super::{Datastore, Problem, Snapshot, SnapshotSender};
 
 /// How often a missing directory is looked for.
 const RETRY: Duration = Duration::from_secs(1);
@@ -80,6 +80,13 @@ impl DirDatastore {
             Err(error) => files.unreadable(name, &error),
         }
     }
+}
+
+/// The objects of one such file, which is read once. Those that are refused are among the problems.
+pub async fn read_one_file(path: &Path) -> io::Result<Snapshot> {
+    let mut files = Files::default();
+    files.update(&path.display().to_string(), &read(path).await?);
+    Ok(files.snapshot(BTreeSet::new()))
 }
 
 impl Datastore for DirDatastore {

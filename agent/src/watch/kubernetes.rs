@@ -3,6 +3,7 @@
 //! In: objects as the server has them, cut down at once to the fields that we act on. Out: snapshots, the first when
 //! every watch has listed once. While the server is away nothing changes; what was missed meanwhile becomes one snapshot.
 
+pub mod client;
 mod objects;
 mod raw;
 mod shared;
@@ -23,6 +24,7 @@ use tracing::{debug, info, warn};
 use self::objects::Objects;
 use self::raw::Raw;
 use super::{Datastore, Kind, SnapshotSender};
+use crate::supervise::Supervisor;
 
 /// Every kind that the agent reads. Secrets are those of the agent's own namespace.
 const KINDS: [Kind; 7] = [
@@ -53,6 +55,7 @@ pub struct KubernetesDatastore {
     namespace: String,
     /// Spreads the agents' start.
     node: String,
+    tasks: Supervisor,
 }
 
 impl std::fmt::Debug for KubernetesDatastore {
@@ -64,8 +67,8 @@ impl std::fmt::Debug for KubernetesDatastore {
 type Event = watcher::Event<Raw>;
 
 impl KubernetesDatastore {
-    pub fn new(client: Client, namespace: String, node: String) -> Self {
-        Self { client, namespace, node }
+    pub fn new(client: Client, namespace: String, node: String, tasks: Supervisor) -> Self {
+        Self { client, namespace, node, tasks }
     }
 
     fn api(&self, kind: Kind) -> Api<Raw> {
@@ -119,7 +122,9 @@ impl Datastore for KubernetesDatastore {
 
     async fn run(self, out: SnapshotSender, stop: CancellationToken) {
         let (sender, mut events) = mpsc::channel(EVENT_QUEUE);
-        let watches: Vec<_> = KINDS.map(|kind| tokio::spawn(self.clone().watch(kind, sender.clone()))).into();
+        for kind in KINDS {
+            self.tasks.task(format!("watch of {kind}"), self.clone().watch(kind, sender.clone()));
+        }
         drop(sender);
         let mut objects = Objects::new(&KINDS);
         let mut not_before = Instant::now();
@@ -129,9 +134,6 @@ impl Datastore for KubernetesDatastore {
                 out.send_replace(Some(Arc::new(objects.snapshot())));
                 not_before = Instant::now() + COALESCE;
             }
-        }
-        for watch in watches {
-            watch.abort();
         }
     }
 }
@@ -161,9 +163,14 @@ async fn take_batch(
 
 #[cfg(test)]
 mod tests {
+    use hyper::{Request, Response};
+    use kube::client::Body;
     use serde_json::json;
+    use tokio::sync::watch;
+    use tower::BoxError;
 
     use super::*;
+    use crate::supervise::{brief, supervisor};
 
     fn namespaces(names: &[&str]) -> mpsc::Receiver<(Kind, Event)> {
         let (sender, events) = mpsc::channel(EVENT_QUEUE);
@@ -198,5 +205,20 @@ mod tests {
     async fn an_event_soon_after_a_snapshot_waits_for_its_time() {
         let (taken, waited) = batch(&["a"], COALESCE * 4).await;
         assert!(taken == 1 && waited >= COALESCE * 4, "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_panics_is_missed() {
+        let (tasks, mut ends) = supervisor();
+        let client = Client::new(
+            tower::service_fn(|request: Request<Body>| async move {
+                assert!(!request.uri().path().ends_with("/pods"), "injected");
+                std::future::pending::<Result<Response<Body>, BoxError>>().await
+            }),
+            "default",
+        );
+        let datastore = KubernetesDatastore::new(client, "weft-system".to_owned(), "n1".to_owned(), tasks);
+        brief(datastore.run(watch::channel(None).0, CancellationToken::new()));
+        assert_eq!(ends.first().await, "watch of Pod panicked");
     }
 }

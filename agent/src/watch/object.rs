@@ -166,6 +166,12 @@ pub fn parse(value: &Value) -> Result<(ObjectKey, Object), Refusal> {
     }
 }
 
+/// One object that names its kind, and was valid once.
+pub(crate) fn parse_kept(value: &Value) -> Result<(ObjectKey, Object), String> {
+    let key = parse_key(value)?;
+    parse_object(key.kind, value, Source::Served).map(|object| (key, object))
+}
+
 /// One object of a known kind, from a server that has validated it: items of a list do not say what they are, and fields
 /// that are new to us are none of our business.
 pub(super) fn parse_served(kind: Kind, value: &Value) -> Result<(ObjectKey, Object), Refusal> {

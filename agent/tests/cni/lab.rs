@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weft_agent::cni::{CniConfig, CniService, PolicyGate};
+use weft_agent::supervise::supervisor;
 use weft_cni::attachment::{Attachment, AttachmentId};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -95,7 +96,7 @@ pub(crate) fn serve() {
     runtime.block_on(async {
         let proc_sys_net = run_dir.join(PROC_SYS_NET);
         let config = CniConfig { run_dir: run_dir.clone(), node: "node".into(), mtu: 1400, proc_sys_net };
-        let cni = CniService::spawn(config, FileGate(run_dir.clone())).await.unwrap();
+        let cni = CniService::spawn(&supervisor().0, config, FileGate(run_dir.clone())).await.unwrap();
         cni.set_pools(&pools);
         cni.set_ready(Ok(()));
         loop {

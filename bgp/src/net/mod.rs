@@ -146,6 +146,11 @@ impl Handle {
         self.ask(|reply| Command::Shutdown(how, reply)).await
     }
 
+    /// Waits for the speaker's end, whoever or whatever ended it.
+    pub async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Ended> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| Ended)?;

@@ -101,7 +101,7 @@ fn parse<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
 }
 
 /// CRC-32C (Castagnoli), bit by bit: a record is some 300 bytes.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in bytes {
         crc ^= u32::from(*byte);

@@ -23,6 +23,7 @@ use weft_policy::model::LocalPod;
 use super::{PolicyState, in_words};
 use crate::kernel::address;
 use crate::kernel::conntrack::{Conntrack, ConntrackError, Flow};
+use crate::supervise::Supervisor;
 use crate::watch::{Problem, Snapshot};
 
 /// Jobs that wait; they are taken between two parts of a scan, so the policy task hardly ever waits to leave one.
@@ -48,6 +49,7 @@ pub(super) struct Scene {
 
 /// Starts the thread, in the caller's network namespace. It ends when the sender is dropped.
 pub(super) fn spawn(
+    tasks: &Supervisor,
     state: Arc<watch::Sender<PolicyState>>,
     mark: u32,
     open: impl FnMut() -> io::Result<Conntrack> + Send + 'static,
@@ -63,7 +65,7 @@ pub(super) fn spawn(
         undone: Undone::default(),
         given_away: BTreeSet::new(),
     };
-    std::thread::Builder::new().name("weft-flows".to_owned()).spawn(move || worker.run())?;
+    tasks.thread("flows", move || worker.run())?;
     Ok(sender)
 }
 

@@ -10,6 +10,7 @@ use weft_policy::model::{Pod, PodKey, PodUid};
 
 use super::*;
 use crate::cni::PolicyGate;
+use crate::supervise::supervisor;
 use crate::testing::in_netns;
 
 fn attachment(name: &str, last: u8) -> Attachment {
@@ -53,7 +54,7 @@ async fn settled(handle: &PolicyHandle, holds: impl Fn(&PolicyState) -> bool) ->
 fn a_pod_is_admitted_when_its_policy_is_in_the_kernel_and_forgotten_when_it_is_released() {
     in_netns(|| async {
         let (_snapshots, receiver) = watch::channel(world(&["web"]));
-        let handle = spawn(receiver).unwrap();
+        let handle = spawn(&supervisor().0, receiver).unwrap();
         handle.recovered(Vec::new()).await;
 
         let web = attachment("web", 2);
@@ -72,7 +73,7 @@ fn a_pod_is_admitted_when_its_policy_is_in_the_kernel_and_forgotten_when_it_is_r
 fn a_pod_waits_for_the_datastore_and_is_refused_when_it_never_comes() {
     in_netns(|| async {
         let (snapshots, receiver) = watch::channel(world(&[]));
-        let handle = spawn(receiver).unwrap();
+        let handle = spawn(&supervisor().0, receiver).unwrap();
         handle.recovered(Vec::new()).await;
 
         let (late, never) = (attachment("late", 2), attachment("never", 3));
@@ -107,13 +108,13 @@ fn the_next_owner_adopts_what_the_last_one_left() {
     in_netns(|| async {
         let web = attachment("web", 2);
         let (snapshots, receiver) = watch::channel(world(&["web"]));
-        let first = spawn(receiver).unwrap();
+        let first = spawn(&supervisor().0, receiver).unwrap();
         first.recovered(vec![web.clone()]).await;
         settled(&first, |state| state.settled).await;
         drop((first, snapshots));
 
         let (_snapshots, receiver) = watch::channel(world(&["web"]));
-        let second = spawn(receiver).unwrap();
+        let second = spawn(&supervisor().0, receiver).unwrap();
         second.recovered(vec![web]).await;
         let state = settled(&second, |state| state.settled).await;
         assert_eq!(state.counts.revision, 0, "nothing had to change");
@@ -142,7 +143,7 @@ fn a_pod_is_admitted_while_flows_wait_to_be_judged() {
     in_netns(|| async {
         let (snapshots, receiver) = watch::channel(world(&["web", "db"]));
         let (jobs, taken) = std::sync::mpsc::sync_channel(16);
-        let handle = spawn_beside(jobs, receiver, Arc::default()).unwrap();
+        let handle = spawn_beside(&supervisor().0, jobs, receiver, Arc::default()).unwrap();
         handle.recovered(vec![attachment("web", 2)]).await;
         settled(&handle, |state| state.settled).await;
         assert!(matches!(taken.recv(), Ok(Job::Judge(_))), "once, whatever the former agent had judged");
@@ -161,7 +162,7 @@ fn a_pod_is_admitted_while_flows_wait_to_be_judged() {
 fn a_pod_with_more_host_ports_than_a_map_holds_is_refused_by_name_and_no_other() {
     in_netns(|| async {
         let (_snapshots, receiver) = watch::channel(world(&["greedy", "web"]));
-        let handle = spawn(receiver).unwrap();
+        let handle = spawn(&supervisor().0, receiver).unwrap();
         handle.recovered(Vec::new()).await;
 
         let (greedy, web) = (with_ports(attachment("greedy", 2), 1..=16385), attachment("web", 3));

@@ -3,6 +3,7 @@
 use weft_bgp::types::FibNexthop;
 
 use super::*;
+use crate::supervise::supervisor;
 use crate::testing::{eventually, in_netns, ip};
 
 struct Lab {
@@ -26,8 +27,14 @@ impl Lab {
     }
 
     async fn start() -> (Self, bool) {
+        let (lab, restarting) = Self::before_the_list().await;
+        lab.routes.set_listed().await;
+        (lab, restarting)
+    }
+
+    async fn before_the_list() -> (Self, bool) {
         let (lost_sender, lost) = mpsc::channel(8);
-        let (routes, restarting) = spawn(lost_sender).await.unwrap();
+        let (routes, restarting) = spawn(&supervisor().0, lost_sender).await.unwrap();
         let (fib, events) = mpsc::channel(4);
         routes.follow(FibStream::new(events)).await;
         (Self { routes, fib, lost }, restarting)
@@ -306,5 +313,30 @@ fn a_far_nexthop_takes_the_gateways_of_the_route_that_leads_to_it() {
             .await;
         ip("route replace 203.0.113.0/24 via 198.51.100.254");
         until_shown("4", &["10.2.0.0/24 via 198.51.100.254 dev u2"]).await;
+    });
+}
+
+#[test]
+fn a_speaker_that_may_lack_peers_sweeps_nothing() {
+    in_netns(|| async {
+        let first = Lab::new().await;
+        first.own(&["10.1.0.0/24"]).await;
+        first.learn("10.3.0.0/24", &["192.0.2.2"]).await;
+        until_shown("4", &["10.3.0.0/24"]).await;
+        drop(first);
+
+        let (second, _) = Lab::before_the_list().await;
+        second.own(&["10.1.0.0/24"]).await;
+        second.converge().await;
+        second.learn("10.2.0.0/24", &["192.0.2.2"]).await;
+        until_shown("4", &["10.2.0.0/24", "10.3.0.0/24"]).await;
+        assert!(!second.routes.status().borrow().settled);
+
+        // All peers are known, and the next speaker has heard them.
+        second.routes.set_listed().await;
+        let (fib, events) = mpsc::channel(4);
+        second.routes.follow(FibStream::new(events)).await;
+        fib.send(FibEvent::Converged).await.unwrap();
+        eventually("the stale route is swept", || !shown("4").contains("10.3.0.0/24")).await;
     });
 }

@@ -9,6 +9,7 @@ use weft_bgp::types::{Asn, Nexthop, RouterId};
 
 use super::*;
 use crate::reconcile::routes;
+use crate::supervise::supervisor;
 use crate::testing::{eventually, in_netns, ip};
 
 const PREFIX: &str = "fd00:1::/64";
@@ -25,7 +26,7 @@ impl Router {
         let (id_sender, id) = sync::channel();
         let (linked, link) = sync::channel();
         let (heard, nexthop) = watch::channel(None);
-        std::thread::spawn(move || {
+        let router = move || {
             unshare(CloneFlags::CLONE_NEWNET).expect("tests against the kernel run as root");
             id_sender.send(nix::unistd::gettid()).unwrap();
             link.recv().unwrap();
@@ -33,7 +34,8 @@ impl Router {
             ip("addr add 192.0.2.2/24 dev router");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(Self::listen(&heard));
-        });
+        };
+        supervisor().0.thread("router", router).unwrap();
         Self { thread: id.recv().unwrap(), linked, nexthop }
     }
 
@@ -90,17 +92,13 @@ fn peers_are_told_the_address_that_the_link_has_by_now() {
         router.linked.send(()).unwrap();
         ip("addr add 192.0.2.1/24 dev up1");
         ip("link set up1 up");
+        let (tasks, _ends) = supervisor();
         let (lost_sender, lost) = mpsc::channel(8);
-        let (routes, restarting) = routes::spawn(lost_sender).await.unwrap();
+        let (routes, restarting) = routes::spawn(&tasks, lost_sender).await.unwrap();
         let (planned, plans) = watch::channel(None);
-        let mut running = spawn(Inputs {
-            desired: plans,
-            lost,
-            addresses: routes.addresses_changed(),
-            routes,
-            restarting,
-            seed: 1,
-        });
+        let addresses = routes.addresses_changed();
+        let mut running =
+            spawn(&tasks, Inputs { desired: plans, lost, addresses, routes, restarting, seed: 1 });
         planned.send_replace(Some(Arc::new(desired())));
         let handle = running.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         while handle.peers().await.unwrap().iter().all(|peer| peer.state.to_string() != "Established") {
@@ -116,5 +114,23 @@ fn peers_are_told_the_address_that_the_link_has_by_now() {
         ip("addr del 2001:db8::1/64 dev up1");
         router.hears(Some("2001:db8::7")).await;
         assert_eq!(handle.peers().await.unwrap()[0].established_count, 1, "the session stays");
+    });
+}
+
+#[test]
+fn a_speaker_that_ends_by_itself_is_missed() {
+    in_netns(|| async {
+        let (tasks, mut ends) = supervisor();
+        let (lost_sender, lost) = mpsc::channel(8);
+        let (routes, restarting) = routes::spawn(&tasks, lost_sender).await.unwrap();
+        let (planned, plans) = watch::channel(None);
+        let addresses = routes.addresses_changed();
+        let mut running =
+            spawn(&tasks, Inputs { desired: plans, lost, addresses, routes, restarting, seed: 1 });
+        planned.send_replace(Some(Arc::new(desired())));
+        let handle = running.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        // Its task is gone, as after a panic.
+        handle.shutdown(Shutdown::Restart).await.unwrap();
+        assert_eq!(ends.first().await, "bgp ended");
     });
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::*;
+use crate::supervise::brief;
 use crate::watch::{Snapshot, SnapshotReceiver};
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -28,7 +29,7 @@ impl Watched {
         prepare(&path);
         let (sender, snapshots) = watch::channel(None);
         let stop = CancellationToken::new();
-        tokio::spawn(DirDatastore::new(path.clone()).run(sender, stop.clone()));
+        brief(DirDatastore::new(path.clone()).run(sender, stop.clone()));
         Self { path, snapshots, stop }
     }
 

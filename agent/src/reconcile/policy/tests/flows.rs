@@ -48,7 +48,7 @@ async fn judged(
 fn flows_that_a_policy_forbids_are_cut_and_go_on_when_it_is_gone() {
     in_netns(|| async {
         let (snapshots, receiver) = watch::channel(world(&["web"]));
-        let handle = spawn(receiver).unwrap();
+        let handle = spawn(&supervisor().0, receiver).unwrap();
         handle.recovered(vec![attachment("web", 2)]).await;
         settled(&handle, |state| state.judged == 1).await;
         flow("192.0.2.9", None, "10.1.0.2");
@@ -68,7 +68,7 @@ fn flows_that_a_policy_forbids_are_cut_and_go_on_when_it_is_gone() {
 fn a_flow_is_judged_by_the_pod_behind_the_service() {
     in_netns(|| async {
         let (snapshots, receiver) = watch::channel(world(&["web"]));
-        let handle = spawn(receiver).unwrap();
+        let handle = spawn(&supervisor().0, receiver).unwrap();
         handle.recovered(vec![attachment("web", 2)]).await;
         settled(&handle, |state| state.judged == 1).await;
         flow("10.1.0.2", Some("10.96.0.1"), "192.0.2.9");
@@ -87,14 +87,14 @@ fn an_agent_that_adopts_cuts_what_its_forerunner_had_not_cut_yet() {
     in_netns(|| async {
         let web = attachment("web", 2);
         let (snapshots, receiver) = watch::channel(denied(&["web"]));
-        let first = spawn(receiver).unwrap();
+        let first = spawn(&supervisor().0, receiver).unwrap();
         first.recovered(vec![web.clone()]).await;
         settled(&first, |state| state.judged == 1).await;
         drop((first, snapshots));
         flow("192.0.2.9", None, "10.1.0.2");
 
         let (_snapshots, receiver) = watch::channel(denied(&["web"]));
-        let second = spawn(receiver).unwrap();
+        let second = spawn(&supervisor().0, receiver).unwrap();
         second.recovered(vec![web]).await;
         let state = settled(&second, |state| state.judged == 1).await;
         assert_eq!((state.counts.revision, state.revoked), (0, 1), "no rule had to change");
@@ -115,10 +115,10 @@ fn a_scan_that_fails_is_a_problem_and_is_repeated_until_it_has_succeeded() {
             Conntrack::open()
         };
         let state = Arc::new(watch::Sender::new(PolicyState::default()));
-        let jobs = flows::spawn(Arc::clone(&state), Options::default().revoked_mark, open).unwrap();
+        let jobs = flows::spawn(&supervisor().0, Arc::clone(&state), Options::default().revoked_mark, open).unwrap();
         let (_snapshots, receiver) = watch::channel(denied(&["web"]));
         flow("192.0.2.9", None, "10.1.0.2");
-        let handle = spawn_beside(jobs, receiver, state).unwrap();
+        let handle = spawn_beside(&supervisor().0, jobs, receiver, state).unwrap();
         handle.recovered(vec![attachment("web", 2)]).await;
 
         let state = settled(&handle, |state| state.flow_failures == 2).await;
@@ -135,7 +135,7 @@ fn what_begins_or_ends_at_the_node_itself_is_never_cut() {
     in_netns(|| async {
         crate::testing::ip("addr add 192.0.2.1/24 dev lo");
         let (snapshots, receiver) = watch::channel(world(&["web"]));
-        let handle = spawn(receiver).unwrap();
+        let handle = spawn(&supervisor().0, receiver).unwrap();
         handle.recovered(vec![attachment("web", 2)]).await;
         settled(&handle, |state| state.judged == 1).await;
         flow("192.0.2.1", None, "10.1.0.2");
@@ -152,7 +152,7 @@ fn what_begins_or_ends_at_the_node_itself_is_never_cut() {
 fn an_address_is_given_away_when_its_flows_are_forgotten_however_often_the_commit_fails() {
     in_netns(|| async {
         let (_snapshots, receiver) = watch::channel(world(&["web", "greedy"]));
-        let handle = spawn(receiver).unwrap();
+        let handle = spawn(&supervisor().0, receiver).unwrap();
         flow("192.0.2.9", None, "10.1.0.2");
         flow("192.0.2.9", None, "192.0.2.8");
         let (web, greedy) = (attachment("web", 2), with_ports(attachment("greedy", 3), 1..=16385));
