@@ -91,6 +91,10 @@ soak-cluster: setup-cluster bin bin-static ## as soak, on a real Kubernetes whos
 # netpol, network, all or subset.
 SUITE ?= all
 
+.PHONY: outage
+outage: setup-cluster bin-static ## the API server away for ten minutes, agents killed and a node rebooted meanwhile
+	WEFT_OUTAGE_SECONDS=600 WEFT_BIN_DIR=$(abspath $(STATIC)) $(CARGO) test -p weft-e2e --locked --test cluster -- the_api_server_is_gone
+
 .PHONY: conformance
 conformance: setup-cluster bin bin-static ## Kubernetes' own NetworkPolicy and network suites, on a real cluster with Weft
 	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e conformance --suite $(SUITE) --out $(TARGET_DIR)/conformance

@@ -65,6 +65,8 @@ securityContext:
 volumeMounts:
   - name: run
     mountPath: /run/weft
+  - name: state
+    mountPath: /var/lib/weft
   - name: cni-bin
     mountPath: /host/cni/bin
   - name: cni-conf

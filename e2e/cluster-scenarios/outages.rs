@@ -1,9 +1,9 @@
 //! Daemons of a node and the API server go away and come back: what runs goes on without a loss, what died meanwhile is
-//! wired again with what is known, and the backlog is worked off.
+//! wired again with what is known, and the backlog is worked off. `WEFT_OUTAGE_SECONDS` is how long the API server is away.
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use weft_e2e::cluster::Cluster;
 use weft_e2e::lab::OUTSIDE;
 use weft_e2e::net::Flow;
@@ -14,14 +14,16 @@ use crate::policy::ingress;
 use crate::story::{CONVERGED, Scene, Server, at, cut_off, nothing_was_lost, reaches, until_more_echoes};
 
 const RATE: u32 = 500;
-/// Without an API server.
+/// Without an API server, where nothing else is said.
 const GONE_FOR: Duration = Duration::from_secs(120);
-/// The last part of it also without an agent on one node: it must find the API server again, which it tries at growing
-/// intervals, before graceful restart ends.
-const WITHOUT_AGENT: Duration = Duration::from_secs(30);
+/// How long routers keep the routes of a node without an agent: far less than the outage, and more than an agent's start.
+const GRACEFUL_RESTART: u16 = 20;
 
 pub(crate) fn api_server_is_gone_for_minutes(cluster: &Cluster) {
+    let gone_for = std::env::var("WEFT_OUTAGE_SECONDS");
+    let gone_for = gone_for.map_or(GONE_FOR, |text| Duration::from_secs(text.parse().unwrap()));
     let scene = Scene::set(cluster, "no-api");
+    let _patience = RoutersPatience::shortened(cluster);
     let (a, c) = (scene.server("a", "node1", &[]), scene.server("c", "node3", &[]));
     let closed = scene.server("closed", "node3", &[("app", "closed")]);
     let victim = scene.server("victim", "node2", &[]);
@@ -45,13 +47,21 @@ pub(crate) fn api_server_is_gone_for_minutes(cluster: &Cluster) {
     })
     .unwrap();
     let passed = |time| wait::until_true("the outage", time * 2, || started.elapsed() >= time).unwrap();
-    passed(GONE_FOR - WITHOUT_AGENT);
-    // An agent that starts without an API: what is in the kernel works on, and what routers have for as long as their
-    // graceful restart lasts.
-    cluster.kill_agent("node3").unwrap();
+    // Agents that start without an API speak BGP from what they knew: routers wait for nobody any more.
+    passed(gone_for / 10);
+    for node in scene.nodes() {
+        cluster.kill_agent(node).unwrap();
+    }
     cut_off(a.namespace(), &closed);
-    passed(GONE_FOR);
+    passed(gone_for * 3 / 10);
+    for node in scene.nodes() {
+        until_bgp_runs_on_memory(cluster, node);
+    }
+    // Only what ran there is gone.
+    cluster.reboot("node2").unwrap();
+    passed(gone_for);
     until_more_echoes(&flows, RATE);
+    reaches(&outside, &c);
     cut_off(a.namespace(), &closed);
     cluster.start_api_server().unwrap();
 
@@ -65,6 +75,63 @@ pub(crate) fn api_server_is_gone_for_minutes(cluster: &Cluster) {
     // What changes afterwards is heard of.
     scene.apply(ingress("deny-new", &json!({ "matchLabels": { "app": "new" } }), &json!([])));
     cut_off(a.namespace(), &new);
+}
+
+/// Routers keep routes for a short time only while this lives.
+struct RoutersPatience<'a>(&'a Cluster, Value);
+
+impl<'a> RoutersPatience<'a> {
+    fn shortened(cluster: &'a Cluster) -> Self {
+        let before = cluster.get(&["bgpconfiguration", "default"]).unwrap();
+        let before = before["spec"]["gracefulRestartSeconds"].clone();
+        set_graceful_restart(cluster, &GRACEFUL_RESTART.into()).unwrap();
+        Self(cluster, before)
+    }
+}
+
+impl Drop for RoutersPatience<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = set_graceful_restart(self.0, &self.1) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// Sessions begin anew, and are up again.
+fn set_graceful_restart(cluster: &Cluster, seconds: &Value) -> anyhow::Result<()> {
+    let peers = |node: &str| -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(&cluster.lab().weftctl(node, "bgp peers -o json")?)?)
+    };
+    let patch = json!({ "spec": { "gracefulRestartSeconds": seconds } }).to_string();
+    let begun = std::time::Instant::now();
+    cluster.kubectl(&["patch", "bgpconfiguration", "default", "--type=merge", "--patch", &patch])?;
+    for node in &cluster.lab().plan().nodes {
+        wait::until(&format!("sessions of {}", node.name), CONVERGED, || {
+            let peers = peers(&node.name)?;
+            let fresh = |peer: &Value| {
+                peer["state"] == "Established"
+                    && peer["state_seconds"].as_u64() < Some(begun.elapsed().as_secs())
+            };
+            Ok(peers
+                .as_array()
+                .is_some_and(|peers| !peers.is_empty() && peers.iter().all(fresh))
+                .then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
+/// Its agent says so, and that all its sessions are up.
+fn until_bgp_runs_on_memory(cluster: &Cluster, node: &str) {
+    wait::until(&format!("bgp of {node} without an API"), CONVERGED, || {
+        let status: Value = serde_json::from_str(&cluster.lab().weftctl(node, "status -o json")?)?;
+        let told = status["problems"].as_array().is_some_and(|problems| {
+            problems.iter().any(|problem| problem["object"] == "datastore kubernetes")
+        });
+        let up = status["peers_established"] == status["peers_total"] && status["peers_total"] != 0;
+        Ok((told && up).then_some(()))
+    })
+    .unwrap();
 }
 
 pub(crate) fn daemons_of_a_node_are_killed(cluster: &Cluster) {

@@ -146,7 +146,7 @@ for controller in /sys/fs/cgroup/*/; do
     [ -e "$group/$file" ] && cat "$controller/$file" > "$group/$file"
   done
 done
-for dir in /etc/cni/net.d /opt/cni/bin /var/lib/kubelet /var/lib/containerd /var/lib/cni /var/log/pods /var/log/containers; do
+for dir in /etc/cni/net.d /opt/cni/bin /var/lib/kubelet /var/lib/containerd /var/lib/cni /var/lib/weft /var/log/pods /var/log/containers; do
   mkdir -p "{disk}$dir" "$dir"
   mount --bind "{disk}$dir" "$dir"
 done
