@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use weft_api::crd::BGPPeerSpec;
+
 use super::{communities, peers};
 use crate::watch::{Kind, ObjectKey, Snapshot};
 
@@ -11,18 +13,25 @@ use crate::watch::{Kind, ObjectKey, Snapshot};
 const INSTEAD: &str =
     "agents that have read an earlier version keep to it until they restart, others do without the object";
 
+/// Whether [`judge`] would say the same of both: most snapshots differ in pods alone.
+pub fn reads_the_same(one: &Snapshot, other: &Snapshot) -> bool {
+    super::reads_the_same(one, other) && one.shown == other.shown && one.problems == other.problems
+}
+
 /// For each object that the server shows: `None` when it is in force, else why not.
 pub fn judge(snapshot: &Snapshot) -> BTreeMap<ObjectKey, Option<String>> {
     snapshot.shown.keys().map(|key| (key.clone(), refusal(snapshot, key))).collect()
 }
 
 fn refusal(snapshot: &Snapshot, key: &ObjectKey) -> Option<String> {
-    let name = key.to_string();
-    if let Some(problem) = snapshot.problems.iter().find(|problem| problem.object == name) {
-        return Some(format!("{}; {INSTEAD}", problem.reason));
+    if let Some(reason) = unread(snapshot, &key.to_string()) {
+        return Some(format!("{reason}; {INSTEAD}"));
     }
     match key.kind {
-        Kind::BgpPeer => peers::check(snapshot, snapshot.bgp_peers.get(&key.name)?).err(),
+        Kind::BgpPeer => {
+            let spec = snapshot.bgp_peers.get(&key.name)?;
+            peers::check(snapshot, spec).and_then(|()| check_nodes(snapshot, &key.name, spec)).err()
+        }
         Kind::BgpConfiguration => {
             let mut problems = Default::default();
             communities(&snapshot.bgp.communities, &mut problems);
@@ -32,15 +41,126 @@ fn refusal(snapshot: &Snapshot, key: &ObjectKey) -> Option<String> {
     }
 }
 
+/// Why an object cannot be read as the server has it. Of such an object some agents know an earlier version, so that no
+/// judgement of another may rest on it.
+fn unread<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a str> {
+    let problem = snapshot.problems.iter().find(|problem| problem.object == name);
+    problem.map(|problem| problem.reason.as_str())
+}
+
+/// Some node must have this peer, and of the nodes that it selects none may have another at its address: there the
+/// first by name counts, as in [`peers::plan`].
+fn check_nodes(snapshot: &Snapshot, name: &str, spec: &BGPPeerSpec) -> Result<(), String> {
+    let mut selected = peers::selected(snapshot, spec)?
+        .filter(|node| unread(snapshot, &format!("Node {node}")).is_none())
+        .peekable();
+    if selected.peek().is_none() {
+        return Err("spec.nodeSelector: selects no node".to_owned());
+    }
+    let is_rival = |(other, rival): &(&String, &BGPPeerSpec)| {
+        rival.address == spec.address
+            && unread(snapshot, &format!("BGPPeer {other}")).is_none()
+            && peers::check(snapshot, rival).is_ok()
+    };
+    let mut rivals = BTreeMap::new();
+    for (other, rival) in snapshot.bgp_peers.range(..name.to_owned()).filter(is_rival) {
+        for node in peers::selected(snapshot, rival)? {
+            rivals.entry(node).or_insert(other);
+        }
+    }
+    let mut shared = selected.filter_map(|node| Some((node, rivals.get(node)?)));
+    let Some((node, other)) = shared.next() else { return Ok(()) };
+    let more = match shared.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Err(format!("spec.address: BGPPeer {other} has the same on node {node}{more}"))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::watch::Problem;
     use crate::watch::acceptance::Shown;
+    use crate::watch::{NodeInfo, Problem};
+
+    fn peer(name: &str) -> ObjectKey {
+        ObjectKey { kind: Kind::BgpPeer, namespace: String::new(), name: name.to_owned() }
+    }
+
+    /// Two racks of two nodes, and BGPPeers `name: (address, rack)`; the empty rack selects all.
+    fn racks(peers: &[(&str, &str, &str)]) -> Snapshot {
+        let node = |rack: &str| {
+            let labels = [("rack".to_owned(), rack.to_owned())].into();
+            Arc::new(NodeInfo { labels, ..NodeInfo::default() })
+        };
+        let spec = |address: &str, rack: &str| {
+            let selector = match rack {
+                "" => serde_json::json!({}),
+                rack => serde_json::json!({ "matchLabels": { "rack": rack } }),
+            };
+            serde_json::from_value(
+                serde_json::json!({ "address": address, "asn": 65001, "nodeSelector": selector }),
+            )
+            .unwrap()
+        };
+        Snapshot {
+            nodes: [("n1", "a"), ("n2", "a"), ("n3", "b"), ("n4", "b")]
+                .map(|(name, rack)| (name.to_owned(), node(rack)))
+                .into(),
+            bgp_peers: peers
+                .iter()
+                .map(|(name, address, rack)| ((*name).to_owned(), spec(address, rack)))
+                .collect(),
+            shown: peers.iter().map(|(name, ..)| (peer(name), Shown::default())).collect(),
+            ..Snapshot::default()
+        }
+    }
+
+    fn verdict(snapshot: &Snapshot, name: &str) -> Option<String> {
+        judge(snapshot)[&peer(name)].clone()
+    }
+
+    #[test]
+    fn of_two_peers_with_one_address_the_second_says_where_it_is_not_in_force() {
+        let address = "192.0.2.9";
+        let both = racks(&[("first", address, "a"), ("second", address, "")]);
+        assert_eq!(verdict(&both, "first"), None);
+        let wanted = "spec.address: BGPPeer first has the same on node n1 and 1 more";
+        assert_eq!(verdict(&both, "second").as_deref(), Some(wanted));
+        // As on the node itself.
+        let planned = crate::plan::desired(&both, "n1").unwrap();
+        assert!(planned.problems.iter().any(|problem| problem.object == "BGPPeer second"));
+
+        let apart = racks(&[("first", address, "a"), ("second", address, "b")]);
+        assert_eq!((verdict(&apart, "first"), verdict(&apart, "second")), (None, None));
+        let others = racks(&[("first", address, ""), ("second", "192.0.2.10", "")]);
+        assert_eq!(verdict(&others, "second"), None);
+    }
+
+    #[test]
+    fn a_peer_that_selects_no_node_says_so() {
+        let snapshot = racks(&[("tor", "192.0.2.9", "c")]);
+        assert_eq!(verdict(&snapshot, "tor").as_deref(), Some("spec.nodeSelector: selects no node"));
+    }
+
+    #[test]
+    fn what_some_agents_know_from_earlier_does_not_count_against_others() {
+        let mut snapshot = racks(&[("first", "192.0.2.9", ""), ("second", "192.0.2.9", "")]);
+        assert!(verdict(&snapshot, "second").is_some());
+        snapshot
+            .problems
+            .insert(Problem { object: "BGPPeer first".to_owned(), reason: "spec.asn: 0".to_owned() });
+        assert_eq!(verdict(&snapshot, "second"), None);
+        // One that is refused by all is on no node.
+        let refused = racks(&[("first", "127.0.0.1", ""), ("second", "127.0.0.1", "")]);
+        assert!(verdict(&refused, "second").unwrap().contains("is no address of a router"));
+    }
 
     #[test]
     fn what_cannot_be_read_says_what_holds_instead_also_where_nothing_is_known() {
-        let key = ObjectKey { kind: Kind::BgpPeer, namespace: String::new(), name: "tor".to_owned() };
+        let key = peer("tor");
         let problem =
             Problem { object: "BGPPeer tor".to_owned(), reason: "spec.asn: 0 is nobody's".to_owned() };
         let unread = Snapshot {

@@ -60,6 +60,16 @@ pub(super) fn check(snapshot: &Snapshot, spec: &BGPPeerSpec) -> Result<(), Strin
     password(snapshot, spec).map(drop)
 }
 
+/// Names of the nodes that a BGPPeer selects, in order.
+pub(super) fn selected<'a>(
+    snapshot: &'a Snapshot,
+    spec: &BGPPeerSpec,
+) -> Result<impl Iterator<Item = &'a str> + use<'a>, String> {
+    let selector = node_selector(spec)?.unwrap_or_default();
+    let nodes = snapshot.nodes.iter().filter(move |(_, node)| selector.matches(&node.labels));
+    Ok(nodes.map(|(name, _)| name.as_str()))
+}
+
 fn node_selector(spec: &BGPPeerSpec) -> Result<Option<Selector>, String> {
     let selector = spec.node_selector.as_ref().map(translate::selector).transpose();
     selector.map_err(|reason| format!("spec.nodeSelector: {reason}"))

@@ -5,6 +5,7 @@
 //! writes at once, the next when the first has not within [`STEP`], and so on. With 3,000 nodes that is one request.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -30,30 +31,35 @@ const AGAIN: Duration = Duration::from_secs(60);
 pub(super) async fn keep(agent: &Agent, client: Client) {
     let mut snapshots = agent.snapshots.clone();
     let mut turns = Turns::new(&agent.config.node);
+    let mut judged: Option<Arc<Snapshot>> = None;
+    let mut next = None;
     loop {
-        let snapshot = snapshots.borrow_and_update().clone();
-        let next = match snapshot {
-            None => None,
-            Some(snapshot) => {
-                let (due, next) = turns.poll(&snapshot, Instant::now());
-                for (key, verdict) in due {
-                    if let Err(error) = write(&client, &key, &verdict).await {
-                        warn!(object = %key, %error, "condition not written, retrying");
-                    }
-                }
-                next
-            }
-        };
-        let timer = async {
-            match next {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
+        let differs = |now: &Option<Arc<Snapshot>>| {
+            let Some(now) = now else { return false };
+            judged.as_ref().is_none_or(|before| !acceptance::reads_the_same(before, now))
         };
         tokio::select! {
-            changed = snapshots.changed() => if changed.is_err() { return },
-            () = timer => {}
+            found = snapshots.wait_for(differs) => match found {
+                Ok(found) => judged.clone_from(&found),
+                Err(_) => return,
+            },
+            () = until(next) => {}
         }
+        let Some(snapshot) = &judged else { continue };
+        let (due, at) = turns.poll(snapshot, Instant::now());
+        next = at;
+        for (key, verdict) in due {
+            if let Err(error) = write(&client, &key, &verdict).await {
+                warn!(object = %key, %error, "condition not written, retrying");
+            }
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -183,8 +189,6 @@ async fn write(client: &Client, key: &ObjectKey, verdict: &Verdict) -> kube::Res
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use weft_api::crd::BGPPeerSpec;
 
     use super::*;
