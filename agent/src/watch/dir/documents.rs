@@ -11,10 +11,8 @@ use crate::watch::object::{self, Object, ObjectKey, Refusal};
 /// One object of a file, and where it stands.
 #[derive(Debug, PartialEq)]
 pub struct Entry {
-    /// From 1.
-    pub document: usize,
-    /// The line on which the document begins, from 1.
-    pub line: usize,
+    /// Which document, where it begins, and which item of a `List`.
+    pub place: String,
     pub result: Result<(ObjectKey, Object), Fault>,
 }
 
@@ -32,9 +30,11 @@ pub fn parse(text: &str) -> Vec<Entry> {
         let results = match serde_saphyr::from_str::<Value>(text) {
             Ok(Value::Null) => Vec::new(),
             Ok(value) => parse_objects(without_nulls(value)),
-            Err(error) => vec![Err(nameless(yaml_reason(&error, line)))],
+            Err(error) => vec![(String::new(), Err(nameless(yaml_reason(&error, line))))],
         };
-        entries.extend(results.into_iter().map(|result| Entry { document: index + 1, line, result }));
+        let entry =
+            |(item, result)| Entry { place: format!("document {} (line {line}){item}", index + 1), result };
+        entries.extend(results.into_iter().map(entry));
     }
     entries
 }
@@ -64,15 +64,19 @@ fn split(text: &str) -> Vec<(usize, &str)> {
     documents
 }
 
-fn parse_objects(value: Value) -> Vec<Result<(ObjectKey, Object), Fault>> {
+/// Each with its place in the document, empty where there is no other.
+fn parse_objects(value: Value) -> Vec<(String, Result<(ObjectKey, Object), Fault>)> {
     let is_list = value.get("apiVersion") == Some(&Value::from("v1"))
         && value.get("kind") == Some(&Value::from("List"));
     match value {
         Value::Object(mut list) if is_list => match list.remove("items") {
-            Some(Value::Array(items)) => items.iter().map(parse_object).collect(),
+            Some(Value::Array(items)) => {
+                let item = |(index, value)| (format!(" items[{index}]"), parse_object(value));
+                items.iter().enumerate().map(item).collect()
+            }
             _ => Vec::new(),
         },
-        value => vec![parse_object(&value)],
+        value => vec![(String::new(), parse_object(&value))],
     }
 }
 
@@ -124,13 +128,16 @@ mod tests {
         parse(text).into_iter().map(name).collect()
     }
 
+    fn places(text: &str) -> Vec<String> {
+        parse(text).into_iter().map(|entry| entry.place).collect()
+    }
+
     const ONE: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: one\n";
 
     #[test]
     fn documents_end_at_a_marker_and_are_numbered_from_one() {
         let text = format!("# comment\n---\n{ONE}---\n\n--- # again\n{}", ONE.replace("one", "two"));
-        let places: Vec<_> = parse(&text).iter().map(|entry| (entry.document, entry.line)).collect();
-        assert_eq!(places, [(1, 2), (3, 9)]);
+        assert_eq!(places(&text), ["document 1 (line 2)", "document 3 (line 9)"]);
     }
 
     #[test]
@@ -155,6 +162,13 @@ mod tests {
     fn a_list_gives_its_items_and_json_is_read() {
         let text = r#"{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"one","labels":null}}]}"#;
         assert_eq!(names(text), [Ok("Namespace one".to_owned())]);
+    }
+
+    #[test]
+    fn an_item_of_a_list_is_named_by_its_place_in_it() {
+        let text =
+            r#"{"apiVersion":"v1","kind":"List","items":[{"kind":"Pod"},{"kind":"Pod","apiVersion":"v1"}]}"#;
+        assert_eq!(places(text), ["document 1 (line 1) items[0]", "document 1 (line 1) items[1]"]);
     }
 
     #[test]

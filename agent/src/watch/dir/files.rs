@@ -36,21 +36,19 @@ impl Files {
         let file = self.by_name.entry(name.to_owned()).or_default();
         let mut before = std::mem::take(file).objects;
         let mut nameless = false;
-        for Entry { document, line, result } in documents::parse(text) {
-            let place = format!("{name} document {document} (line {line})");
+        for Entry { place, result } in documents::parse(text) {
             match result {
                 Ok((key, object)) => match file.objects.entry(key) {
                     MapEntry::Vacant(entry) => drop(entry.insert(object)),
                     MapEntry::Occupied(entry) => {
                         file.problems.push(problem(
                             entry.key(),
-                            format!("{place}: ignored, stands twice in this file"),
+                            format!("{name} {place}: ignored, stands twice in this file"),
                         ));
                     }
                 },
                 Err(Fault::UnknownKind(kind)) => {
-                    let reason =
-                        format!("document {document} (line {line}): {kind} is not read here, ignored");
+                    let reason = format!("{place}: {kind} is not read here, ignored");
                     file.problems.push(problem(&name, reason));
                 }
                 Err(Fault::Refused(Refusal { key: Some(key), reason, closed })) => {
@@ -59,7 +57,7 @@ impl Files {
                         (None, Some(_)) => object::isolating(&reason),
                         (Some(_), _) | (None, None) => reason,
                     };
-                    file.problems.push(problem(&key, format!("{place}: {reason}")));
+                    file.problems.push(problem(&key, format!("{name} {place}: {reason}")));
                     match last_good {
                         Some(object) => drop(file.objects.entry(key).or_insert(object)),
                         None => drop(file.refused.entry(key).or_insert(closed.map(|object| *object))),
@@ -67,7 +65,7 @@ impl Files {
                 }
                 Err(Fault::Refused(Refusal { key: None, reason, closed: _ })) => {
                     nameless = true;
-                    let reason = format!("document {document} (line {line}): {reason}");
+                    let reason = format!("{place}: {reason}");
                     file.problems.push(problem(&name, reason));
                 }
             }
