@@ -96,8 +96,9 @@ fn pod(observed: &Observed) -> String {
 
 async fn remove_routes(removed: &mut Vec<String>) -> io::Result<()> {
     let socket = RouteSocket::open()?;
-    let ours = socket.dump().await?.into_iter().filter(|route| route.protocol == ROUTE_PROTOCOL);
-    let keys: Vec<_> = ours.map(|route| route.key).collect();
+    let keys = socket
+        .dump(|keys: &mut Vec<_>, route| keys.extend((route.protocol == ROUTE_PROTOCOL).then_some(route.key)))
+        .await?;
     let ops: Vec<_> = keys.iter().map(|key| RouteOp::Delete(*key)).collect();
     for refused in socket.apply(&ops).await? {
         if refused.error.raw_os_error() != Some(NO_SUCH_ROUTE) {

@@ -19,10 +19,10 @@ use weft_bgp::speaker::Shutdown;
 use crate::cni::conflist;
 use crate::cni::{CniConfig, CniHandle, CniService};
 use crate::config::{Config, DatastoreConfig};
-use crate::kernel::route::RouteSocket;
-use crate::kernel::{sysctl, uplink};
+use crate::kernel::sysctl;
 use crate::lock::RunDirLock;
 use crate::plan::{self, Desired, NotYet};
+use crate::reconcile::mtu::{self, MtuReceiver};
 use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::{policy, routes, speaker};
@@ -37,8 +37,6 @@ use crate::{readiness, report};
 
 /// Links that go down at once beyond this number wait for hold timers.
 const LOST_NEXTHOPS: usize = 256;
-/// Where nothing says otherwise.
-const DEFAULT_MTU: u32 = 1500;
 /// How long the API server may take to list everything before BGP begins with what is remembered: routers give a node that
 /// restarts some time, and every second of it counts.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
@@ -71,6 +69,8 @@ async fn live(config: Config, tasks: Supervisor, mut ends: Ends) -> anyhow::Resu
         routes::spawn(&tasks, lost_sender).await.context("cannot read kernel routes")?;
     let policy = policy::spawn(&tasks, snapshots.clone()).context("cannot start the policy thread")?;
     let desired = plan_forever(&tasks, config.node.clone(), snapshots.clone(), routes.clone(), remembered);
+    let (mtu, mtu_task) = mtu::keep(config.mtu, desired.clone(), routes.status());
+    tasks.task("mtu", mtu_task);
     let inputs = speaker::Inputs {
         desired: desired.clone(),
         lost,
@@ -97,6 +97,7 @@ async fn live(config: Config, tasks: Supervisor, mut ends: Ends) -> anyhow::Resu
         speaker: speaker.clone(),
         cni,
         sysctl_problems,
+        mtu: mtu.clone(),
         stop: stop_sender,
     });
     server::spawn(&tasks, Arc::clone(&agent), client.clone(), cancel.clone()).await?;
@@ -105,9 +106,9 @@ async fn live(config: Config, tasks: Supervisor, mut ends: Ends) -> anyhow::Resu
     }
 
     let work = async {
-        let cni = wire_pods(&tasks, &config, desired.clone(), policy, &sysctl_sender).await?;
+        let cni = wire_pods(&tasks, &config, desired.clone(), mtu.clone(), policy, &sysctl_sender).await?;
         cni_sender.send_replace(Some(cni.clone()));
-        tokio::join!(feed_cni(cni, desired, routes), readiness::keep(agent));
+        tokio::join!(feed_cni(cni, desired, mtu, routes), readiness::keep(agent));
         anyhow::Ok(())
     };
     let how = tokio::select! {
@@ -177,7 +178,8 @@ fn start(
     name
 }
 
-/// Turns each snapshot into what we want; before the first, if that takes long, what is remembered. Ends with the datastore.
+/// Turns each snapshot, and the pods that are here, into what we want; before the first, if that takes long, what is
+/// remembered. Ends with the datastore.
 fn plan_forever(
     tasks: &Supervisor,
     node: String,
@@ -186,49 +188,60 @@ fn plan_forever(
     remembered: Option<Remembered>,
 ) -> watch::Receiver<Option<Arc<Desired>>> {
     let (sender, desired) = watch::channel(None);
+    let mut pods = routes.pods();
     tasks.task("planner", async move {
         let answered = timeout(ANSWERS_WITHIN, snapshots.wait_for(Option::is_some)).await.is_ok();
+        let mut plan = None;
         if let Some(Remembered { snapshot, source }) = remembered.filter(|_| !answered) {
             info!(source, "the datastore does not answer, bgp begins with what is remembered");
-            plan(&snapshot, &node, &routes, &sender).await;
+            replan(&mut plan, &snapshot, &node);
         }
-        let (mut before, mut listed) = (None, false);
-        while let Some(snapshot) = next_to_plan(&mut snapshots, &mut before).await {
-            if plan(&snapshot, &node, &routes, &sender).await && !std::mem::replace(&mut listed, true) {
+        let (mut before, mut planned, mut listed) = (None, false, false);
+        loop {
+            if let Some(plan) = plan.clone() {
+                let desired = Desired::with_pods(plan, &node, &pods.borrow_and_update().clone());
+                publish(&sender, &routes, desired).await;
+            }
+            if planned && !std::mem::replace(&mut listed, true) {
                 routes.set_listed().await;
             }
+            planned = tokio::select! {
+                snapshot = next_to_plan(&mut snapshots, &mut before) => match snapshot {
+                    Some(snapshot) => replan(&mut plan, &snapshot, &node),
+                    None => return,
+                },
+                Ok(()) = pods.changed() => false,
+            };
         }
     });
     desired
 }
 
-/// Whether there is a plan.
-async fn plan(
-    snapshot: &Snapshot,
-    node: &str,
-    routes: &RouteHandle,
-    sender: &watch::Sender<Option<Arc<Desired>>>,
-) -> bool {
+/// Whether the snapshot gives a plan.
+fn replan(plan: &mut Option<Desired>, snapshot: &Snapshot, node: &str) -> bool {
     match plan::desired(snapshot, node) {
         Ok(planned) => {
-            routes.set_own(planned.pod_cidrs.clone()).await;
-            sender.send_if_modified(|current| {
-                let changed = current.as_deref() != Some(&planned);
-                if changed {
-                    log_problems(&planned, current.as_deref());
-                    *current = Some(Arc::new(planned));
-                }
-                changed
-            });
+            *plan = Some(planned);
             return true;
         }
         // A node that has gone from the datastore keeps what it has: absent data is no order.
-        Err(NotYet::NoNode(_)) if sender.borrow().is_some() => {
-            warn!(node, "our Node is gone, nothing changed")
-        }
+        Err(NotYet::NoNode(_)) if plan.is_some() => warn!(node, "our Node is gone, nothing changed"),
         Err(error) => info!(%error, "waiting"),
     }
     false
+}
+
+async fn publish(sender: &watch::Sender<Option<Arc<Desired>>>, routes: &RouteHandle, planned: Desired) {
+    let peers = planned.peers.iter().map(|peer| peer.key.address).collect();
+    routes.set_own(planned.pod_cidrs.clone(), peers).await;
+    sender.send_if_modified(|current| {
+        let changed = current.as_deref() != Some(&planned);
+        if changed {
+            log_problems(&planned, current.as_deref());
+            *current = Some(Arc::new(planned));
+        }
+        changed
+    });
 }
 
 /// The next snapshot that may make another plan. `before` is the last one that was seen, planned or not.
@@ -257,6 +270,7 @@ async fn wire_pods(
     tasks: &Supervisor,
     config: &Config,
     mut desired: watch::Receiver<Option<Arc<Desired>>>,
+    mut mtu: MtuReceiver,
     policy: PolicyHandle,
     sysctls: &watch::Sender<Vec<Problem>>,
 ) -> anyhow::Result<CniHandle> {
@@ -269,10 +283,7 @@ async fn wire_pods(
     if let Some(Err(error)) = installed {
         warn!(path = %config.cni_bin_dir.display(), %error, "cni binary not installed");
     }
-    let mtu = match config.mtu {
-        Some(mtu) => mtu,
-        None => uplink::mtu(&RouteSocket::open()?.dump().await?).await?.unwrap_or(DEFAULT_MTU),
-    };
+    let mtu = mtu.wait_for(Option::is_some).await.context("no MTU")?.as_ref().map_or(0, |mtu| mtu.bytes);
     let cni = CniConfig {
         run_dir: config.run_dir.clone(),
         node: config.node.clone(),
@@ -284,14 +295,23 @@ async fn wire_pods(
     Ok(handle)
 }
 
-/// Pools for the CNI server, and the news that somebody took a pod's route away. Ends with the plans.
-async fn feed_cni(cni: CniHandle, mut desired: watch::Receiver<Option<Arc<Desired>>>, routes: RouteHandle) {
+/// Pools and the MTU for the CNI server, and the news that somebody took a pod's route away. Ends with the plans.
+async fn feed_cni(
+    cni: CniHandle,
+    mut desired: watch::Receiver<Option<Arc<Desired>>>,
+    mut mtu: MtuReceiver,
+    routes: RouteHandle,
+) {
     let pod_routes = routes.pod_routes_lost();
     loop {
         let pools = desired.borrow_and_update().as_ref().map(|desired| desired.pod_cidrs.clone());
         cni.set_pools(&pools.unwrap_or_default());
+        if let Some(mtu) = mtu.borrow_and_update().as_ref() {
+            cni.set_mtu(mtu.bytes);
+        }
         tokio::select! {
             changed = desired.changed() => if changed.is_err() { return },
+            changed = mtu.changed() => if changed.is_err() { return },
             () = pod_routes.notified() => cni.audit(),
         }
     }

@@ -39,6 +39,9 @@ pub struct Status {
     pub routes: BTreeMap<String, u32>,
     pub pods: u32,
     pub policy: PolicyStatus,
+    /// Of links that are still to be made; `None` before the uplinks are known.
+    #[serde(default)]
+    pub pod_mtu: Option<PodMtu>,
     /// Objects that we refuse or that conflict with somebody else's, each with its reason.
     pub problems: Vec<Problem>,
 }
@@ -51,6 +54,16 @@ pub struct PolicyStatus {
     pub chains: u32,
     pub sets: u32,
     pub set_elements: u32,
+}
+
+/// How large a pod's packets may be.
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodMtu {
+    pub bytes: u32,
+    /// The uplink that has it, the smallest of all; absent where it is configured, or none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 /// An object that does not act as written.

@@ -7,31 +7,20 @@ use std::sync::Arc;
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
-};
+use nix::sys::socket::{MsgFlags, recv};
+use rtnetlink::MulticastGroup;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use weft_cni::ledger::Phase;
 
 use super::PolicyGate;
 use super::service::Service;
-use crate::kernel::{descriptors, link, readiness, rtnl};
+use crate::kernel::{link, monitor, rtnl};
 use crate::supervise::brief;
 
-const RTNLGRP_LINK: libc::c_int = 1;
-/// For a burst of a thousand links, at a few hundred bytes of kernel memory each; an overrun costs an audit.
-const BUFFER: libc::c_int = 4 * 1024 * 1024;
-
-/// Subscribes, in the namespace of the calling thread.
+/// Subscribes, in the namespace of the calling thread. An overrun costs an audit.
 pub(super) fn subscribe() -> io::Result<AsyncFd<OwnedFd>> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
-    descriptors::force_receive_buffer(&fd, BUFFER)?;
-    // Unbound, its port is 0, the kernel's own, which its notifications leave out.
-    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    descriptors::set_netlink_option(&fd, libc::NETLINK_ADD_MEMBERSHIP, RTNLGRP_LINK)?;
-    readiness::watch(fd)
+    monitor::subscribe(&[MulticastGroup::Link])
 }
 
 pub(super) async fn listen<G: PolicyGate>(service: Arc<Service<G>>, events: AsyncFd<OwnedFd>) {

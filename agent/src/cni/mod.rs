@@ -61,7 +61,7 @@ pub struct CniConfig {
     pub run_dir: PathBuf,
     /// The node's name, for messages.
     pub node: String,
-    /// Of pod links: that of the node's uplink, as there is no encapsulation. 68-65535.
+    /// Of pod links, at first: that of the node's uplinks, as there is no encapsulation. 68-65535.
     pub mtu: u32,
     /// The directory with the node's sysctls of the network: `/proc/sys/net`, or where a container has it.
     pub proc_sys_net: PathBuf,

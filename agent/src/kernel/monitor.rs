@@ -1,77 +1,104 @@
 //! What happens to links, addresses and routes, as the kernel tells it.
 //!
-//! Out: [`Event`]s, in order. When the kernel had more to say than the socket could hold, [`Event::Lost`]: whoever
-//! keeps a copy of kernel state must read it again.
+//! Out: [`Event`]s, in order, read from the socket when somebody asks for one: what waits does so in the kernel, which
+//! bounds it. When the kernel had more to say than the socket could hold, [`Event::Lost`]: whoever keeps a copy of kernel
+//! state must read it again.
 
+use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use futures::StreamExt;
-use futures::channel::mpsc::UnboundedReceiver;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_proto::sys::{AsyncSocket, SocketAddr};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
 use rtnetlink::MulticastGroup;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tracing::debug;
 
 use super::route::{KernelRoute, decode};
-use crate::supervise::brief;
+use super::{descriptors, readiness, rtnl};
 
-/// Room for some ten thousand route notifications.
-const RECEIVE_BUFFER: usize = 4 << 20;
+/// Room for some five thousand notifications, each of which takes the kernel most of a kilobyte.
+const RECEIVE_BUFFER: libc::c_int = 4 << 20;
+/// Larger than any notification.
+const BUFFER: usize = 64 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A route of the main table; `by` is the netlink port of who did it, 0 for the kernel itself.
     Route { route: KernelRoute, gone: bool, by: u32 },
-    /// `up`: administratively up, and with a carrier.
-    Link { index: u32, name: String, up: bool },
+    /// `up`: administratively up, and with a carrier. `mtu` is 0 where the kernel does not say.
+    Link { index: u32, name: String, up: bool, mtu: u32 },
     /// An address came or went.
     Address { link: u32 },
     /// Some events are missing.
     Lost,
 }
 
+#[derive(Debug)]
 pub struct Monitor {
-    messages: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
-}
-
-impl std::fmt::Debug for Monitor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Monitor").finish_non_exhaustive()
-    }
+    socket: AsyncFd<OwnedFd>,
+    buffer: Vec<u8>,
+    /// Of the last datagram.
+    waiting: VecDeque<Event>,
 }
 
 impl Monitor {
     /// In the current network namespace and tokio runtime. Events from this moment on are seen.
     pub fn open() -> io::Result<Self> {
-        let groups = [
+        let socket = subscribe(&[
             MulticastGroup::Link,
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
-        ];
-        let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
-        connection.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER)?;
-        brief(connection);
-        Ok(Self { messages })
+        ])?;
+        Ok(Self { socket, buffer: vec![0; BUFFER], waiting: VecDeque::new() })
     }
 
-    /// `None`: the socket broke, which the kernel never does to us.
-    pub async fn next(&mut self) -> Option<Event> {
+    /// An error: the socket broke, which the kernel never does to us.
+    pub async fn next(&mut self) -> io::Result<Event> {
         loop {
-            let (message, _) = self.messages.next().await?;
-            if let Some(event) = translate(message) {
-                return Some(event);
+            if let Some(event) = self.waiting.pop_front() {
+                return Ok(event);
+            }
+            let buffer = &mut self.buffer;
+            let receive =
+                |fd: &OwnedFd| recv(fd.as_raw_fd(), buffer, MsgFlags::empty()).map_err(io::Error::from);
+            match self.socket.async_io(Interest::READABLE, receive).await {
+                Ok(length) => match rtnl::parse(&self.buffer[..length]) {
+                    Ok(messages) => self.waiting.extend(messages.into_iter().filter_map(translate)),
+                    Err(error) => debug!(%error, "netlink notification not understood"),
+                },
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => return Ok(Event::Lost),
+                Err(error) => return Err(error),
             }
         }
     }
 }
 
+/// A socket that hears of these, in the namespace of the calling thread and the current tokio runtime.
+pub fn subscribe(groups: &[MulticastGroup]) -> io::Result<AsyncFd<OwnedFd>> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+    descriptors::force_receive_buffer(&fd, RECEIVE_BUFFER)?;
+    // Unbound, its port is 0, the kernel's own, which its notifications leave out.
+    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    for group in groups {
+        let group = libc::c_int::try_from(*group as u32).map_err(io::Error::other)?;
+        descriptors::set_netlink_option(&fd, libc::NETLINK_ADD_MEMBERSHIP, group)?;
+    }
+    readiness::watch(fd)
+}
+
 fn translate(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
     let by = message.header.port_number;
     match message.payload {
-        NetlinkPayload::Overrun(_) => Some(Event::Lost),
         NetlinkPayload::InnerMessage(inner) => match inner {
             RouteNetlinkMessage::NewRoute(route) => {
                 Some(Event::Route { route: decode(&route)?, gone: false, by })
@@ -91,10 +118,14 @@ fn translate(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
 }
 
 fn link_event(link: &LinkMessage, exists: bool) -> Event {
-    let name = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    });
+    let (mut name, mut mtu) = (String::new(), 0);
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name.clone_from(text),
+            LinkAttribute::Mtu(bytes) => mtu = *bytes,
+            _ => {}
+        }
+    }
     let up = exists && link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-    Event::Link { index: link.header.index, name: name.unwrap_or_default(), up }
+    Event::Link { index: link.header.index, name, up, mtu }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE,
-    NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
@@ -25,13 +25,14 @@ use netlink_proto::sys::{AsyncSocket, SocketAddr};
 use tokio::time::timeout;
 use weft_api::ROUTE_PROTOCOL;
 
+use super::rtnl::{Rtnl, RtnlError};
 use crate::supervise::brief;
 
 /// Distinguishes our routes from others to the same prefix, which the kernel would otherwise replace.
 pub const METRIC: u32 = 87;
 /// Messages in one system call. The answers to twice as many would overflow a default receive buffer.
 const BATCH: usize = 128;
-/// No answer for so long: the kernel lost it. A dump of a million routes takes about two seconds.
+/// No answer for so long: the kernel lost it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Dumps that changed under the reader are repeated so often.
 const DUMP_ATTEMPTS: usize = 5;
@@ -59,6 +60,17 @@ pub enum Target {
     Local,
     /// Something that we never make.
     Other,
+}
+
+impl Target {
+    /// Those that packets leave by.
+    pub fn links(&self) -> BTreeSet<u32> {
+        match self {
+            Self::Via(hops) => hops.iter().map(|hop| hop.link).collect(),
+            Self::Direct { link } => [*link].into(),
+            Self::Blackhole | Self::Local | Self::Other => BTreeSet::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,33 +144,32 @@ impl RouteSocket {
         self.port
     }
 
-    /// The main table, both families.
-    pub async fn dump(&self) -> io::Result<Vec<KernelRoute>> {
-        let mut routes = self.dump_family(AddressFamily::Inet).await?;
-        routes.extend(self.dump_family(AddressFamily::Inet6).await?);
-        Ok(routes)
-    }
-
-    async fn dump_family(&self, family: AddressFamily) -> io::Result<Vec<KernelRoute>> {
-        for _ in 0..DUMP_ATTEMPTS {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(message));
-            request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-            let (mut routes, mut interrupted) = (Vec::new(), false);
-            self.exchange(vec![request], |answer| {
-                interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
-                if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) = answer.payload {
-                    routes.extend(decode(&route));
+    /// The main table, both families: each route goes through `take` into what is returned, and none is kept beside
+    /// that, however many there are.
+    pub async fn dump<T: Default + Send + 'static>(&self, take: fn(&mut T, KernelRoute)) -> io::Result<T> {
+        // Opened here, in the namespace of this thread.
+        let mut rtnl = Rtnl::open().map_err(io::Error::other)?;
+        let read = move || {
+            for _ in 0..DUMP_ATTEMPTS {
+                let (mut all, mut complete) = (T::default(), true);
+                for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+                    complete &= rtnl.dump_each(get_route(family), |answer| {
+                        if let RouteNetlinkMessage::NewRoute(route) = answer
+                            && let Some(route) = decode(&route)
+                        {
+                            take(&mut all, route);
+                        }
+                    })?;
                 }
-                Ok(())
-            })
-            .await?;
-            if !interrupted {
-                return Ok(routes);
+                if complete {
+                    return Ok(Some(all));
+                }
             }
-        }
-        Err(io::Error::other("the routing table changes faster than it can be read"))
+            Ok::<_, RtnlError>(None)
+        };
+        let all = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
+        let all = all.map_err(io::Error::other)?;
+        all.ok_or_else(|| io::Error::other("the routing table changes faster than it can be read"))
     }
 
     /// The route that a packet to `address` would match, whichever the table. `None`: there is none.
@@ -220,6 +231,12 @@ impl RouteSocket {
             }
         }
     }
+}
+
+fn get_route(family: AddressFamily) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    RouteNetlinkMessage::GetRoute(message)
 }
 
 fn family_of(address: IpAddr) -> AddressFamily {

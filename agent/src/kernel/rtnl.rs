@@ -155,23 +155,25 @@ impl Rtnl {
     pub fn dump(&mut self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, RtnlError> {
         let mut last = Vec::new();
         for _ in 0..DUMP_TRIES {
-            let (answers, interrupted) = self.dump_once(message.clone())?;
-            if !interrupted {
-                return Ok(answers);
+            last.clear();
+            if self.dump_each(message.clone(), |answer| last.push(answer))? {
+                break;
             }
-            last = answers;
         }
         Ok(last)
     }
 
-    fn dump_once(
+    /// All objects of a kind, one by one: none is kept, however many there are. Says whether they are all: `false` when
+    /// they changed meanwhile.
+    pub fn dump_each(
         &mut self,
         message: RouteNetlinkMessage,
-    ) -> Result<(Vec<RouteNetlinkMessage>, bool), RtnlError> {
+        mut take: impl FnMut(RouteNetlinkMessage),
+    ) -> Result<bool, RtnlError> {
         let mut bytes = Vec::new();
         self.append(message, NLM_F_DUMP, &mut bytes);
         send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty())?;
-        let (mut answers, mut interrupted) = (Vec::new(), false);
+        let mut interrupted = false;
         loop {
             for message in self.receive()? {
                 if message.header.sequence_number != self.sequence {
@@ -179,7 +181,7 @@ impl Rtnl {
                 }
                 interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
-                    NetlinkPayload::Done(_) => return Ok((answers, interrupted)),
+                    NetlinkPayload::Done(_) => return Ok(!interrupted),
                     NetlinkPayload::Error(error) => {
                         let errno = Errno::from_raw(error.raw_code().saturating_neg());
                         return Err(RtnlError::Refused {
@@ -188,7 +190,7 @@ impl Rtnl {
                             text: extended_text(&error.header),
                         });
                     }
-                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                    NetlinkPayload::InnerMessage(answer) => take(answer),
                     _ => {}
                 }
             }

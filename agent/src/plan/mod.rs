@@ -4,6 +4,7 @@
 //! planned in [`routes`], from what the speaker chose; policy in [`policy`], from the pods that are wired.
 
 pub mod acceptance;
+pub mod mtu;
 pub mod peers;
 pub mod policy;
 pub mod routes;
@@ -40,6 +41,30 @@ pub struct SpeakerPlan {
     pub listen_port: u16,
 }
 
+/// Addresses that a problem names.
+const MAX_NAMED: usize = 5;
+
+impl Desired {
+    /// What `pods` of this node need beyond the plan: those in none of its pod CIDRs, which have changed under them, are
+    /// announced one by one until they end.
+    pub fn with_pods(mut self, node: &str, pods: &BTreeSet<IpNetwork>) -> Self {
+        let is_planned = |pod: &IpNetwork| self.pod_cidrs.iter().any(|cidr| routes::covers(*cidr, *pod));
+        let strays: Vec<IpNetwork> = pods.iter().copied().filter(|pod| !is_planned(pod)).collect();
+        if !strays.is_empty() {
+            let named: Vec<_> = strays.iter().take(MAX_NAMED).map(|pod| pod.ip().to_string()).collect();
+            let reason = format!(
+                "spec.podCIDRs: pods have {} addresses outside, announced one by one until they end: {}{}",
+                strays.len(),
+                named.join(", "),
+                if strays.len() > MAX_NAMED { ", …" } else { "" }
+            );
+            self.problems.insert(Problem { object: format!("Node {node}"), reason });
+        }
+        self.origin.prefixes.extend(strays);
+        self
+    }
+}
+
 /// Why nothing can be planned yet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotYet {
@@ -53,6 +78,7 @@ pub fn reads_the_same(one: &Snapshot, other: &Snapshot) -> bool {
         && one.bgp == other.bgp
         && one.bgp_peers == other.bgp_peers
         && one.secrets == other.secrets
+        && one.strays == other.strays
 }
 
 pub fn desired(snapshot: &Snapshot, node: &str) -> Result<Desired, NotYet> {

@@ -202,12 +202,13 @@ impl Planner<'_> {
         peers
     }
 
-    /// It may announce what is that node's, or a part of it, and nothing else; with itself as nexthop. So a node that comes or
+    /// It may announce what is that node's, or a part of it, its pods from former pod CIDRs, and nothing else; with itself as nexthop. So a node that comes or
     /// goes changes no other node's peer.
     fn mesh_peer(&self, name: &str, node: &NodeInfo, (local, remote): (IpAddr, IpAddr)) -> PeerConfig {
         let is_ours = |prefix: &IpNetwork| self.own.pod_cidrs.contains(prefix);
+        let strays = self.snapshot.strays.get(name).into_iter().flatten();
         PeerConfig {
-            accept: node.pod_cidrs.iter().copied().filter(|prefix| !is_ours(prefix)).collect(),
+            accept: node.pod_cidrs.iter().chain(strays).copied().filter(|prefix| !is_ours(prefix)).collect(),
             enforce_own_nexthop: true,
             hold_time: self.snapshot.bgp.hold_time_seconds,
             // The other node plans the opposite: of each pair one dials.

@@ -16,25 +16,66 @@ use crate::kernel::route::{Hop, KernelRoute, METRIC, RouteKey, RouteOp, Target};
 /// Routes by key.
 pub type Routes = BTreeMap<RouteKey, Target>;
 
+/// Routes of others that are remembered: a full table of the Internet, at some 40 bytes each. Beyond it a conflict goes
+/// unseen, which is said.
+const MAX_TAKEN: usize = 1 << 20;
+
 /// The main table, as far as it matters to us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     pub ours: Routes,
-    /// Prefixes to which others have a route, with the protocol of one of them.
-    pub taken: BTreeMap<IpNetwork, u8>,
+    /// Of `ours`.
+    pub ipv4: usize,
+    /// Prefixes to which others have a route, with the protocol of one of them; `None` where one has gone, perhaps not the
+    /// only one.
+    pub taken: BTreeMap<IpNetwork, Option<u8>>,
+    /// `taken` is not all.
+    pub taken_is_full: bool,
+    /// Routes to pods, the CNI's.
+    pub pods: BTreeSet<IpNetwork>,
+    /// The links that default routes lead out of, whoever's they are.
+    pub defaults: BTreeMap<(RouteKey, u8), BTreeSet<u32>>,
 }
 
 impl Table {
-    pub fn new(routes: impl IntoIterator<Item = KernelRoute>) -> Self {
-        let mut table = Self::default();
-        for route in routes {
-            if is_ours(&route) {
-                table.ours.insert(route.key, route.target);
-            } else if route.protocol != ROUTE_PROTOCOL {
-                table.taken.insert(route.key.prefix, route.protocol);
-            }
+    pub fn insert(&mut self, route: KernelRoute) {
+        if route.key.prefix.prefix() == 0 {
+            self.defaults.insert((route.key, route.protocol), route.target.links());
         }
-        table
+        if is_pod_route(&route) {
+            self.pods.insert(route.key.prefix);
+        } else if is_ours(&route) {
+            self.insert_ours(route.key, route.target);
+        } else if self.taken.len() < MAX_TAKEN || self.taken.contains_key(&route.key.prefix) {
+            self.taken.insert(route.key.prefix, Some(route.protocol));
+        } else {
+            self.taken_is_full = true;
+        }
+    }
+
+    /// Of others', another one to the same prefix may be there still.
+    pub fn remove(&mut self, route: &KernelRoute) {
+        let key = &route.key;
+        self.defaults.remove(&(*key, route.protocol));
+        if is_pod_route(route) {
+            self.pods.remove(&key.prefix);
+        } else if is_ours(route) {
+            self.remove_ours(key);
+        } else if let Some(protocol) = self.taken.get_mut(&key.prefix) {
+            *protocol = None;
+        }
+    }
+
+    pub fn insert_ours(&mut self, key: RouteKey, target: Target) {
+        let is_new = self.ours.insert(key, target).is_none();
+        self.ipv4 += usize::from(is_new && key.prefix.is_ipv4());
+    }
+
+    /// Whether there was one.
+    pub fn remove_ours(&mut self, key: &RouteKey) -> bool {
+        let was_there = self.ours.remove(key).is_some();
+        self.ipv4 -= usize::from(was_there && key.prefix.is_ipv4());
+        was_there
     }
 
     /// Ours to this prefix, whatever the metric.
@@ -192,22 +233,22 @@ mod tests {
             [(own_key(net("10.1.0.0/24")), via(1)), (own_key(net("10.2.0.0/24")), via(1))].into();
         let have: Routes =
             [(own_key(net("10.2.0.0/24")), via(2)), (own_key(net("10.3.0.0/24")), via(1))].into();
-        let have = Table { ours: have, taken: BTreeMap::new() };
+        let have = Table { ours: have, ..Table::default() };
         let wanted = [
             RouteOp::Add(own_key(net("10.1.0.0/24")), via(1)),
             RouteOp::Replace(own_key(net("10.2.0.0/24")), via(1)),
             RouteOp::Delete(own_key(net("10.3.0.0/24"))),
         ];
         assert_eq!(diff(&want, &have), wanted);
-        assert!(diff(&want, &Table { ours: want.clone(), taken: BTreeMap::new() }).is_empty());
+        assert!(diff(&want, &Table { ours: want.clone(), ..Table::default() }).is_empty());
     }
 
     #[test]
     fn a_prefix_that_another_holds_is_left_to_it() {
         let routes: Routes = [(own_key(net("10.1.0.0/24")), Target::Blackhole)].into();
-        let taken: BTreeMap<_, _> = [(net("10.1.0.0/24"), 4)].into();
-        assert!(diff(&routes, &Table { ours: Routes::new(), taken: taken.clone() }).is_empty());
-        let both = Table { ours: routes.clone(), taken };
+        let taken: BTreeMap<_, _> = [(net("10.1.0.0/24"), Some(4))].into();
+        assert!(diff(&routes, &Table { taken: taken.clone(), ..Table::default() }).is_empty());
+        let both = Table { ours: routes.clone(), taken, ..Table::default() };
         assert_eq!(diff(&routes, &both), [RouteOp::Delete(own_key(net("10.1.0.0/24")))]);
     }
 
@@ -215,7 +256,7 @@ mod tests {
     fn a_route_of_ours_with_another_metric_is_taken_away() {
         let other = RouteKey { prefix: net("10.1.0.0/24"), metric: 5 };
         let want: Routes = [(own_key(net("10.1.0.0/24")), Target::Blackhole)].into();
-        let have = Table { ours: [(other, Target::Blackhole)].into(), taken: BTreeMap::new() };
+        let have = Table { ours: [(other, Target::Blackhole)].into(), ..Table::default() };
         let wanted = [RouteOp::Add(own_key(net("10.1.0.0/24")), Target::Blackhole), RouteOp::Delete(other)];
         assert_eq!(diff(&want, &have), wanted);
     }

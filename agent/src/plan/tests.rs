@@ -91,6 +91,20 @@ fn the_mesh_has_one_session_per_node_over_a_family_that_both_have() {
 }
 
 #[test]
+fn pods_outside_the_pod_cidrs_are_announced_one_by_one_and_named() {
+    let planned = plan(&cluster(), "n1");
+    let pods = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<BTreeSet<_>>();
+    let inside = pods(&["10.1.0.7/32", "fd00:1::7/128"]);
+    assert_eq!(planned.clone().with_pods("n1", &inside), planned);
+
+    let strays = planned.clone().with_pods("n1", &pods(&["10.1.0.7/32", "10.7.0.1/32", "10.7.0.2/32"]));
+    let announced: Vec<_> = strays.origin.prefixes.iter().map(ToString::to_string).collect();
+    assert_eq!(announced, ["10.1.0.0/24", "fd00:1::/64", "10.7.0.1/32", "10.7.0.2/32"]);
+    assert_eq!(strays.pod_cidrs, planned.pod_cidrs, "new pods get no address there");
+    assert!(reasons(&strays)["Node n1"].contains("2 addresses outside"), "{:?}", strays.problems);
+}
+
+#[test]
 fn both_ends_of_the_mesh_agree_on_the_addresses() {
     let snapshot = cluster();
     for (a, b) in [("n1", "n2"), ("n1", "n3"), ("n2", "n3")] {
@@ -160,8 +174,10 @@ fn what_is_accepted_of_a_fellow_node_is_its_own() {
     snapshot.bgp.cluster_cidrs = vec!["10.0.0.0/8".to_owned()];
     // By mistake, as it is ours.
     node_mut(&mut snapshot, "n3").pod_cidrs.push("10.1.0.0/24".parse().unwrap());
+    // Of a pod that has outlived its pod CIDR.
+    snapshot.strays = [("n2".to_owned(), ["10.7.0.7/32".parse().unwrap()].into())].into();
     let desired = plan(&snapshot, "n1");
-    assert_eq!(accepted(&desired, "mesh/n2"), ["10.2.0.0/24", "fd00:2::/64"]);
+    assert_eq!(accepted(&desired, "mesh/n2"), ["10.2.0.0/24", "10.7.0.7/32", "fd00:2::/64"]);
     assert_eq!(accepted(&desired, "mesh/n3"), ["fd00:3::/64"]);
     assert!(peer(&desired, "mesh/n2").enforce_own_nexthop);
 }

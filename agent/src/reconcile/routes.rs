@@ -7,6 +7,7 @@
 //! start, and when links or addresses change, because the kernel drops IPv4 routes of a link without a word.
 
 mod convergence;
+mod dirty;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use ipnetwork::IpNetwork;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -23,7 +25,7 @@ use weft_bgp::net::{FibEvent, FibStream};
 use weft_bgp::types::Change;
 
 use self::convergence::Convergence;
-use self::table::{Dirty, Work};
+use self::table::Work;
 use super::Reconciler;
 use crate::kernel::monitor::{Event, Monitor};
 use crate::kernel::route::{KernelRoute, Refused, RouteOp, RouteSocket, Target};
@@ -39,6 +41,8 @@ const RETRY: Duration = Duration::from_secs(5);
 const LINK_GRACE: Duration = Duration::from_secs(1);
 /// Commands that wait; senders wait beyond.
 const MAILBOX: usize = 16;
+/// Notifications that are taken in one go, when others write many routes.
+const EVENTS: usize = 1024;
 
 /// How far the kernel's routes are what we want.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,13 +53,15 @@ pub struct RouteStatus {
     pub ipv6: u32,
     /// Times that somebody else changed our routes.
     pub drift: u64,
-    /// Conflicts and refusals.
+    /// Conflicts and refusals, the first of each kind.
     pub problems: BTreeSet<Problem>,
+    /// The links by which pods' packets leave, with their MTU where it has changed. `None`: not known yet.
+    pub uplinks: Option<BTreeMap<u32, Option<u32>>>,
 }
 
 #[derive(Debug)]
 enum Command {
-    Own(Vec<IpNetwork>),
+    Own(Vec<IpNetwork>, BTreeSet<IpAddr>),
     Listed,
     Speaker(FibStream),
     Installed(Option<IpNetwork>, oneshot::Sender<Vec<(IpNetwork, Target)>>),
@@ -66,15 +72,16 @@ enum Command {
 pub struct RouteHandle {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<RouteStatus>,
+    pods: watch::Receiver<BTreeSet<IpNetwork>>,
     pod_routes: Arc<Notify>,
     addresses: Arc<Notify>,
 }
 
 impl RouteHandle {
-    /// Our pod CIDRs. The first call lets the work begin.
-    pub async fn set_own(&self, own: Vec<IpNetwork>) {
+    /// Our pod CIDRs, and our peers. The first call lets the work begin.
+    pub async fn set_own(&self, own: Vec<IpNetwork>, peers: BTreeSet<IpAddr>) {
         // The task lives as long as its handles.
-        let _ = self.commands.send(Command::Own(own)).await;
+        let _ = self.commands.send(Command::Own(own, peers)).await;
     }
 
     /// The peers are those that the datastore has. Until then no speaker, converged or not, has the last word about what
@@ -97,6 +104,11 @@ impl RouteHandle {
 
     pub fn status(&self) -> watch::Receiver<RouteStatus> {
         self.status.clone()
+    }
+
+    /// The pods of this node by their routes, which outlive an agent as the pods do.
+    pub fn pods(&self) -> watch::Receiver<BTreeSet<IpNetwork>> {
+        self.pods.clone()
     }
 
     /// Notified when a route to a pod is gone: perhaps its owner, the CNI server, did not want that.
@@ -124,7 +136,7 @@ impl Reconciler for RouteTable {
     type Error = io::Error;
 
     async fn observe(&mut self) -> io::Result<Table> {
-        Ok(Table::new(self.socket.dump().await?))
+        self.socket.dump(Table::insert).await
     }
 
     fn plan(want: &Routes, have: &Table) -> Vec<RouteOp> {
@@ -146,6 +158,7 @@ pub async fn spawn(tasks: &Supervisor, lost: mpsc::Sender<IpAddr>) -> io::Result
     info!(reconciler = "routes", adopted = have.ours.len(), "kernel routes read");
     let (commands, mailbox) = mpsc::channel(MAILBOX);
     let (publish, status) = watch::channel(RouteStatus::default());
+    let (publish_pods, pods) = watch::channel(have.pods.clone());
     let (pod_routes, addresses) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let task = Task {
         kernel,
@@ -153,6 +166,7 @@ pub async fn spawn(tasks: &Supervisor, lost: mpsc::Sender<IpAddr>) -> io::Result
         fib: None,
         convergence: Convergence::default(),
         publish,
+        publish_pods,
         lost,
         lost_since: BTreeMap::new(),
         pod_routes: Arc::clone(&pod_routes),
@@ -160,7 +174,7 @@ pub async fn spawn(tasks: &Supervisor, lost: mpsc::Sender<IpAddr>) -> io::Result
         not_before: Instant::now(),
     };
     tasks.task("routes", task.run(mailbox, monitor));
-    Ok((RouteHandle { commands, status, pod_routes, addresses }, restarting))
+    Ok((RouteHandle { commands, status, pods, pod_routes, addresses }, restarting))
 }
 
 struct Task {
@@ -169,6 +183,7 @@ struct Task {
     fib: Option<FibStream>,
     convergence: Convergence,
     publish: watch::Sender<RouteStatus>,
+    publish_pods: watch::Sender<BTreeSet<IpNetwork>>,
     lost: mpsc::Sender<IpAddr>,
     /// Nexthops whose link went down a moment ago.
     lost_since: BTreeMap<IpAddr, Instant>,
@@ -190,10 +205,11 @@ impl Task {
                     None => return,
                 },
                 event = next_change(&mut self.fib) => self.handle_fib(event),
-                event = monitor.next() => match event {
-                    Some(event) => self.handle_event(event),
-                    None => return warn!(reconciler = "routes", "netlink notifications ended"),
-                },
+                event = monitor.next() => {
+                    if let Err(error) = self.handle_events(event, &mut monitor) {
+                        return warn!(reconciler = "routes", %error, "netlink notifications ended");
+                    }
+                }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.report_lost();
                     if self.convergence.take_due(Instant::now()) {
@@ -208,12 +224,16 @@ impl Task {
             if self.work.is_started() && !self.work.is_idle() {
                 wake = self.pass().await;
             }
+            self.publish();
         }
     }
 
     fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Own(own) => self.work.set_own(own),
+            Command::Own(own, peers) => {
+                self.work.set_own(own);
+                self.work.set_peers(peers);
+            }
             Command::Listed => self.convergence.set_listed(Instant::now()),
             Command::Speaker(fib) => {
                 self.fib = Some(fib);
@@ -246,6 +266,18 @@ impl Task {
             // Its successor will tell us everything again.
             None => self.fib = None,
         }
+    }
+
+    /// The first, and those that wait behind it.
+    fn handle_events(&mut self, first: io::Result<Event>, monitor: &mut Monitor) -> io::Result<()> {
+        self.handle_event(first?);
+        for _ in 1..EVENTS {
+            match monitor.next().now_or_never() {
+                Some(event) => self.handle_event(event?),
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     fn handle_event(&mut self, event: Event) {
@@ -291,7 +323,6 @@ impl Task {
             warn!(reconciler = "routes", %error, "kernel routes cannot be written");
             self.work.read_again();
         }
-        self.publish();
         match (self.work.needs_reading(), self.work.has_failures()) {
             (true, _) => Some(self.not_before),
             (false, true) => Some(Instant::now() + RETRY),
@@ -304,14 +335,11 @@ impl Task {
             self.work.observe = false;
             self.work.observed(self.kernel.observe().await?);
         }
-        if self.work.resolve {
-            self.work.resolve = false;
-            let mut reach = BTreeMap::new();
-            for nexthop in self.work.nexthops() {
-                reach.insert(nexthop, self.resolve(nexthop).await?);
-            }
-            self.work.reached(reach);
+        let mut reach = BTreeMap::new();
+        for nexthop in &self.work.lookups {
+            reach.insert(*nexthop, self.resolve(*nexthop).await?);
         }
+        self.work.reached(reach);
         Ok(())
     }
 
@@ -321,17 +349,16 @@ impl Task {
     }
 
     async fn write(&mut self) -> io::Result<()> {
-        for nexthop in self.work.unresolved() {
-            let hops = self.resolve(nexthop).await?;
-            self.work.reach.insert(nexthop, hops);
-        }
-        let dirty = std::mem::take(&mut self.work.dirty);
-        if matches!(&dirty, Dirty::Some(prefixes) if prefixes.is_empty()) {
-            return Ok(());
-        }
-        let (want, have) = self.work.sides(&dirty);
-        let changes = RouteTable::plan(&want, &have);
-        if !changes.is_empty() {
+        while let Some(prefixes) = self.work.next_slice() {
+            for nexthop in self.work.unresolved(&prefixes) {
+                let hops = self.resolve(nexthop).await?;
+                self.work.resolved(nexthop, hops);
+            }
+            let (want, have) = self.work.sides(&prefixes);
+            let changes = RouteTable::plan(&want, &have);
+            if changes.is_empty() {
+                continue;
+            }
             let refused = self.kernel.apply(&changes).await?;
             info!(
                 reconciler = "routes",
@@ -345,6 +372,13 @@ impl Task {
     }
 
     fn publish(&self) {
+        self.publish_pods.send_if_modified(|current| {
+            let changed = current != self.work.pods();
+            if changed {
+                current.clone_from(self.work.pods());
+            }
+            changed
+        });
         let status = self.work.status();
         self.publish.send_if_modified(|current| {
             for problem in status.problems.difference(&current.problems) {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -252,5 +253,60 @@ fn bgp_begins_with_what_is_remembered_when_the_datastore_does_not_answer_and_end
         let is_new = |now: &Option<Arc<Desired>>| now.as_ref().is_some_and(|now| **now != *first);
         let second = desired.wait_for(is_new).await.unwrap().clone().unwrap();
         assert_eq!(second.pod_cidrs[0].to_string(), "10.7.0.0/24");
+    });
+}
+
+const PEER: &str = "---
+apiVersion: weft.dev/v1alpha1
+kind: BGPPeer
+metadata: {name: tor}
+spec: {address: 192.0.2.254, asn: external}
+";
+
+#[test]
+fn pods_get_the_mtu_of_the_uplinks_and_it_follows_them() {
+    in_netns(|| async {
+        let machine = Machine::new("mtu");
+        // A route leads out of it, and nothing of the pods'.
+        ip("link add other type veth peer name otherside");
+        ip("link set other mtu 1200 up");
+        ip("addr add 198.51.100.1/24 dev other");
+        machine.write("node.yaml", &(NODE.to_owned() + PEER));
+        let agent = brief(run(machine.config()));
+        let mtu = async |bytes: u32| {
+            let by =
+                |status: &serde_json::Value| status["pod_mtu"] == json!({ "bytes": bytes, "link": "up1" });
+            machine.until("/v1/status", by).await
+        };
+        mtu(1400).await;
+        ip("link set up1 mtu 1300");
+        mtu(1300).await;
+        ip("link set up1 mtu 1200");
+        let status = mtu(1280).await;
+        assert_eq!(status["problems"][0]["object"], "link up1");
+        agent.abort();
+    });
+}
+
+#[test]
+fn a_pod_is_announced_by_itself_while_it_outlives_its_pod_cidr() {
+    in_netns(|| async {
+        let machine = Machine::new("stray");
+        // As an earlier agent has left it.
+        ip("link add weft00000000001 type veth peer name podside");
+        ip("link set weft00000000001 up");
+        ip("route add 10.1.0.7/32 dev weft00000000001 proto 87 scope link");
+        machine.write("node.yaml", &NODE.replace("10.1.0.0/24", "10.9.0.0/24"));
+        let agent = brief(run(machine.config()));
+        let announced = |routes: &serde_json::Value| routes[0]["paths"][0]["from"] == "local";
+        machine.until("/v1/bgp/routes?prefix=10.1.0.7/32", announced).await;
+        machine.until("/v1/bgp/routes?prefix=10.9.0.0/24", announced).await;
+        let status = machine.until("/v1/status", |status| status["problems"][0]["object"] == "Node n1").await;
+        assert!(status["problems"][0]["reason"].as_str().unwrap().contains("10.1.0.7"), "{status}");
+
+        ip("route del 10.1.0.7/32 proto 87");
+        machine.until("/v1/bgp/routes?prefix=10.1.0.7/32", |answer| answer["error"].is_string()).await;
+        machine.until("/v1/status", |status| status["problems"] == json!([])).await;
+        agent.abort();
     });
 }

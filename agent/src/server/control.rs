@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time::Instant;
-use weft_api::control::{self, Ipam, Problem, Status};
+use weft_api::control::{self, Ipam, PodMtu, Problem, Status};
 use weft_bgp::net::Ended;
 
 use super::{Agent, bgp, policies};
@@ -98,6 +98,7 @@ pub(super) async fn collect_status(agent: &Agent) -> Status {
         routes: BTreeMap::from([("ipv4".to_owned(), routes.ipv4), ("ipv6".to_owned(), routes.ipv6)]),
         pods: u32::try_from(agent.policy.local().len()).unwrap_or(u32::MAX),
         policy: counts,
+        pod_mtu: agent.mtu.borrow().clone().map(|mtu| PodMtu { bytes: mtu.bytes, link: mtu.link }),
         problems,
     }
 }
@@ -113,6 +114,7 @@ fn problems(agent: &Agent, leaks: Vec<Problem>) -> Vec<Problem> {
         object: format!("datastore {}", agent.datastore),
         reason: format!("does not answer since the start; bgp runs on {source}, policy as it was"),
     }));
+    all.extend(agent.mtu.borrow().iter().filter_map(|mtu| mtu.problem.clone()));
     if let Some(snapshot) = agent.snapshots.borrow().as_ref() {
         all.extend(snapshot.problems.iter().cloned());
     }

@@ -36,6 +36,7 @@ use crate::cni::CniHandle;
 use crate::config::Config;
 use crate::plan::Desired;
 use crate::readiness;
+use crate::reconcile::mtu::MtuReceiver;
 use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::speaker::SpeakerWatch;
@@ -69,6 +70,7 @@ pub struct Agent {
     /// `None` before it listens, and when the agent is leaving.
     pub cni: watch::Receiver<Option<CniHandle>>,
     pub sysctl_problems: watch::Receiver<Vec<Problem>>,
+    pub mtu: MtuReceiver,
     /// Takes the text of a Cease.
     pub stop: mpsc::Sender<String>,
 }

@@ -1,7 +1,8 @@
 //! For tests against the real kernel: code that runs in a network namespace of its own, gone when it ends.
 
 use std::future::Future;
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
@@ -25,6 +26,13 @@ pub(crate) fn ip(args: &str) -> String {
     let output = Command::new("ip").args(args.split_whitespace()).output().unwrap();
     assert!(output.status.success(), "ip {args}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// `ip` with one command per line.
+pub(crate) fn ip_batch(commands: &str) {
+    let mut child = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 /// Polls until `holds`, with a deadline.

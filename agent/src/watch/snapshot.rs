@@ -4,23 +4,30 @@
 //! snapshots they share: a node holds each pod of the cluster once, however many snapshots are in use.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnetwork::IpNetwork;
 use weft_api::crd::{BGPConfigurationSpec, BGPPeerSpec};
-use weft_policy::model::{Labels, PodKey, PolicyKey, World};
+use weft_policy::model::{Labels, Pod, PodKey, PolicyKey, World};
 
 use super::acceptance::Shown;
-use super::object::{NodeInfo, Object, ObjectKey};
+use super::object::{NodeInfo, Object, ObjectKey, parse_cidr};
 use super::{Kind, Problem};
 
 /// The one BGPConfiguration that is read.
 const CONFIGURATION_NAME: &str = "default";
+
+/// Of one node: as many pods as run on a large one.
+const MAX_STRAYS: usize = 256;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     pub nodes: BTreeMap<String, Arc<NodeInfo>>,
     /// Namespaces, pods and policies.
     pub world: World,
+    /// By node: addresses of its pods that are in no node's pod CIDRs, as those have changed under them.
+    pub strays: BTreeMap<String, BTreeSet<IpNetwork>>,
     /// By namespace, then name: decoded values.
     pub secrets: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>,
     /// Defaults where nobody wrote one.
@@ -43,6 +50,7 @@ impl Snapshot {
         for (key, object) in objects {
             snapshot.insert(key.clone(), object);
         }
+        snapshot.find_strays();
         snapshot
     }
 
@@ -66,6 +74,28 @@ impl Snapshot {
         }
     }
 
+    /// Only within the cluster's CIDRs, and not within what is another node's by now: a node may claim what was its own, and
+    /// nothing else, by what it says of its pods.
+    fn find_strays(&mut self) {
+        let cluster: Vec<_> =
+            self.bgp.cluster_cidrs.iter().filter_map(|text| parse_cidr(text).ok()).collect();
+        let is_taken =
+            |ip: IpAddr| self.nodes.values().flat_map(|node| &node.pod_cidrs).any(|cidr| cidr.contains(ip));
+        for pod in self.world.pods.values().filter(|pod| pod.active && !pod.host_network) {
+            let Some((name, node)) = pod.node.as_ref().and_then(|name| self.nodes.get_key_value(name)) else {
+                continue;
+            };
+            let is_within = |cidrs: &[IpNetwork], ip: IpAddr| cidrs.iter().any(|cidr| cidr.contains(ip));
+            let outside = pod.ips.iter().copied().filter(|ip| !is_within(&node.pod_cidrs, *ip));
+            for ip in outside.filter(|ip| is_within(&cluster, *ip) && !is_taken(*ip)) {
+                let strays = self.strays.entry(name.clone()).or_default();
+                if strays.len() < MAX_STRAYS {
+                    strays.insert(ip.into());
+                }
+            }
+        }
+    }
+
     /// For datastores where what is not there will not come: a namespace without an object, unless `may` says otherwise, has
     /// the one label that every namespace has.
     pub(super) fn imply_namespaces(&mut self, may: impl Fn(&ObjectKey) -> bool) {
@@ -77,5 +107,48 @@ impl Snapshot {
                 namespaces.insert(namespace.clone(), labels);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(kind: Kind, name: &str) -> ObjectKey {
+        ObjectKey { kind, namespace: String::new(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn strays_are_active_pods_of_the_cluster_that_are_in_no_node_s_pod_cidrs() {
+        let node = |cidr: &str| {
+            let pod_cidrs = vec![cidr.parse().unwrap()];
+            Object::Node(Arc::new(NodeInfo { pod_cidrs, ..NodeInfo::default() }))
+        };
+        let pod = |ip: &str, node: &str, active, host_network| {
+            let ips = [ip.parse().unwrap()].into();
+            Object::Pod(Arc::new(Pod {
+                ips,
+                node: Some(node.to_owned()),
+                active,
+                host_network,
+                ..Pod::default()
+            }))
+        };
+        let cluster_cidrs = vec!["10.0.0.0/8".to_owned()];
+        let configuration = BGPConfigurationSpec { cluster_cidrs, ..BGPConfigurationSpec::default() };
+        let objects = [
+            (key(Kind::BgpConfiguration, "default"), Object::BgpConfiguration(configuration)),
+            (key(Kind::Node, "n1"), node("10.1.0.0/24")),
+            (key(Kind::Node, "n2"), node("10.2.0.0/24")),
+            (key(Kind::Pod, "inside"), pod("10.1.0.7", "n1", true, false)),
+            (key(Kind::Pod, "stray"), pod("10.7.0.7", "n1", true, false)),
+            (key(Kind::Pod, "ended"), pod("10.7.0.8", "n1", false, false)),
+            (key(Kind::Pod, "host"), pod("10.7.0.9", "n1", true, true)),
+            (key(Kind::Pod, "nowhere"), pod("10.7.0.10", "n9", true, false)),
+            (key(Kind::Pod, "of-another"), pod("10.2.0.7", "n1", true, false)),
+            (key(Kind::Pod, "foreign"), pod("8.8.8.8", "n1", true, false)),
+        ];
+        let snapshot = Snapshot::new(objects.iter().map(|(key, object)| (key, object)), BTreeSet::new());
+        assert_eq!(snapshot.strays, [("n1".to_owned(), ["10.7.0.7/32".parse().unwrap()].into())].into());
     }
 }

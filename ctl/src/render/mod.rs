@@ -7,10 +7,10 @@ mod tests;
 use std::fmt::Write as _;
 
 use crate::Output;
-use crate::cmd::bgp::NodePeer;
+use crate::cmd::bgp::NodePeers;
 use crate::cmd::check::{Finding, Verdict};
 use crate::cmd::status::NodeSummary;
-use weft_api::control::{Explanation, Ipam, Path, Peer, Policy, Route, Status};
+use weft_api::control::{Explanation, Ipam, Path, Peer, PodMtu, Policy, Route, Status};
 
 use table::table;
 
@@ -32,6 +32,7 @@ pub(crate) fn status(status: &Status) -> String {
         ("Pod CIDRs", joined(&status.pod_cidrs)),
         ("Kernel routes", joined(&routes)),
         ("Pods", status.pods.to_string()),
+        ("Pod MTU", pod_mtu(status.pod_mtu.as_ref())),
         (
             "Policy",
             format!(
@@ -53,6 +54,14 @@ pub(crate) fn status(status: &Status) -> String {
     text
 }
 
+fn pod_mtu(mtu: Option<&PodMtu>) -> String {
+    match mtu {
+        None => "-".to_owned(),
+        Some(PodMtu { bytes, link: None }) => bytes.to_string(),
+        Some(PodMtu { bytes, link: Some(link) }) => format!("{bytes}, that of {link}"),
+    }
+}
+
 /// All nodes.
 pub(crate) fn nodes(nodes: &[NodeSummary], output: Output) -> String {
     let wide = output == Output::Wide;
@@ -67,7 +76,7 @@ pub(crate) fn nodes(nodes: &[NodeSummary], output: Output) -> String {
             status.routes.to_string(),
             status.pods.to_string(),
             status.policy.policies.to_string(),
-            status.problems.len().to_string(),
+            status.problem_count.to_string(),
             status.version.clone(),
         ]);
         if wide {
@@ -89,21 +98,21 @@ pub(crate) fn nodes(nodes: &[NodeSummary], output: Output) -> String {
     text
 }
 
-/// Sessions of all nodes.
-pub(crate) fn node_peers(peers: &[NodePeer]) -> String {
-    let rows = peers.iter().map(|NodePeer { node, peer }| {
-        vec![
-            node.clone(),
-            peer.name.clone(),
-            peer.address.clone(),
-            or_dash(peer.asn),
-            peer.state.clone(),
-            peer.accepted.to_string(),
-            peer.advertised.to_string(),
-            peer.last_error.clone().unwrap_or_default(),
-        ]
+/// Sessions of all nodes: a line for each that is down, of those that a node names.
+pub(crate) fn node_peers(nodes: &[NodePeers]) -> String {
+    let rows = nodes.iter().flat_map(|NodePeers { node, peers_established, peers_down }| {
+        let down = peers_down.iter().map(|peer| {
+            let since = peer.since.as_ref().map(|since| since.0.to_string());
+            let error = peer.last_error.clone().unwrap_or_default();
+            vec![peer.name.clone(), peer.address.clone(), or_dash(since), error]
+        });
+        let mut down: Vec<Vec<String>> = down.collect();
+        if down.is_empty() {
+            down.push(Vec::new());
+        }
+        down.into_iter().map(move |peer| [vec![node.clone(), peers_established.clone()], peer].concat())
     });
-    table(&["NODE", "PEER", "ADDRESS", "AS", "STATE", "ACCEPTED", "SENT", "LAST ERROR"], rows)
+    table(&["NODE", "ESTABLISHED", "DOWN", "ADDRESS", "SINCE", "LAST ERROR"], rows)
 }
 
 pub(crate) fn peers(peers: &[Peer], output: Output) -> String {

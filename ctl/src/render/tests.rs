@@ -49,6 +49,7 @@ fn status_names_what_it_waits_for_and_every_problem() {
         peers_total: 2,
         routes: BTreeMap::from([("ipv4".into(), 3), ("ipv6".into(), 2)]),
         pods: 4,
+        pod_mtu: Some(PodMtu { bytes: 1450, link: Some("eth0".into()) }),
         policy: PolicyStatus { revision: 9, policies: 2, chains: 11, sets: 5, set_elements: 17 },
         problems: vec![Problem { object: "bad.yaml".into(), reason: "line 3: unknown field `asns`".into() }],
     };
@@ -62,6 +63,7 @@ fn status_names_what_it_waits_for_and_every_problem() {
     Pod CIDRs      10.244.1.0/24, fd00:1::/64
     Kernel routes  3 ipv4, 2 ipv6
     Pods           4
+    Pod MTU        1450, that of eth0
     Policy         2 policies as 11 chains, 5 sets with 17 elements; revision 9
 
     Problems
@@ -100,6 +102,28 @@ fn peers_show_state_counts_and_the_last_error() {
     insta::assert_snapshot!(peers(&[peer], Output::Table), @r"
     PEER   ADDRESS   AS     STATE        SINCE  FAMILY ACCEPTED/REFUSED/SENT  LAST ERROR
     tor-a  10.1.0.1  65001  Established  2h05m  ipv4-unicast 3/1/2            hold timer expired (4/0)
+    ");
+}
+
+#[test]
+fn of_all_nodes_the_sessions_that_are_down_are_shown() {
+    let down = |name: &str| {
+        let text = format!(
+            r#"{{"name": "{name}", "address": "10.1.0.1", "since": "2026-01-01T00:00:00Z", "lastError": "hold timer expired (4/0)"}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    };
+    let node = |node: &str, peers_established: &str, peers_down| NodePeers {
+        node: node.into(),
+        peers_established: peers_established.into(),
+        peers_down,
+    };
+    let nodes = [node("node1", "3/3", vec![]), node("node2", "1/3", vec![down("tor-a"), down("tor-b")])];
+    insta::assert_snapshot!(node_peers(&nodes), @r"
+    NODE   ESTABLISHED  DOWN   ADDRESS   SINCE                 LAST ERROR
+    node1  3/3
+    node2  1/3          tor-a  10.1.0.1  2026-01-01T00:00:00Z  hold timer expired (4/0)
+    node2  1/3          tor-b  10.1.0.1  2026-01-01T00:00:00Z  hold timer expired (4/0)
     ");
 }
 

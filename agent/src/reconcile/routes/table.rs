@@ -4,77 +4,88 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::{Bound, RangeBounds as _};
 
 use ipnetwork::IpNetwork;
 use weft_api::{LINK_PREFIX, ROUTE_PROTOCOL};
 use weft_bgp::types::FibNexthop;
 
 use super::RouteStatus;
+use super::dirty::Dirty;
 use crate::kernel::monitor::Event;
 use crate::kernel::route::{Hop, KernelRoute, Refused, RouteKey, RouteOp, Target};
 use crate::plan::routes::{self, Routes, Table, is_ours, own_key};
 use crate::watch::Problem;
 
-/// Prefixes to compare.
-#[derive(Debug)]
-pub(super) enum Dirty {
-    Some(BTreeSet<IpNetwork>),
-    All,
-}
-
-impl Default for Dirty {
-    fn default() -> Self {
-        Self::Some(BTreeSet::new())
-    }
-}
+/// More problems of a kind are not listed: a table full of them says no more than the first.
+const MAX_PROBLEMS: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Work {
     /// `None`: not known yet, so nothing may be written.
     own: Option<Vec<IpNetwork>>,
+    /// Peers: looked up like nexthops, for the links that lead to them.
+    peers: BTreeSet<IpAddr>,
     learned: BTreeMap<IpNetwork, Vec<FibNexthop>>,
     /// The speaker has heard out the peers that are up.
     pub(super) settled: bool,
+    /// Of how many learned routes.
+    nexthops: BTreeMap<FibNexthop, usize>,
     /// Before, routes that nobody has spoken of stay: an earlier agent left them.
     converged: bool,
     /// Withdrawn before convergence: these need not wait.
     withdrawn: BTreeSet<IpNetwork>,
     have: Table,
-    pub(super) reach: BTreeMap<IpAddr, BTreeSet<Hop>>,
-    pub(super) dirty: Dirty,
+    reach: BTreeMap<IpAddr, BTreeSet<Hop>>,
+    dirty: Dirty,
     /// The table must be read.
     pub(super) observe: bool,
-    /// Nexthops must be looked up.
-    pub(super) resolve: bool,
+    /// Nexthops and peers that must be looked up.
+    pub(super) lookups: BTreeSet<IpAddr>,
+    /// Wanted, and held by others.
+    conflicts: BTreeMap<IpNetwork, Option<u8>>,
     failed: BTreeMap<IpNetwork, String>,
-    links_up: BTreeMap<u32, bool>,
+    /// Up or not, and MTU.
+    links: BTreeMap<u32, (bool, u32)>,
     drift: u64,
 }
 
 impl Work {
     pub(super) fn new(have: Table) -> Self {
+        let mut dirty = Dirty::default();
+        dirty.set_all();
         Self {
             own: None,
+            peers: BTreeSet::new(),
             learned: BTreeMap::new(),
             settled: false,
+            nexthops: BTreeMap::new(),
             converged: false,
             withdrawn: BTreeSet::new(),
             have,
             reach: BTreeMap::new(),
-            dirty: Dirty::All,
+            dirty,
             observe: false,
-            resolve: false,
+            lookups: BTreeSet::new(),
+            conflicts: BTreeMap::new(),
             failed: BTreeMap::new(),
-            links_up: BTreeMap::new(),
+            links: BTreeMap::new(),
             drift: 0,
         }
     }
 
     pub(super) fn set_own(&mut self, own: Vec<IpNetwork>) {
         if self.own.as_ref() != Some(&own) {
-            self.own = Some(own);
-            self.dirty = Dirty::All;
+            self.dirty.set_all();
+            let before = self.own.replace(own);
+            before.into_iter().flatten().for_each(|prefix| self.dirty.insert(prefix));
         }
+    }
+
+    pub(super) fn set_peers(&mut self, peers: BTreeSet<IpAddr>) {
+        self.lookups.extend(peers.difference(&self.peers));
+        self.peers = peers;
+        self.forget_unused();
     }
 
     pub(super) fn is_started(&self) -> bool {
@@ -83,19 +94,46 @@ impl Work {
 
     pub(super) fn restart(&mut self) {
         self.learned.clear();
+        self.nexthops.clear();
         self.withdrawn.clear();
         (self.settled, self.converged) = (false, false);
     }
 
     pub(super) fn learn(&mut self, prefix: IpNetwork, nexthops: Vec<FibNexthop>) {
-        self.touch(prefix);
-        if nexthops.is_empty() {
-            self.learned.remove(&prefix);
-            self.withdrawn.insert(prefix);
-        } else {
-            self.learned.insert(prefix, nexthops);
-            self.withdrawn.remove(&prefix);
+        self.dirty.insert(prefix);
+        for nexthop in &nexthops {
+            *self.nexthops.entry(*nexthop).or_default() += 1;
         }
+        let before = if nexthops.is_empty() {
+            self.withdrawn.insert(prefix);
+            self.learned.remove(&prefix)
+        } else {
+            self.withdrawn.remove(&prefix);
+            self.learned.insert(prefix, nexthops)
+        };
+        let mut unused = false;
+        for nexthop in before.into_iter().flatten() {
+            if let Some(uses) = self.nexthops.get_mut(&nexthop) {
+                *uses -= 1;
+                unused |= *uses == 0;
+            }
+        }
+        if unused {
+            self.nexthops.retain(|_, uses| *uses > 0);
+            self.forget_unused();
+        }
+    }
+
+    fn forget_unused(&mut self) {
+        let used = self.to_look_up();
+        self.reach.retain(|address, _| used.contains(address));
+        self.lookups.retain(|address| used.contains(address));
+    }
+
+    /// All addresses whose way matters.
+    fn to_look_up(&self) -> BTreeSet<IpAddr> {
+        let nexthops = self.nexthops.keys().filter(|nexthop| nexthop.interface.is_none());
+        nexthops.map(|nexthop| nexthop.address).chain(self.peers.iter().copied()).collect()
     }
 
     pub(super) fn learned(&self) -> usize {
@@ -105,19 +143,20 @@ impl Work {
     pub(super) fn converge(&mut self) {
         self.converged = true;
         self.withdrawn.clear();
-        self.dirty = Dirty::All;
+        self.dirty.set_all();
     }
 
     pub(super) fn needs_reading(&self) -> bool {
-        self.observe || self.resolve
+        self.observe || !self.lookups.is_empty()
     }
 
     pub(super) fn read_again(&mut self) {
-        (self.observe, self.resolve) = (true, true);
+        self.observe = true;
+        self.lookups = self.to_look_up();
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        !self.needs_reading() && matches!(&self.dirty, Dirty::Some(prefixes) if prefixes.is_empty())
+        !self.needs_reading() && self.dirty.is_empty()
     }
 
     pub(super) fn has_failures(&self) -> bool {
@@ -126,35 +165,44 @@ impl Work {
 
     pub(super) fn observed(&mut self, have: Table) {
         self.have = have;
-        self.dirty = Dirty::All;
+        self.dirty.set_all();
     }
 
     pub(super) fn reached(&mut self, reach: BTreeMap<IpAddr, BTreeSet<Hop>>) {
-        if self.reach != reach {
-            self.reach = reach;
-            self.dirty = Dirty::All;
-        }
-    }
-
-    /// Those that need a look-up.
-    pub(super) fn nexthops(&self) -> BTreeSet<IpAddr> {
-        let all = self.learned.values().flatten();
-        all.filter(|nexthop| nexthop.interface.is_none()).map(|nexthop| nexthop.address).collect()
-    }
-
-    /// Those of dirty prefixes that were never looked up.
-    pub(super) fn unresolved(&self) -> BTreeSet<IpAddr> {
-        let unknown =
-            |nexthop: &&FibNexthop| nexthop.interface.is_none() && !self.reach.contains_key(&nexthop.address);
-        let of = |nexthops: &Vec<FibNexthop>| -> Vec<IpAddr> {
-            nexthops.iter().filter(unknown).map(|nexthop| nexthop.address).collect()
-        };
-        match &self.dirty {
-            Dirty::All => self.learned.values().flat_map(of).collect(),
-            Dirty::Some(prefixes) => {
-                prefixes.iter().filter_map(|prefix| self.learned.get(prefix)).flat_map(of).collect()
+        for (address, hops) in reach {
+            self.lookups.remove(&address);
+            if self.reach.get(&address) != Some(&hops) {
+                self.reach.insert(address, hops);
+                self.dirty.set_all();
             }
         }
+    }
+
+    /// The next prefixes to compare, not empty; `None`: there are no more.
+    pub(super) fn next_slice(&mut self) -> Option<BTreeSet<IpNetwork>> {
+        let Self { dirty, have, learned, own, conflicts, failed, .. } = self;
+        let slice = dirty.take(|from, count| {
+            let beyond = (from, Bound::Unbounded);
+            let key = from.map(|prefix| RouteKey { prefix, metric: u32::MAX });
+            let ours = have.ours.range((key, Bound::Unbounded)).take(count).map(|(key, _)| key.prefix);
+            let learned = learned.range(beyond).take(count).map(|(prefix, _)| *prefix);
+            let own = own.iter().flatten().copied().filter(|prefix| beyond.contains(prefix));
+            let noted = conflicts.range(beyond).map(|(prefix, _)| *prefix).take(count);
+            let noted = noted.chain(failed.range(beyond).map(|(prefix, _)| *prefix).take(count));
+            ours.chain(learned).chain(own).chain(noted).collect()
+        });
+        (!slice.is_empty()).then_some(slice)
+    }
+
+    /// Nexthops of these that were never looked up.
+    pub(super) fn unresolved(&self, prefixes: &BTreeSet<IpNetwork>) -> BTreeSet<IpAddr> {
+        let nexthops = prefixes.iter().filter_map(|prefix| self.learned.get(prefix)).flatten();
+        let unknown = nexthops.filter(|nexthop| nexthop.interface.is_none());
+        unknown.map(|nexthop| nexthop.address).filter(|address| !self.reach.contains_key(address)).collect()
+    }
+
+    pub(super) fn resolved(&mut self, nexthop: IpAddr, hops: BTreeSet<Hop>) {
+        self.reach.insert(nexthop, hops);
     }
 
     /// Nexthops on this very link.
@@ -169,33 +217,35 @@ impl Work {
         self.reach.get(&nexthop).is_some_and(|hops| hops.iter().any(|hop| hop.gateway == nexthop))
     }
 
-    /// Both sides, as far as they are to be compared.
-    pub(super) fn sides(&self, dirty: &Dirty) -> (Routes, Table) {
-        let own = self.own.as_deref().unwrap_or_default();
-        let target = |prefix: IpNetwork| {
-            let nexthops = self.learned.get(&prefix).map(Vec::as_slice).unwrap_or_default();
-            Some((own_key(prefix), routes::target(prefix, own, nexthops, &self.reach)?))
-        };
-        match dirty {
-            Dirty::All => {
-                let want =
-                    own.iter().chain(self.learned.keys()).filter_map(|prefix| target(*prefix)).collect();
-                let ours = self.have.ours.iter().filter(|(key, _)| !self.is_stale(key));
-                let ours = ours.map(|(key, target)| (*key, target.clone())).collect();
-                (want, Table { ours, taken: self.have.taken.clone() })
+    /// Both sides of these prefixes. What others hold of them is noted.
+    pub(super) fn sides(&mut self, prefixes: &BTreeSet<IpNetwork>) -> (Routes, Table) {
+        let (mut want, mut have) = (Routes::new(), Table::default());
+        for prefix in prefixes {
+            let target = self.target(*prefix);
+            self.failed.remove(prefix);
+            match self.have.taken.get(prefix).filter(|_| target.is_some()) {
+                Some(protocol) => {
+                    have.taken.insert(*prefix, *protocol);
+                    // Whether it is there still, only the table knows.
+                    self.observe |= protocol.is_none();
+                    self.conflicts.insert(*prefix, *protocol);
+                }
+                None => drop(self.conflicts.remove(prefix)),
             }
-            Dirty::Some(prefixes) => {
-                let want = prefixes.iter().filter_map(|prefix| target(*prefix)).collect();
-                let ours = prefixes.iter().flat_map(|prefix| self.have.of_prefix(*prefix));
-                let ours = ours.filter(|(key, _)| !self.is_stale(key));
-                let taken = prefixes.iter().filter_map(|prefix| self.have.taken.get_key_value(prefix));
-                let have = Table {
-                    ours: ours.map(|(key, target)| (*key, target.clone())).collect(),
-                    taken: taken.map(|(prefix, protocol)| (*prefix, *protocol)).collect(),
-                };
-                (want, have)
-            }
+            want.extend(target.map(|target| (own_key(*prefix), target)));
+            let ours = self.have.of_prefix(*prefix).filter(|(key, _)| !self.is_stale(key));
+            have.ours.extend(ours.map(|(key, target)| (*key, target.clone())));
         }
+        (want, have)
+    }
+
+    fn target(&self, prefix: IpNetwork) -> Option<Target> {
+        // The CNI's, even where its pod CIDR is not the node's any more.
+        if self.have.pods.contains(&prefix) {
+            return None;
+        }
+        let nexthops = self.learned.get(&prefix).map(Vec::as_slice).unwrap_or_default();
+        routes::target(prefix, self.own.as_deref().unwrap_or_default(), nexthops, &self.reach)
     }
 
     /// Left by an earlier agent, or learned by an earlier speaker, and to be kept for the time being.
@@ -212,16 +262,15 @@ impl Work {
             refused.iter().map(|refused| (refused.key, refused)).collect();
         for change in changes {
             let key = change.key();
-            self.failed.remove(&key.prefix);
             let errno = errors.get(&key).and_then(|refused| refused.error.raw_os_error());
             match (change, errors.get(&key)) {
                 (RouteOp::Add(_, target) | RouteOp::Replace(_, target), None) => {
-                    self.have.ours.insert(key, target.clone());
+                    self.have.insert_ours(key, target.clone());
                 }
                 // It is gone, one way or the other.
-                (RouteOp::Delete(_), None) => drop(self.have.ours.remove(&key)),
+                (RouteOp::Delete(_), None) => drop(self.have.remove_ours(&key)),
                 (RouteOp::Delete(_), Some(_)) if errno == Some(libc::ESRCH) => {
-                    drop(self.have.ours.remove(&key));
+                    self.have.remove_ours(&key);
                 }
                 // We do not know the table as well as we thought.
                 (RouteOp::Add(..), Some(_)) if errno == Some(libc::EEXIST) => self.observe = true,
@@ -234,18 +283,17 @@ impl Work {
 
     /// Compares once more what the kernel refused.
     pub(super) fn retry(&mut self) {
-        for prefix in self.failed.keys().copied().collect::<Vec<_>>() {
-            self.touch(prefix);
-        }
+        self.failed.keys().for_each(|prefix| self.dirty.insert(*prefix));
     }
 
     pub(super) fn handle_event(&mut self, event: Event, our_port: u32) {
         match event {
             Event::Route { by, .. } if by == our_port => {}
-            Event::Route { route, gone, .. } => self.handle_route(&route, gone),
+            Event::Route { route, gone, .. } => self.handle_route(route, gone),
             Event::Link { name, .. } if name.starts_with(LINK_PREFIX) => {}
-            Event::Link { index, up, .. } => {
-                if self.links_up.insert(index, up) != Some(up) {
+            Event::Link { index, up, mtu, .. } => {
+                let before = self.links.insert(index, (up, mtu));
+                if before.map(|(up, _)| up) != Some(up) {
                     self.read_again();
                 }
             }
@@ -253,33 +301,25 @@ impl Work {
         }
     }
 
-    fn handle_route(&mut self, route: &KernelRoute, gone: bool) {
-        let KernelRoute { key, protocol, target } = route;
-        if is_ours(route) {
-            self.drift += 1;
-            self.touch(key.prefix);
-            match gone {
-                true => drop(self.have.ours.remove(key)),
-                false => drop(self.have.ours.insert(*key, target.clone())),
-            }
-        } else if *protocol != ROUTE_PROTOCOL {
-            self.resolve = true;
-            if gone {
-                // Perhaps not the only one: only the table knows.
-                self.observe |= self.have.taken.remove(&key.prefix).is_some();
-            } else {
-                self.have.taken.insert(key.prefix, *protocol);
-                // One key, one route: ours was replaced.
-                self.drift += u64::from(self.have.ours.remove(key).is_some());
-            }
-            self.touch(key.prefix);
+    fn handle_route(&mut self, route: KernelRoute, gone: bool) {
+        let KernelRoute { key: key @ RouteKey { prefix, .. }, protocol, .. } = route;
+        let is_ours = is_ours(&route);
+        self.drift += u64::from(is_ours);
+        if is_ours
+            || self.learned.contains_key(&prefix)
+            || self.own.iter().flatten().any(|own| *own == prefix)
+        {
+            self.dirty.insert(prefix);
         }
-    }
-
-    fn touch(&mut self, prefix: IpNetwork) {
-        match &mut self.dirty {
-            Dirty::All => {}
-            Dirty::Some(prefixes) => drop(prefixes.insert(prefix)),
+        if protocol != ROUTE_PROTOCOL {
+            // One key, one route: ours was replaced.
+            self.drift += u64::from(!gone && self.have.remove_ours(&key));
+            let on_the_way = self.reach.range(prefix.network()..=prefix.broadcast());
+            self.lookups.extend(on_the_way.map(|(address, _)| *address));
+        }
+        match gone {
+            true => self.have.remove(&route),
+            false => self.have.insert(route),
         }
     }
 
@@ -288,30 +328,162 @@ impl Work {
         ours.map(|(key, target)| (key.prefix, target.clone())).collect()
     }
 
+    /// Of our pods, whatever pod CIDR they are from.
+    pub(super) fn pods(&self) -> &BTreeSet<IpNetwork> {
+        &self.have.pods
+    }
+
+    /// The links by which pods' packets leave: to peers, to nexthops, and where everything else goes. With their MTU, where
+    /// it has changed since the start. `None`: not looked up yet.
+    fn uplinks(&self) -> Option<BTreeMap<u32, Option<u32>>> {
+        if !self.is_started() || !self.lookups.is_empty() {
+            return None;
+        }
+        let hops = self.reach.values().flatten().map(|hop| hop.link);
+        let named = self.nexthops.keys().filter_map(|nexthop| nexthop.interface);
+        let links = hops.chain(named).chain(self.have.defaults.values().flatten().copied());
+        Some(links.map(|link| (link, self.links.get(&link).map(|(_, mtu)| *mtu))).collect())
+    }
+
     pub(super) fn status(&self) -> RouteStatus {
-        let count =
-            |v4| u32::try_from(self.have.ours.keys().filter(|key| key.prefix.is_ipv4() == v4).count());
-        let own = self.own.as_deref().unwrap_or_default();
-        let wanted = own.iter().chain(self.learned.keys());
-        let conflicts = wanted.filter_map(|prefix| {
-            let protocol = self.have.taken.get(prefix)?;
-            let reason = format!("belongs to route protocol {protocol}, left alone");
-            Some(Problem { object: format!("route {prefix}"), reason })
+        let problem = |object: String, reason: String| Problem { object, reason };
+        let conflicts = self.conflicts.iter().take(MAX_PROBLEMS).map(|(prefix, protocol)| {
+            let owner = protocol.map_or("another".to_owned(), |protocol| protocol.to_string());
+            problem(format!("route {prefix}"), format!("belongs to route protocol {owner}, left alone"))
         });
-        let unreachable = self.reach.iter().filter(|(_, hops)| hops.is_empty()).map(|(nexthop, _)| Problem {
-            object: format!("nexthop {nexthop}"),
-            reason: "no route leads to it; routes by it are not installed".to_owned(),
+        let is_nexthop =
+            |address: &IpAddr| self.nexthops.contains_key(&FibNexthop { address: *address, interface: None });
+        let unreachable = self.reach.iter().filter(|(address, hops)| hops.is_empty() && is_nexthop(address));
+        let unreachable = unreachable.take(MAX_PROBLEMS).map(|(nexthop, _)| {
+            let reason = "no route leads to it; routes by it are not installed";
+            problem(format!("nexthop {nexthop}"), reason.to_owned())
         });
-        let failures = self
-            .failed
-            .iter()
-            .map(|(prefix, reason)| Problem { object: format!("route {prefix}"), reason: reason.clone() });
+        let failures = self.failed.iter().take(MAX_PROBLEMS);
+        let failures = failures.map(|(prefix, reason)| problem(format!("route {prefix}"), reason.clone()));
+        let full = self.have.taken_is_full.then(|| {
+            let reason = "holds more routes of others than are remembered: where one is for a prefix of ours, both are there";
+            problem("the main routing table".to_owned(), reason.to_owned())
+        });
+        let count = |routes| u32::try_from(routes).unwrap_or(u32::MAX);
         RouteStatus {
             settled: self.is_started() && self.settled,
-            ipv4: count(true).unwrap_or(u32::MAX),
-            ipv6: count(false).unwrap_or(u32::MAX),
+            ipv4: count(self.have.ipv4),
+            ipv6: count(self.have.ours.len() - self.have.ipv4),
             drift: self.drift,
-            problems: conflicts.chain(failures).chain(unreachable).collect(),
+            problems: conflicts.chain(failures).chain(unreachable).chain(full).collect(),
+            uplinks: self.uplinks(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> IpNetwork {
+        text.parse().unwrap()
+    }
+
+    fn route(prefix: &str, protocol: u8) -> KernelRoute {
+        let key = RouteKey { prefix: net(prefix), metric: 0 };
+        KernelRoute { key, protocol, target: Target::Direct { link: 9 } }
+    }
+
+    fn event(prefix: &str, gone: bool) -> Event {
+        Event::Route { route: route(prefix, 4), gone, by: 1 }
+    }
+
+    /// Two nexthops, both on links, each with its prefix.
+    fn settled() -> Work {
+        let mut work = Work::new(Table::default());
+        work.set_own(vec![net("10.1.0.0/24")]);
+        for (prefix, nexthop) in [("10.2.0.0/24", "192.0.2.2"), ("10.3.0.0/24", "198.51.100.2")] {
+            let address = nexthop.parse().unwrap();
+            work.learn(net(prefix), vec![FibNexthop { address, interface: None }]);
+            work.reached([(address, [Hop { gateway: address, link: 2 }].into())].into());
+        }
+        work.converge();
+        settle(&mut work);
+        work
+    }
+
+    /// As if the kernel did all that it is told.
+    fn settle(work: &mut Work) -> Vec<RouteOp> {
+        let mut done = Vec::new();
+        while let Some(prefixes) = work.next_slice() {
+            let (want, have) = work.sides(&prefixes);
+            let changes = routes::diff(&want, &have);
+            work.applied(&changes, &[]);
+            done.extend(changes);
+        }
+        done
+    }
+
+    #[test]
+    fn a_route_of_others_moves_only_what_lies_in_it() {
+        let mut work = settled();
+        assert!(work.is_idle());
+        for gone in [false, true] {
+            work.handle_event(event("20.0.0.0/24", gone), 7);
+            assert!(work.is_idle(), "{work:?}");
+        }
+        work.handle_event(event("192.0.2.0/25", false), 7);
+        assert_eq!(work.lookups, ["192.0.2.2".parse().unwrap()].into());
+        work.handle_event(event("0.0.0.0/0", false), 7);
+        assert_eq!(work.lookups.len(), 2);
+    }
+
+    #[test]
+    fn whether_a_prefix_is_free_again_only_the_table_knows_and_only_a_wanted_one_is_asked_for() {
+        let mut work = settled();
+        work.handle_event(event("10.2.0.0/24", false), 7);
+        let [RouteOp::Delete(key)] = settle(&mut work)[..] else { panic!("{work:?}") };
+        assert_eq!(key.prefix, net("10.2.0.0/24"));
+        assert_eq!(work.status().problems.len(), 1);
+        work.handle_event(event("10.2.0.0/24", true), 7);
+        assert!(settle(&mut work).is_empty() && work.observe);
+        work.observe = false;
+        work.observed(Table::default());
+        assert!(settle(&mut work).iter().any(|op| op.key().prefix == net("10.2.0.0/24")));
+        assert!(work.status().problems.is_empty() && work.is_idle());
+
+        // One that is learned only later.
+        work.handle_event(event("10.4.0.0/24", false), 7);
+        work.handle_event(event("10.4.0.0/24", true), 7);
+        assert!(work.is_idle());
+        let nexthop = FibNexthop { address: "192.0.2.2".parse().unwrap(), interface: None };
+        work.learn(net("10.4.0.0/24"), vec![nexthop]);
+        assert!(settle(&mut work).is_empty() && work.observe);
+    }
+
+    #[test]
+    fn what_is_withdrawn_leaves_no_problem_and_no_nexthop_behind() {
+        let mut work = settled();
+        let nexthop = FibNexthop { address: "203.0.113.9".parse().unwrap(), interface: None };
+        work.learn(net("10.5.0.0/24"), vec![nexthop]);
+        work.resolved(nexthop.address, [Hop { gateway: nexthop.address, link: 2 }].into());
+        let prefixes = work.next_slice().unwrap();
+        let (want, have) = work.sides(&prefixes);
+        let changes = routes::diff(&want, &have);
+        let error = std::io::Error::from_raw_os_error(libc::ENETUNREACH);
+        work.applied(&changes, &[Refused { key: changes[0].key(), error }]);
+        assert!(work.has_failures() && work.status().problems.len() == 1);
+
+        work.learn(net("10.5.0.0/24"), Vec::new());
+        settle(&mut work);
+        assert!(!work.has_failures() && work.status().problems.is_empty());
+        assert!(!work.reach.contains_key(&nexthop.address));
+    }
+
+    #[test]
+    fn others_routes_are_remembered_up_to_a_bound_and_then_it_is_said() {
+        let mut table = Table::default();
+        let mut prefixes = (0..).map(|n: u32| format!("{}/32", std::net::Ipv4Addr::from_bits(n << 4)));
+        while !table.taken_is_full {
+            table.insert(route(&prefixes.next().unwrap(), 4));
+        }
+        assert_eq!(table.taken.len(), 1 << 20);
+        let work = Work::new(table);
+        assert!(work.status().problems.iter().any(|problem| problem.object == "the main routing table"));
     }
 }

@@ -4,7 +4,7 @@ use weft_bgp::types::FibNexthop;
 
 use super::*;
 use crate::supervise::supervisor;
-use crate::testing::{eventually, in_netns, ip};
+use crate::testing::{eventually, in_netns, ip, ip_batch};
 
 struct Lab {
     routes: RouteHandle,
@@ -41,7 +41,8 @@ impl Lab {
     }
 
     async fn own(&self, cidrs: &[&str]) {
-        self.routes.set_own(cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect()).await;
+        let own = cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect();
+        self.routes.set_own(own, ["192.0.2.254".parse().unwrap()].into()).await;
     }
 
     async fn learn(&self, prefix: &str, nexthops: &[&str]) {
@@ -299,6 +300,75 @@ fn a_node_that_has_learned_nothing_restarts_like_any_other() {
         until_shown("4", &["blackhole 10.1.0.0/24"]).await;
         drop(first);
         assert!(Lab::start().await.1);
+    });
+}
+
+#[test]
+fn a_pod_outside_our_pod_cidrs_keeps_its_route_whoever_else_announces_it() {
+    in_netns(|| async {
+        let lab = Lab::new().await;
+        ip("link add weft00000000001 type veth peer name podside");
+        ip("link set weft00000000001 up");
+        ip("route add fd00:1::7/128 dev weft00000000001 proto 87");
+        lab.own(&["fd00:9::/64"]).await;
+        lab.learn("fd00:1::7/128", &["2001:db8:1::2"]).await;
+        lab.learn("fd00:1::/64", &["2001:db8:1::2"]).await;
+        lab.converge().await;
+        until_shown("6", &["blackhole fd00:9::/64", "fd00:1::/64 via", "fd00:1::7 dev weft00000000001"])
+            .await;
+        eventually("no route beside the pod's", || !shown("6").contains("fd00:1::7 via")).await;
+        let mut pods = lab.routes.pods();
+        assert_eq!(*pods.borrow(), ["fd00:1::7/128".parse().unwrap()].into());
+        ip("route del fd00:1::7/128 dev weft00000000001 proto 87");
+        let gone = pods.wait_for(BTreeSet::is_empty);
+        tokio::time::timeout(Duration::from_secs(5), gone).await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn uplinks_are_those_to_peers_to_nexthops_and_of_the_default_route_with_their_new_mtu() {
+    in_netns(|| async {
+        let lab = Lab::new().await;
+        ip("link add u3 type veth peer name u3x");
+        ip("link set u3 up");
+        ip("addr add 203.0.113.1/24 dev u3");
+        let index = |name: &str| nix::net::if_::if_nametoindex(name).unwrap();
+        let mut status = lab.routes.status();
+        let mut until = async |wanted: &[(&str, Option<u32>)]| {
+            let wanted = wanted.iter().map(|(name, mtu)| (index(name), *mtu)).collect();
+            let told = status.wait_for(|status| status.uplinks.as_ref() == Some(&wanted));
+            tokio::time::timeout(Duration::from_secs(5), told).await.unwrap().unwrap();
+        };
+        lab.own(&["10.1.0.0/24"]).await;
+        until(&[("u1", None)]).await;
+        lab.learn("10.2.0.0/24", &["198.51.100.2"]).await;
+        until(&[("u1", None), ("u2", None)]).await;
+        ip("link set u2 mtu 1400");
+        until(&[("u1", None), ("u2", Some(1400))]).await;
+        lab.learn("10.2.0.0/24", &[]).await;
+        ip("link set u3x up");
+        ip("route add default via 203.0.113.254");
+        until(&[("u1", None), ("u3", Some(1500))]).await;
+        ip("route del default");
+        until(&[("u1", None)]).await;
+    });
+}
+
+#[test]
+fn when_others_write_more_than_can_be_heard_the_table_is_read_again() {
+    in_netns(|| async {
+        let lab = Lab::new().await;
+        lab.own(&["10.1.0.0/24"]).await;
+        lab.learn("10.2.0.0/24", &["192.0.2.2"]).await;
+        until_shown("4", &["10.2.0.0/24 via 192.0.2.2"]).await;
+        // Nobody reads meanwhile: this thread has the runtime. More than the socket has room for.
+        let routes = |verb: &str| -> String {
+            let prefixes = (0..20_000).map(|n| format!("20.{}.{}.0/24", n / 256, n % 256));
+            prefixes.map(|prefix| format!("route {verb} {prefix} via 198.51.100.9 proto bird\n")).collect()
+        };
+        ip_batch(&routes("add"));
+        ip("route add 10.2.0.0/24 via 198.51.100.9 proto static");
+        eventually("we yield to a route that no event told of", || !shown("4").contains("10.2.0.0/24")).await;
     });
 }
 
