@@ -7,20 +7,23 @@
 mod acceptance;
 mod node;
 mod node_status;
+mod pace;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use weft_api::crd::NodeStatusStatus;
 
+use self::pace::Pace;
 use crate::readiness;
 use crate::server::Agent;
 
-/// Changes within this time make one report: a thousand pods that start are not a thousand requests.
-const COALESCE: Duration = Duration::from_secs(10);
+/// How often the node's status is looked at; [`pace`] says when it is written.
+const LOOK: Duration = Duration::from_secs(10);
 /// How soon the node's readiness is told, which pods wait for.
 const READY_POLL: Duration = Duration::from_millis(200);
 /// Whose fields these are, for server-side apply.
@@ -39,17 +42,23 @@ pub async fn run(agent: Arc<Agent>, client: Client, cancel: CancellationToken) {
 }
 
 async fn keep_node_status(agent: &Agent, client: Client) {
-    let (mut told, mut failing) = (None, false);
-    let mut ticks = interval(COALESCE);
+    let (mut pace, mut before): (Option<Pace>, NodeStatusStatus) = Default::default();
+    let mut failing = false;
+    let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let want = node_status::collect(agent).await;
-        if told.as_ref() == Some(&want) {
-            continue;
-        }
-        match node_status::write(agent, &client, &want).await {
-            Ok(()) => (told, failing) = (Some(want), false),
+        let outcome = match &mut pace {
+            None => node_status::ensure(agent, &client).await.map(|shown| {
+                before.clone_from(&shown);
+                pace = Some(Pace::new(shown));
+                // So that the first word is not a tick late.
+                ticks.reset_immediately();
+            }),
+            Some(pace) => tell(agent, &client, pace, &mut before).await,
+        };
+        match outcome {
+            Ok(()) => failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     warn!(%error, "node status not written, retrying");
@@ -59,27 +68,80 @@ async fn keep_node_status(agent: &Agent, client: Client) {
     }
 }
 
+/// `before` is what was last seen, written or not.
+async fn tell(
+    agent: &Agent,
+    client: &Client,
+    pace: &mut Pace,
+    before: &mut NodeStatusStatus,
+) -> kube::Result<()> {
+    let mut status = node_status::collect(agent).await;
+    node_status::date(&mut status, before, node_status::now());
+    before.clone_from(&status);
+    let status = node_status::bounded(status);
+    if !pace.is_due(&status, Instant::now()) {
+        return Ok(());
+    }
+    let outcome = node_status::write(agent, client, status.clone()).await;
+    match &outcome {
+        Ok(()) => pace.wrote(status, Instant::now()),
+        Err(_) => pace.failed(Instant::now()),
+    }
+    outcome
+}
+
 /// The node takes pods when routes and policy are in the kernel, and not before. It stays usable when the agent is
 /// replaced: a restart keeps forwarding.
 async fn keep_node_usable(agent: &Agent, client: Client) {
     let mut ticks = interval(READY_POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut said = Said(None);
     let mut failed = None;
     loop {
         ticks.tick().await;
-        if !readiness::waiting(agent).is_empty() {
+        let Some(missing) = node::missing(agent).filter(|_| readiness::waiting(agent).is_empty()) else {
+            continue;
+        };
+        if !said.is_due(&missing, Instant::now()) {
             continue;
         }
-        match node::make_usable(agent, &client).await {
-            Ok(()) => failed = None,
-            Err(error) => {
-                let reason = error.to_string();
-                if failed.as_ref() != Some(&reason) {
-                    warn!(error = reason, "node not marked usable, retrying");
-                }
-                failed = Some(reason);
-                tokio::time::sleep(COALESCE).await;
-            }
+        let outcome = node::make_usable(agent, &client, &missing).await.map_err(|error| error.to_string());
+        if let Err(error) = &outcome
+            && failed.as_ref() != Some(error)
+        {
+            warn!(error, "node not marked usable, retrying");
         }
+        failed = outcome.err();
+    }
+}
+
+/// What was asked of the server last. It is asked again when something else is to be said, or when the watch has not shown
+/// it within [`LOOK`].
+#[derive(Debug)]
+struct Said<T>(Option<(T, Instant)>);
+
+impl<T: Clone + PartialEq> Said<T> {
+    /// If so, it counts as said.
+    fn is_due(&mut self, what: &T, now: Instant) -> bool {
+        let waits = self.0.as_ref().is_some_and(|(last, at)| last == what && now < *at + LOOK);
+        if !waits {
+            self.0 = Some((what.clone(), now));
+        }
+        !waits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_watch_does_not_show_yet_is_not_said_again_at_every_look() {
+        let begun = Instant::now();
+        let mut said = Said(None);
+        let looks = (0..300).map(|step| begun + READY_POLL * step);
+        assert_eq!(looks.filter(|now| said.is_due(&"usable", *now)).count(), 6, "a minute");
+        let now = begun + READY_POLL * 300;
+        assert!(said.is_due(&"something else", now) && !said.is_due(&"something else", now));
     }
 }

@@ -1,43 +1,54 @@
 //! The Node object: its condition NetworkUnavailable, and its startup taint.
 
-use std::sync::Arc;
-
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use super::node_status::now;
 use crate::server::Agent;
-use crate::watch::NodeInfo;
 use crate::watch::object::NETWORK_READY;
 
-/// Patches what the last snapshot shows to be missing; nothing when all is there.
-pub(super) async fn make_usable(agent: &Agent, client: &Client) -> kube::Result<()> {
-    let Some(info) = own_node(agent) else { return Ok(()) };
+/// What the last snapshot shows to be missing.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Missing {
+    /// Since when NetworkUnavailable is False already, for somebody else; `None` where the condition is right.
+    condition: Option<Option<String>>,
+    /// A JSON patch.
+    taint: Option<Value>,
+}
+
+/// `None` when all is there.
+pub(super) fn missing(agent: &Agent) -> Option<Missing> {
+    let snapshot = agent.snapshots.borrow();
+    let node = snapshot.as_ref()?.nodes.get(&agent.config.node)?;
+    let taint = agent.config.startup_taint.as_deref();
+    let missing = Missing {
+        condition: (!node.network_available).then(|| node.available_since.clone()),
+        taint: taint.and_then(|key| without_taint(&node.taints, key)),
+    };
+    (missing.condition.is_some() || missing.taint.is_some()).then_some(missing)
+}
+
+pub(super) async fn make_usable(agent: &Agent, client: &Client, missing: &Missing) -> kube::Result<()> {
     let name = &agent.config.node;
     let api: Api<Node> = Api::all(client.clone());
-    if !info.network_available {
-        api.patch_status(name, &PatchParams::default(), &Patch::Strategic(condition())).await?;
+    if let Some(since) = &missing.condition {
+        let patch = condition(since.clone(), &now().to_string());
+        api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
     }
-    let taint = agent.config.startup_taint.as_deref();
-    if let Some(patch) = taint.and_then(|key| without_taint(&info.taints, key)) {
-        let patch = serde_json::from_value(patch).map_err(kube::Error::SerdeError)?;
+    if let Some(patch) = &missing.taint {
+        let patch = serde_json::from_value(patch.clone()).map_err(kube::Error::SerdeError)?;
         api.patch(name, &PatchParams::default(), &Patch::<()>::Json(patch)).await?;
     }
     Ok(())
 }
 
-fn own_node(agent: &Agent) -> Option<Arc<NodeInfo>> {
-    agent.snapshots.borrow().as_ref()?.nodes.get(&agent.config.node).cloned()
-}
-
-fn condition() -> Value {
-    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+fn condition(since: Option<String>, now: &str) -> Value {
     json!({ "status": { "conditions": [{
         "type": "NetworkUnavailable", "status": "False", "reason": NETWORK_READY,
         "message": "routes and policy are in the kernel",
-        "lastTransitionTime": now, "lastHeartbeatTime": now,
+        "lastTransitionTime": since.as_deref().unwrap_or(now), "lastHeartbeatTime": now,
     }]}})
 }
 

@@ -1,64 +1,50 @@
-//! The node's NodeStatus: made from the same parts that the control API shows.
+//! The node's NodeStatus: what it says, made from the same parts that the control API shows.
+//!
+//! It says what is, not what is tried: a peer is established or not since some time, whatever its session does meanwhile.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use serde_json::json;
-use weft_api::control::{Peer, Pool};
-use weft_api::crd::{NodeStatus, NodeStatusStatus, PeerSummary, PolicySummary, PoolSummary};
+use serde_json::{Value, json};
+use weft_api::control::{Peer, Pool, Status};
+use weft_api::crd::{NodeStatus, NodeStatusStatus, PeerDown, PolicySummary, PoolSummary};
 
 use super::MANAGER;
 use crate::server::{Agent, summary};
 
-/// More are only counted by the metrics: an object in etcd must stay small.
-const MAX_PROBLEMS: usize = 32;
+/// What is listed of each kind; all are counted.
+const MAX_PEERS_DOWN: usize = 5;
+const MAX_POOLS: usize = 4;
+const MAX_PROBLEMS: usize = 5;
+/// Longer texts are cut: names of objects have up to 253 characters, reasons quote what users wrote.
+const MAX_TEXT: usize = 160;
+/// Of the JSON form, whatever texts are in it: with a thousand nodes, etcd holds a thousand of these, each several times.
+const MAX_BYTES: usize = 1900;
 
-/// Without times, so that it changes only when something else did.
+/// In full, without `observedTime`.
 pub(super) async fn collect(agent: &Agent) -> NodeStatusStatus {
     let (status, peers, pools) = summary(agent).await;
+    assemble(status, peers, pools)
+}
+
+fn assemble(status: Status, peers: Vec<Peer>, pools: Vec<Pool>) -> NodeStatusStatus {
     NodeStatusStatus {
         conditions: vec![ready(status.ready, &status.waiting_for)],
         version: status.version,
+        observed_time: None,
         peers_established: format!("{}/{}", status.peers_established, status.peers_total),
-        peers: peers.into_iter().map(peer).collect(),
+        peers_down: peers.into_iter().filter(|peer| peer.state != "Established").map(down).collect(),
         routes: status.routes.values().sum(),
         pods: status.pods,
         pools: pools.into_iter().map(pool).collect(),
         policy: PolicySummary { revision: status.policy.revision, policies: status.policy.policies },
-        problems: status.problems.into_iter().take(MAX_PROBLEMS).collect(),
+        pod_mtu: status.pod_mtu,
+        problem_count: u32::try_from(status.problems.len()).unwrap_or(u32::MAX),
+        problems: status.problems,
     }
-}
-
-/// Creates the object where there is none; it goes with its Node.
-pub(super) async fn write(agent: &Agent, client: &Client, status: &NodeStatusStatus) -> kube::Result<()> {
-    let api: Api<NodeStatus> = Api::all(client.clone());
-    let name = &agent.config.node;
-    let params = PatchParams::apply(MANAGER).force();
-    let mut status = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
-    status["conditions"][0]["lastTransitionTime"] = json!(Time(Timestamp::now()));
-    let patch = json!({ "apiVersion": "weft.dev/v1alpha1", "kind": "NodeStatus", "status": status });
-    match api.patch_status(name, &params, &Patch::Apply(&patch)).await {
-        Err(kube::Error::Api(answer)) if answer.code == 404 => {
-            api.patch(name, &params, &Patch::Apply(&object(agent))).await?;
-            api.patch_status(name, &params, &Patch::Apply(&patch)).await.map(drop)
-        }
-        other => other.map(drop),
-    }
-}
-
-fn object(agent: &Agent) -> serde_json::Value {
-    let name = &agent.config.node;
-    let snapshot = agent.snapshots.borrow();
-    let uid = snapshot.as_ref().and_then(|snapshot| snapshot.nodes.get(name)?.uid.clone());
-    let owners: Vec<_> = uid
-        .map(|uid| json!({ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid }))
-        .into_iter()
-        .collect();
-    json!({
-        "apiVersion": "weft.dev/v1alpha1", "kind": "NodeStatus",
-        "metadata": { "name": name, "ownerReferences": owners }, "spec": {},
-    })
 }
 
 fn ready(ready: bool, waiting_for: &[String]) -> Condition {
@@ -76,18 +62,184 @@ fn ready(ready: bool, waiting_for: &[String]) -> Condition {
     }
 }
 
-fn peer(peer: Peer) -> PeerSummary {
-    PeerSummary {
-        accepted: peer.families.iter().map(|family| family.accepted).sum(),
-        advertised: peer.families.iter().map(|family| family.advertised).sum(),
-        name: peer.name,
-        address: peer.address.to_string(),
-        asn: peer.asn,
-        state: peer.state,
-        last_error: peer.last_error,
-    }
+fn down(peer: Peer) -> PeerDown {
+    PeerDown { name: peer.name, address: peer.address.to_string(), since: None, last_error: peer.last_error }
 }
 
 fn pool(pool: Pool) -> PoolSummary {
     PoolSummary { cidr: pool.cidr, size: pool.size, used: pool.used }
+}
+
+/// What has not changed since `before` keeps its time.
+pub(super) fn date(status: &mut NodeStatusStatus, before: &NodeStatusStatus, now: Timestamp) {
+    for condition in &mut status.conditions {
+        let same = |other: &&Condition| other.type_ == condition.type_ && other.status == condition.status;
+        let since = before.conditions.iter().find(same).map(|other| other.last_transition_time.clone());
+        condition.last_transition_time = since.unwrap_or(Time(now));
+    }
+    let known: BTreeMap<_, _> =
+        before.peers_down.iter().map(|peer| ((&peer.name, &peer.address), &peer.since)).collect();
+    for peer in &mut status.peers_down {
+        let since = known.get(&(&peer.name, &peer.address)).copied().cloned().flatten();
+        peer.since = since.or(Some(Time(now)));
+    }
+}
+
+/// As much of it as an object in etcd may hold.
+pub(super) fn bounded(mut status: NodeStatusStatus) -> NodeStatusStatus {
+    status.peers_down.truncate(MAX_PEERS_DOWN);
+    status.pools.truncate(MAX_POOLS);
+    status.problems.truncate(MAX_PROBLEMS);
+    let problems = status.problems.iter_mut().flat_map(|problem| [&mut problem.object, &mut problem.reason]);
+    let peers =
+        status.peers_down.iter_mut().flat_map(|peer| [Some(&mut peer.name), peer.last_error.as_mut()]);
+    let conditions = status.conditions.iter_mut().map(|condition| &mut condition.message);
+    problems.chain(peers.flatten()).chain(conditions).for_each(shorten);
+    while size(&status) > MAX_BYTES {
+        // The last of the longest list is missed least.
+        let shortened = if status.problems.len() >= status.peers_down.len() {
+            status.problems.pop().is_some()
+        } else {
+            status.peers_down.pop().is_some()
+        };
+        if !shortened {
+            break;
+        }
+    }
+    status
+}
+
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
+fn size(status: &NodeStatusStatus) -> usize {
+    serde_json::to_vec(status).map_or(0, |bytes| bytes.len())
+}
+
+/// Makes the object where there is none; it goes with its Node. Returns what it says.
+pub(super) async fn ensure(agent: &Agent, client: &Client) -> kube::Result<NodeStatusStatus> {
+    let name = &agent.config.node;
+    let snapshot = agent.snapshots.borrow().clone();
+    let uid = snapshot.and_then(|snapshot| snapshot.nodes.get(name)?.uid.clone());
+    let owners: Vec<_> = uid
+        .iter()
+        .map(|uid| json!({ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid }))
+        .collect();
+    let object = patch(&json!({ "metadata": { "name": name, "ownerReferences": owners }, "spec": {} }));
+    let api: Api<NodeStatus> = Api::all(client.clone());
+    let shown = api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&object)).await?;
+    Ok(shown.status.unwrap_or_default())
+}
+
+/// Also where somebody has deleted the object.
+pub(super) async fn write(agent: &Agent, client: &Client, status: NodeStatusStatus) -> kube::Result<()> {
+    let status = NodeStatusStatus { observed_time: Some(Time(now())), ..status };
+    let patch = Patch::Apply(patch(&json!({ "status": status })));
+    let api: Api<NodeStatus> = Api::all(client.clone());
+    let params = PatchParams::apply(MANAGER).force();
+    let write = || api.patch_status(&agent.config.node, &params, &patch);
+    match write().await {
+        Err(kube::Error::Api(answer)) if answer.code == 404 => {
+            ensure(agent, client).await?;
+            write().await.map(drop)
+        }
+        answer => answer.map(drop),
+    }
+}
+
+fn patch(fields: &Value) -> Value {
+    let mut patch = json!({ "apiVersion": "weft.dev/v1alpha1", "kind": "NodeStatus" });
+    if let (Value::Object(patch), Value::Object(fields)) = (&mut patch, fields) {
+        patch.extend(fields.clone());
+    }
+    patch
+}
+
+/// In whole seconds, as the API writes times.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use weft_api::control::Problem;
+
+    use super::*;
+
+    /// A node of a full mesh, with some of its peers down.
+    pub(in crate::report) fn node(peers: usize, down: usize, attempt: usize) -> NodeStatusStatus {
+        let peer = |number: usize| {
+            let state = match attempt % 3 {
+                _ if number >= down => "Established",
+                0 => "Idle",
+                1 => "Connect",
+                _ => "Active",
+            };
+            let text = json!({
+                "name": format!("mesh/node{number:04}"), "address": "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "port": 179,
+                "local_asn": 64512, "state": state, "state_seconds": attempt, "families": [],
+                "last_error": format!("cannot connect: attempt {attempt}"), "messages_in": attempt, "messages_out": attempt,
+                "established_count": 1, "capabilities": [],
+            });
+            serde_json::from_value::<Peer>(text).unwrap()
+        };
+        let status = json!({
+            "node": "n1", "version": "0.1.0", "ready": true, "waiting_for": [], "uptime_seconds": attempt,
+            "datastore": "kubernetes", "pod_cidrs": [], "peers_established": peers - down, "peers_total": peers,
+            "routes": { "ipv4": 7 }, "pods": 3, "policy": { "revision": 1, "policies": 0, "chains": 0, "sets": 0, "set_elements": 0 },
+            "problems": [],
+        });
+        assemble(serde_json::from_value(status).unwrap(), (0..peers).map(peer).collect(), Vec::new())
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn it_is_small_whatever_is_in_it_and_says_how_much_there_is() {
+        let mut full = node(1_000, 1_000, 1);
+        let problem = |number| Problem {
+            object: format!("{number}{}", "\"ü".repeat(400)),
+            reason: "\n".repeat(4_000),
+        };
+        full.problems = (0..500).map(problem).collect();
+        full.problem_count = 500;
+        full.conditions[0].message = "x".repeat(10_000);
+        let pool =
+            PoolSummary { cidr: "2001:db8:ffff:ffff:ffff::/80".into(), size: u64::MAX, used: u64::MAX };
+        full.pools = vec![pool; 100];
+        date(&mut full, &NodeStatusStatus::default(), at(0));
+        let status = bounded(full);
+        assert!(size(&status) <= MAX_BYTES, "{}", size(&status));
+        assert_eq!((status.peers_established.as_str(), status.problem_count), ("0/1000", 500));
+        assert!(!status.peers_down.is_empty() && !status.problems.is_empty(), "{status:?}");
+
+        let mut usual = node(1_000, 1_000, 1);
+        date(&mut usual, &NodeStatusStatus::default(), at(0));
+        assert_eq!(bounded(usual).peers_down.len(), MAX_PEERS_DOWN);
+    }
+
+    #[test]
+    fn times_move_only_with_what_they_date_also_over_a_restart() {
+        let mut first = node(3, 1, 0);
+        date(&mut first, &NodeStatusStatus::default(), at(100));
+        // What the server has is all that the next agent knows.
+        let shown: NodeStatusStatus = serde_json::from_value(json!(bounded(first.clone()))).unwrap();
+        let mut second = node(3, 2, 1);
+        date(&mut second, &shown, at(200));
+        assert_eq!(second.conditions[0].last_transition_time, Time(at(100)));
+        assert_eq!(second.peers_down[0].since, Some(Time(at(100))));
+        assert_eq!(second.peers_down[1].since, Some(Time(at(200))));
+
+        let mut third = node(3, 0, 2);
+        third.conditions = vec![super::ready(false, &["policy".to_owned()])];
+        date(&mut third, &second, at(300));
+        assert_eq!(third.conditions[0].last_transition_time, Time(at(300)));
+    }
 }

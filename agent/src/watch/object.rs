@@ -115,6 +115,8 @@ pub struct NodeInfo {
     pub taints: Vec<Value>,
     /// The condition NetworkUnavailable is False, and says so for us.
     pub network_available: bool,
+    /// Since when the condition NetworkUnavailable is False, whoever said so.
+    pub available_since: Option<String>,
 }
 
 /// Cheap to clone where there are many: snapshots share them.

@@ -22,9 +22,7 @@ mod tests;
 
 pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, NodeMesh};
 pub use bgp_peer::{AsnRule, BGPPeer, BGPPeerSpec, Family, PeerAsn, SecretKeyRef};
-pub use node_status::{
-    NodeStatus, NodeStatusSpec, NodeStatusStatus, PeerSummary, PolicySummary, PoolSummary,
-};
+pub use node_status::{NodeStatus, NodeStatusSpec, NodeStatusStatus, PeerDown, PolicySummary, PoolSummary};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

@@ -1,11 +1,11 @@
 //! `NodeStatus`: one per node, named after it, written by its agent. Users read it and never write it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::control::Problem;
+use crate::control::{PodMtu, Problem};
 
 /// What the agent of a node reports. Everything is in `status`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,39 +32,43 @@ use crate::control::Problem;
 )]
 pub struct NodeStatusSpec {}
 
+/// Small, whatever goes wrong on the node: lists hold the first few, the control API of the node has the rest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeStatusStatus {
     /// The agent's version.
     pub version: String,
+    /// When the agent last said so; five minutes apart where nothing changes.
+    pub observed_time: Option<Time>,
     /// `Ready`: routes and policy are in the kernel.
     pub conditions: Vec<Condition>,
     /// Established of all, like `2/3`.
     pub peers_established: String,
-    pub peers: Vec<PeerSummary>,
-    /// Kernel routes of ours, both families.
+    /// The first five that are not established.
+    pub peers_down: Vec<PeerDown>,
+    /// Kernel routes of ours, both families. This and the other counts are up to a minute old.
     pub routes: u32,
     /// Pods with an address of ours.
     pub pods: u32,
+    /// The first four.
     pub pools: Vec<PoolSummary>,
     pub policy: PolicySummary,
-    /// Objects that do not act as written on this node, each with its reason; the first 32.
+    pub pod_mtu: Option<PodMtu>,
+    /// Objects that do not act as written on this node.
+    pub problem_count: u32,
+    /// The first five of them, each with its reason.
     pub problems: Vec<Problem>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct PeerSummary {
+pub struct PeerDown {
     /// The BGPPeer's name, or `mesh/NODE`.
     pub name: String,
     pub address: String,
-    pub asn: Option<u32>,
-    /// `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm`, `Established`.
-    pub state: String,
-    /// Routes that import policy accepted, all families.
-    pub accepted: u64,
-    pub advertised: u64,
-    /// Why it last went down.
+    /// When the agent first saw it so.
+    pub since: Option<Time>,
+    /// Why it went down, or why the last attempt failed.
     pub last_error: Option<String>,
 }
 

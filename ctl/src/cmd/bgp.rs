@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde::Serialize;
 use weft_api::control::{Peer, Route};
-use weft_api::crd::PeerSummary;
+use weft_api::crd::{NodeStatusStatus, PeerDown};
 
 use super::{Outcome, print};
 use crate::place::Place;
@@ -26,12 +26,13 @@ pub(crate) enum Command {
     },
 }
 
-/// A session of one node of many.
+/// The sessions of one node of many.
 #[derive(Debug, Serialize)]
-pub(crate) struct NodePeer {
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodePeers {
     pub(crate) node: String,
-    #[serde(flatten)]
-    pub(crate) peer: PeerSummary,
+    pub(crate) peers_established: String,
+    pub(crate) peers_down: Vec<PeerDown>,
 }
 
 pub(crate) async fn run(command: &Command, place: &Place, output: Output) -> Result<Outcome> {
@@ -43,10 +44,12 @@ pub(crate) async fn run(command: &Command, place: &Place, output: Output) -> Res
         }
         (Command::Peers, Place::Cluster(cluster)) => {
             let statuses = cluster.node_statuses().await?.into_iter();
-            let statuses = statuses.filter_map(|node| Some((node.metadata.name?, node.status?.peers)));
             let peers: Vec<_> = statuses
-                .flat_map(|(node, peers)| {
-                    peers.into_iter().map(move |peer| NodePeer { node: node.clone(), peer })
+                .filter_map(|node| Some((node.metadata.name?, node.status?)))
+                .map(|(node, NodeStatusStatus { peers_established, peers_down, .. })| NodePeers {
+                    node,
+                    peers_established,
+                    peers_down,
                 })
                 .collect();
             print(output, &peers, |peers| render::node_peers(peers))?;

@@ -48,16 +48,17 @@ struct RawNodeStatus {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct RawCondition {
     r#type: String,
     status: String,
     reason: String,
+    last_transition_time: Option<String>,
 }
 
 impl RawCondition {
-    fn says_that_our_network_is_there(&self) -> bool {
-        self.r#type == "NetworkUnavailable" && self.status == "False" && self.reason == NETWORK_READY
+    fn says_that_a_network_is_there(&self) -> bool {
+        self.r#type == "NetworkUnavailable" && self.status == "False"
     }
 }
 
@@ -97,6 +98,7 @@ impl TryFrom<RawNode> for NodeInfo {
         } else {
             raw.spec.pod_cidrs
         };
+        let available = raw.status.conditions.into_iter().find(RawCondition::says_that_a_network_is_there);
         Ok(Self {
             uid: raw.metadata.uid,
             labels: raw.metadata.labels.unwrap_or_default(),
@@ -104,7 +106,8 @@ impl TryFrom<RawNode> for NodeInfo {
             internal_ips,
             pod_cidrs: cidrs.into_iter().map(without_host_bits).collect(),
             taints: raw.spec.taints,
-            network_available: raw.status.conditions.iter().any(RawCondition::says_that_our_network_is_there),
+            network_available: available.as_ref().is_some_and(|condition| condition.reason == NETWORK_READY),
+            available_since: available.and_then(|condition| condition.last_transition_time),
         })
     }
 }
