@@ -229,14 +229,13 @@ fn a_peer_that_does_not_read_is_not_given_more_than_the_window() {
 
 #[test]
 fn what_a_session_was_made_with_cannot_be_changed_under_it() {
-    let changes: [(&str, fn(&mut PeerConfig)); 9] = [
+    let changes: [(&str, fn(&mut PeerConfig)); 8] = [
         ("port", |peer| peer.transport.port = 1790),
         ("local address", |peer| peer.transport.local_address = Some([192, 0, 2, 1].into())),
         ("hops", |peer| peer.transport.hops = Hops::Security(1)),
         ("password", |peer| peer.transport.password = Password::new("secret")),
         ("AS", |peer| peer.asn = RemoteAsn::External),
         ("families", |peer| peer.families = AfiSafi::ALL.to_vec()),
-        ("passive", |peer| peer.passive = true),
         ("hold time", |peer| peer.hold_time = 30),
         ("extended nexthop", |peer| peer.extended_nexthop = false),
     ];

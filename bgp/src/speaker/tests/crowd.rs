@@ -35,10 +35,11 @@ pub(super) fn key(n: u16) -> PeerKey {
     PeerKey { address: host(n).into(), interface: None }
 }
 
-/// Accepts what is the peer's own.
+/// Accepts what is the peer's own. Without a hold time, as hosts say nothing while time passes.
 pub(super) fn peer(n: u16, asn: Asn) -> PeerConfig {
     PeerConfig {
         passive: true,
+        hold_time: 0,
         accept: vec![own(n).into()].into(),
         families: vec![AfiSafi::Ipv4Unicast],
         ..PeerConfig::new(format!("p{n}"), host(n).into(), RemoteAsn::Number(asn))
