@@ -1,6 +1,7 @@
 //! Sessions that are guarded, MD5 with BIRD and TTL security with FRR: where the two ends do not agree there is no session
 //! and no traffic, and where they do there is.
 
+use serde_json::{Value, json};
 use weft_e2e::lab::{Lab, LabSpec, OUTSIDE};
 use weft_e2e::wait;
 
@@ -19,7 +20,7 @@ fn both_ends_must_have_the_password_and_the_ttl() {
         lab.run_with_input("tor2", "vtysh", &guarded).unwrap();
     }
     password(&lab, "wrong");
-    guard(&lab, "tor1", "passwordSecret: { namespace: default, name: bgp }");
+    guard(&lab, "tor1", "passwordSecret", &json!({ "namespace": "default", "name": "bgp" }));
     lab.start_agents().unwrap();
     let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
     let outside = lab.namespace(OUTSIDE).unwrap();
@@ -33,13 +34,13 @@ fn both_ends_must_have_the_password_and_the_ttl() {
     password(&lab, "right");
     reaches(&outside, &a);
     cut_off(&outside, &b);
-    guard(&lab, "tor2", "ttlSecurity: 1");
+    guard(&lab, "tor2", "ttlSecurity", &json!(1));
     reaches(&outside, &b);
     reaches(a.namespace(), &b);
 
     // And of what a router says from too far away the node does: its sessions stay down.
     let before = dropped(&lab, "node1", "TCPMinTTLDrop");
-    guard(&lab, "tor1", "ttlSecurity: 1\n  passwordSecret: { namespace: default, name: bgp }");
+    guard(&lab, "tor1", "ttlSecurity", &json!(1));
     wait::until_true("the node drops", CONVERGED, || dropped(&lab, "node1", "TCPMinTTLDrop") > before)
         .unwrap();
     cut_off(&outside, &a);
@@ -53,13 +54,13 @@ fn password(lab: &Lab, password: &str) {
     lab.store().apply(&secret).unwrap();
 }
 
-/// The nodes' sessions with this router, with one more line.
-fn guard(lab: &Lab, tor: &str, line: &str) {
+/// One more field of the nodes' sessions with this router.
+fn guard(lab: &Lab, tor: &str, field: &str, value: &Value) {
     for family in ["v4", "v6"] {
         let file = lab.store().dir().join(format!("bgppeer-{tor}-{family}.yaml"));
-        let peer = std::fs::read_to_string(file).unwrap();
-        let plain = peer.split("  # Guarded.\n").next().unwrap().trim_end();
-        lab.store().apply(&format!("{plain}\n  # Guarded.\n  {line}\n")).unwrap();
+        let mut peer: Value = serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        peer["spec"][field] = value.clone();
+        lab.store().apply(&peer.to_string()).unwrap();
     }
 }
 
