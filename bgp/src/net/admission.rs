@@ -58,7 +58,8 @@ impl Admission {
                 continue; // Of two with the same key the first counts.
             }
             let old = before.get(&config.key);
-            if guards(&config.transport) != old.map_or((None, None), |old| guards(&old.transport)) {
+            let same = guards(&config.transport) == old.map_or((None, None), |old| guards(&old.transport));
+            if !same || old.is_some_and(|old| old.blocked.is_some()) {
                 changed.insert(config.key.address);
             }
             let peer = self.guard(config, old, no_ttls.clone());
@@ -107,8 +108,15 @@ impl Admission {
         if changed.is_empty() {
             return Vec::new();
         }
-        let backlog = self.listeners.backlog().into_iter();
-        let (early, others): (Vec<_>, _) = backlog.partition(|(_, remote)| changed.contains(&remote.ip()));
+        let backlog = self.listeners.backlog().unwrap_or_else(|error| {
+            warn!(%error, "peers whose guards have changed are refused");
+            for (_, peer) in self.peers.iter_mut().filter(|(key, _)| changed.contains(&key.address)) {
+                peer.blocked = Some(error.to_string());
+            }
+            Vec::new()
+        });
+        let (early, others): (Vec<_>, _) =
+            backlog.into_iter().partition(|(_, remote)| changed.contains(&remote.ip()));
         for (_, remote) in early {
             self.refuse(remote, "connected before its peer was guarded as it is");
         }

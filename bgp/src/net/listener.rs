@@ -92,11 +92,20 @@ impl Listeners {
         }
     }
 
-    /// Every connection that the kernel has completed so far.
-    pub(super) fn backlog(&self) -> Vec<(TcpStream, SocketAddr)> {
-        // From the kernel itself: tokio knows of a connection a little later. More than the backlog holds are newer.
-        let all = |socket| (0..=BACKLOG).map_while(move |_| accept_one(socket).ok());
-        self.sockets.iter().flat_map(all).collect()
+    /// Every connection that the kernel has completed so far. After an error there may be more.
+    pub(super) fn backlog(&self) -> io::Result<Vec<(TcpStream, SocketAddr)>> {
+        let mut all = Vec::new();
+        for socket in &self.sockets {
+            // From the kernel itself: tokio knows of a connection a little later. More than the backlog holds are newer.
+            for _ in 0..=BACKLOG {
+                match accept_one(socket) {
+                    Ok(accepted) => all.push(accepted),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(explain("backlog", &error)),
+                }
+            }
+        }
+        Ok(all)
     }
 
     fn add(&mut self, address: IpAddr, port: u16) -> io::Result<()> {

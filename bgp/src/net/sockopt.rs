@@ -158,6 +158,7 @@ mod tests {
 
         set_md5(listener.as_fd(), V4, None).unwrap();
         assert!(dial(to, None).is_ok());
+        assert!(set_md5(listener.as_fd(), V4, None).is_ok(), "there is nothing to take away");
     }
 
     #[test]

@@ -38,6 +38,9 @@ fn a_stop_is_told_to_a_hundred_peers() {
 
         let peers: Vec<_> =
             streams.into_iter().map(|stream| thread::spawn(move || last_word(stream))).collect();
+        // While they are told something else: what was written then is reported while we stop.
+        let prefixes = vec!["10.1.0.0/24".parse().unwrap()];
+        speaker.set_origin(OriginConfig { prefixes, ..OriginConfig::default() }).await.unwrap();
         speaker.shutdown(Shutdown::Stop { text: "bye".to_owned() }).await.unwrap();
         let stop = Notification::cease(CeaseReason::AdministrativeShutdown, Some("bye"));
         let told = peers.into_iter().filter_map(|peer| peer.join().unwrap()).filter(|word| *word == stop);
