@@ -57,7 +57,7 @@ pub struct RawConfig {
     /// The weft-cni to install there. Default: the one beside this program; none is installed when there is none.
     #[arg(long, env = "WEFT_CNI_BINARY", value_name = "FILE")]
     pub cni_binary: Option<PathBuf>,
-    /// MTU of pod links, 1280-65535. Default: the smallest of the links that routes lead out of.
+    /// MTU of pod links, 1280-65535. Default: that of the smallest uplink.
     #[arg(long, env = "WEFT_MTU", value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1280..=65535))]
     pub mtu: Option<u32>,
     /// The writable view of the node's sysctls: a container's own is read-only.

@@ -34,7 +34,7 @@ pub(super) async fn make_usable(agent: &Agent, client: &Client, missing: &Missin
     let name = &agent.config.node;
     let api: Api<Node> = Api::all(client.clone());
     if let Some(since) = &missing.condition {
-        let patch = condition(since.clone(), &now().to_string());
+        let patch = condition(since.as_deref(), &now().to_string());
         api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
     }
     if let Some(patch) = &missing.taint {
@@ -44,11 +44,11 @@ pub(super) async fn make_usable(agent: &Agent, client: &Client, missing: &Missin
     Ok(())
 }
 
-fn condition(since: Option<String>, now: &str) -> Value {
+fn condition(since: Option<&str>, now: &str) -> Value {
     json!({ "status": { "conditions": [{
         "type": "NetworkUnavailable", "status": "False", "reason": NETWORK_READY,
         "message": "routes and policy are in the kernel",
-        "lastTransitionTime": since.as_deref().unwrap_or(now), "lastHeartbeatTime": now,
+        "lastTransitionTime": since.unwrap_or(now), "lastHeartbeatTime": now,
     }]}})
 }
 
@@ -66,6 +66,13 @@ fn without_taint(taints: &[Value], key: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_condition_keeps_the_time_since_when_it_has_its_status() {
+        let (before, now) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        let time = |since| condition(since, now)["status"]["conditions"][0]["lastTransitionTime"].clone();
+        assert_eq!((time(Some(before)), time(None)), (json!(before), json!(now)));
+    }
 
     #[test]
     fn only_the_startup_taint_goes_and_only_if_it_is_there() {
