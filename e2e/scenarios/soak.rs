@@ -1,5 +1,5 @@
-//! What `make soak` does for hours, here for some steps: whatever can happen, held against a reference model. And the
-//! stories that it once failed at, made short.
+//! What `make soak` does for hours, here for some steps: whatever can happen, held against a reference model. And
+//! stories that are told for good: those that it failed at, made short.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use weft_e2e::soak::run::{self, End};
 use crate::story::programs;
 
 /// Bounded in steps, not in time: a busy machine needs longer for the same.
-const STEPS: usize = 24;
+const STEPS: usize = 30;
 
 #[track_caller]
 fn drawn_from(seed: u64) {
@@ -18,8 +18,8 @@ fn drawn_from(seed: u64) {
 }
 
 #[test]
-fn agrees_with_the_model_whatever_seed_1_draws() {
-    drawn_from(1);
+fn agrees_with_the_model_whatever_seed_4_draws() {
+    drawn_from(4);
 }
 
 #[test]
@@ -28,7 +28,12 @@ fn agrees_with_the_model_whatever_seed_2_draws() {
 }
 
 #[test]
-fn stories_that_failed_once_pass() {
+fn agrees_with_the_model_whatever_seed_12_draws() {
+    drawn_from(12);
+}
+
+#[test]
+fn stories_that_are_kept_agree_with_the_model() {
     let stories = Path::new(env!("CARGO_MANIFEST_DIR")).join("soak");
     for entry in std::fs::read_dir(stories).unwrap() {
         let path = entry.unwrap().path();
