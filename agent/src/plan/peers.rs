@@ -202,8 +202,8 @@ impl Planner<'_> {
         peers
     }
 
-    /// It may announce what is that node's, or a part of it, its pods from former pod CIDRs, and nothing else; with itself as nexthop. So a node that comes or
-    /// goes changes no other node's peer.
+    /// It may announce what is that node's, or a part of it, its pods from former pod CIDRs, and nothing else; with itself as
+    /// nexthop. So a node that comes or goes changes no other node's peer.
     fn mesh_peer(&self, name: &str, node: &NodeInfo, (local, remote): (IpAddr, IpAddr)) -> PeerConfig {
         let is_ours = |prefix: &IpNetwork| self.own.pod_cidrs.contains(prefix);
         let strays = self.snapshot.strays.get(name).into_iter().flatten();
