@@ -71,7 +71,10 @@ pub(crate) fn on_their_node_what_they_need(cluster: &Cluster) {
         assert!(pod[shared].is_null(), "{shared}");
     }
     let (agent, install) = (&pod["containers"][0], &pod["initContainers"][0]);
-    assert_eq!(mounted(pod, agent), BTreeSet::from(["/run/weft", "/var/lib/weft", "/etc/cni/net.d", "/proc/sys/net"]));
+    assert_eq!(
+        mounted(pod, agent),
+        BTreeSet::from(["/run/weft", "/var/lib/weft", "/etc/cni/net.d", "/proc/sys/net"])
+    );
     assert_eq!(mounted(pod, install), BTreeSet::from(["/opt/cni/bin"]));
     assert_eq!(install["securityContext"]["capabilities"], json!({ "drop": ["ALL"] }));
     for container in [agent, install] {

@@ -47,4 +47,4 @@ macro_rules! survive {
     };
 }
 
-survive! { bgp_message bgp_session cni_call cni_journal link_alias nft_dump objects }
+survive! { bgp_message bgp_session cni_call cni_frame cni_journal link_alias netlink nft_dump objects }

@@ -221,7 +221,7 @@ impl<'a> Judge<'a> {
         let claims = self.claims.get(&ip);
         let claiming = claims.into_iter().flatten().filter_map(|local| match self.wired(local) {
             Who::Pod(pod) => Some((&local.key, pod)),
-            Who::Nobody | Who::Node | Who::Unknown | Who::Ended => None,
+            Who::Nobody | Who::Node | Who::Nameless | Who::Unknown | Who::Ended => None,
         });
         let shown = self.shown.get(&ip).filter(|_| claims.is_none()).into_iter().flatten().copied();
         claiming.chain(shown.filter(|(key, pod)| !pod.host_network && !self.is_wired(key, pod)))

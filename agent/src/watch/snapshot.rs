@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use weft_api::crd::{BGPConfigurationSpec, BGPPeerSpec};
-use weft_policy::model::{Labels, Pod, PodKey, PolicyKey, World};
+use weft_policy::model::{Labels, PodKey, PolicyKey, World};
 
 use super::acceptance::Shown;
 use super::object::{NodeInfo, Object, ObjectKey, parse_cidr};
@@ -112,6 +112,8 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use weft_policy::model::Pod;
+
     use super::*;
 
     fn key(kind: Kind, name: &str) -> ObjectKey {

@@ -40,7 +40,7 @@ pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for entry in parse(text) {
         assert!(!entry.place.is_empty());
-        if let Err(Fault::Refused { refusal, .. }) = entry.result {
+        if let Err(Fault::Refused(refusal)) = entry.result {
             assert!(!refusal.reason.is_empty());
         }
     }

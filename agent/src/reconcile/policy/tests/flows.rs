@@ -115,7 +115,8 @@ fn a_scan_that_fails_is_a_problem_and_is_repeated_until_it_has_succeeded() {
             Conntrack::open()
         };
         let state = Arc::new(watch::Sender::new(PolicyState::default()));
-        let jobs = flows::spawn(&supervisor().0, Arc::clone(&state), Options::default().revoked_mark, open).unwrap();
+        let jobs =
+            flows::spawn(&supervisor().0, Arc::clone(&state), Options::default().revoked_mark, open).unwrap();
         let (_snapshots, receiver) = watch::channel(denied(&["web"]));
         flow("192.0.2.9", None, "10.1.0.2");
         let handle = spawn_beside(&supervisor().0, jobs, receiver, state).unwrap();
