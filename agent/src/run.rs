@@ -198,12 +198,13 @@ fn plan_forever(
         }
         let (mut before, mut planned, mut listed) = (None, false, false);
         loop {
+            // Before a speaker can start from this plan, and converge at once because it has no peers.
+            if planned && !std::mem::replace(&mut listed, true) {
+                routes.set_listed().await;
+            }
             if let Some(plan) = plan.clone() {
                 let desired = Desired::with_pods(plan, &node, &pods.borrow_and_update().clone());
                 publish(&sender, &routes, desired).await;
-            }
-            if planned && !std::mem::replace(&mut listed, true) {
-                routes.set_listed().await;
             }
             planned = tokio::select! {
                 snapshot = next_to_plan(&mut snapshots, &mut before) => match snapshot {

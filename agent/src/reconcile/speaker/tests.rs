@@ -124,9 +124,15 @@ fn a_speaker_that_ends_by_itself_is_missed() {
         let (lost_sender, lost) = mpsc::channel(8);
         let (routes, restarting) = routes::spawn(&tasks, lost_sender).await.unwrap();
         let (planned, plans) = watch::channel(None);
-        let addresses = routes.addresses_changed();
-        let mut running =
-            spawn(&tasks, Inputs { desired: plans, lost, addresses, routes, restarting, seed: 1 });
+        let inputs = Inputs {
+            desired: plans,
+            lost,
+            addresses: routes.addresses_changed(),
+            routes: routes.clone(),
+            restarting,
+            seed: 1,
+        };
+        let mut running = spawn(&tasks, inputs);
         planned.send_replace(Some(Arc::new(desired())));
         let handle = running.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         // Its task is gone, as after a panic.
