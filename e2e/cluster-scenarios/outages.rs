@@ -16,8 +16,9 @@ use crate::story::{CONVERGED, Scene, Server, at, cut_off, nothing_was_lost, reac
 const RATE: u32 = 500;
 /// Without an API server, where nothing else is said.
 const GONE_FOR: Duration = Duration::from_secs(120);
-/// How long routers keep the routes of a node without an agent: far less than the outage, and more than an agent's start.
-const GRACEFUL_RESTART: u16 = 20;
+/// How long routers keep the routes of a node without an agent: less than the rest of the outage, and more than an agent's
+/// start, which the kubelet puts off when it was killed before.
+const GRACEFUL_RESTART: u16 = 60;
 
 pub(crate) fn api_server_is_gone_for_minutes(cluster: &Cluster) {
     let gone_for = std::env::var("WEFT_OUTAGE_SECONDS");
