@@ -29,12 +29,7 @@ const REVIEWS_AT_ONCE: u32 = 20;
 const REVIEWED_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) fn router(agent: Arc<Agent>, config: &OperatorsConfig, client: Client) -> Router {
-    let gate = Gate {
-        reviews: Api::all(client),
-        account: config.account.clone(),
-        audience: audience(&agent.config.node),
-        budget: Mutex::new(Budget::new(Instant::now())),
-    };
+    let gate = Gate::new(config, &agent.config.node, client);
     reading(agent).layer(from_fn_with_state(Arc::new(gate), admit))
 }
 
@@ -56,6 +51,15 @@ async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
 }
 
 impl Gate {
+    fn new(config: &OperatorsConfig, node: &str, client: Client) -> Self {
+        Self {
+            reviews: Api::all(client),
+            account: config.account.clone(),
+            audience: audience(node),
+            budget: Mutex::new(Budget::new(Instant::now())),
+        }
+    }
+
     async fn review(&self, token: String) -> Result<(), Failure> {
         let spec = TokenReviewSpec { token, audiences: Some(vec![self.audience.clone()]) };
         let review = TokenReview { spec, ..TokenReview::default() };
@@ -104,7 +108,45 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use axum::Json;
+    use axum::routing::post;
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// An API server to which a token is what it says of it: `USER AUDIENCE`. It answers for the audiences that it was
+    /// asked about, and `any` for one that knows nothing of audiences.
+    async fn reviewed(Json(review): Json<Value>) -> Json<Value> {
+        let (user, audience) = review["spec"]["token"].as_str().unwrap().split_once(' ').unwrap();
+        let asked = review["spec"]["audiences"].as_array().unwrap();
+        let status = match audience {
+            "any" => json!({ "authenticated": true, "user": { "username": user } }),
+            _ if !asked.contains(&audience.into()) => json!({ "error": "token audiences are invalid" }),
+            _ => json!({ "authenticated": true, "user": { "username": user }, "audiences": [audience] }),
+        };
+        let mut answer = review;
+        answer["status"] = status;
+        Json(answer)
+    }
+
+    #[tokio::test]
+    async fn only_a_token_of_the_operators_for_this_node_is_taken() {
+        let api = Router::new().route("/apis/authentication.k8s.io/v1/tokenreviews", post(reviewed));
+        let account = "system:serviceaccount:weft-system:weft-operator";
+        let config = OperatorsConfig { address: "[::]:9180".parse().unwrap(), account: account.to_owned() };
+        let gate = Gate::new(&config, "n1", Client::new(api, "default"));
+
+        gate.review(format!("{account} weft.dev/nodes/n1")).await.unwrap();
+        for wrong in [
+            format!("{account} weft.dev/nodes/n2"),
+            format!("{account} https://kubernetes.default.svc"),
+            format!("{account} any"),
+            "system:serviceaccount:weft-system:weft-agent weft.dev/nodes/n1".to_owned(),
+            "system:serviceaccount:other:weft-operator weft.dev/nodes/n1".to_owned(),
+        ] {
+            assert!(gate.review(wrong.clone()).await.is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_flood_of_tokens_becomes_a_trickle_of_reviews() {
