@@ -31,9 +31,9 @@ pub enum End {
 
 /// Draws from `seed` on a lab. The story is written to `out`, each step before it is done.
 pub fn from_seed(name: &str, seed: u64, end: End, out: Option<&Path>, programs: &Programs) -> Result<Counts> {
-    let story = Story { racks: RACKS.map(str::to_owned).into(), steps: Vec::new() };
+    let story = Story { racks: RACKS.map(str::to_owned).into(), seed, steps: Vec::new() };
     let log = out.map(|path| Log::create(path, &story)).transpose()?;
-    let (driver, model) = raise(name, &story, seed, programs)?;
+    let (driver, model) = raise(name, &story, programs)?;
     drawn(driver, Draw::new(seed, Ground::Lab, model), end, log).with_context(|| format!("seed {seed}"))
 }
 
@@ -46,7 +46,7 @@ pub fn on_a_cluster(
     programs: &Programs,
 ) -> Result<Counts> {
     let spec = ClusterSpec::default();
-    let story = Story { racks: vec!["bird:2".to_owned(), "frr:1".to_owned()], steps: Vec::new() };
+    let story = Story { racks: vec!["bird:2".to_owned(), "frr:1".to_owned()], seed, steps: Vec::new() };
     let log = out.map(|path| Log::create(path, &story)).transpose()?;
     let model = Model::new(Topology::of(&spec.lab), &NAMESPACES);
     let draw = Draw::new(seed, Ground::Cluster, model.clone());
@@ -77,7 +77,7 @@ fn drawn<S: Stage>(mut driver: Driver<S>, draw: Draw, end: End, mut log: Option<
 
 /// Tells a story on a lab of its own.
 pub fn story(name: &str, story: &Story, programs: &Programs) -> Result<Counts> {
-    let (mut driver, _) = raise(name, story, 0, programs)?;
+    let (mut driver, _) = raise(name, story, programs)?;
     for (number, step) in story.steps.iter().enumerate() {
         driver.tell(step).with_context(|| format!("step {number}"))?;
     }
@@ -104,11 +104,11 @@ fn verdict(outcome: &Result<Counts>) -> String {
     }
 }
 
-fn raise(name: &str, story: &Story, seed: u64, programs: &Programs) -> Result<(Driver<LabStage>, Model)> {
+fn raise(name: &str, story: &Story, programs: &Programs) -> Result<(Driver<LabStage>, Model)> {
     let lab = story.lab()?;
     let model = Model::new(Topology::of(&lab), &NAMESPACES);
     let stage = LabStage::raise(name, &lab, programs, &NAMESPACES)?;
-    Ok((Driver::new(stage, model.clone(), seed), model))
+    Ok((Driver::new(stage, model.clone(), story.seed), model))
 }
 
 /// What was done so far, so that a run that is killed can be told again.

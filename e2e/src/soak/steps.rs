@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! # racks: bird+frr:2 bird:1
+//! # seed: 7
 //! {"start-pod":{"pod":"red/p1","node":"node1","labels":{"app":"web"}}}
 //! {"kill-agent":{"node":"node1"}}
 //! "quiet"
@@ -17,8 +18,9 @@ use super::topology::{Cable, Session};
 use super::world::{Labels, Policy};
 use crate::lab::{LabSpec, RackSpec};
 
-/// The comment that names the lab of a story.
+/// The comments that name the lab of a story, and what its conversations are drawn from: 0 if there is none.
 const RACKS: &str = "# racks:";
+const SEED: &str = "# seed:";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -142,6 +144,7 @@ impl FromStr for Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Story {
     pub racks: Vec<String>,
+    pub seed: u64,
     pub steps: Vec<Step>,
 }
 
@@ -154,7 +157,7 @@ impl Story {
 
 impl fmt::Display for Story {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{RACKS} {}", self.racks.join(" "))?;
+        writeln!(out, "{RACKS} {}\n{SEED} {}", self.racks.join(" "), self.seed)?;
         self.steps.iter().try_for_each(|step| writeln!(out, "{step}"))
     }
 }
@@ -163,11 +166,13 @@ impl FromStr for Story {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let racks = text.lines().find_map(|line| line.strip_prefix(RACKS));
+        let comment = |name| text.lines().find_map(|line| line.strip_prefix(name));
+        let racks = comment(RACKS);
         let racks = racks.with_context(|| format!("a story has a line `{RACKS} …`"))?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         Ok(Self {
             racks: racks.split_whitespace().map(str::to_owned).collect(),
+            seed: comment(SEED).map_or(Ok(0), |seed| seed.trim().parse())?,
             steps: lines.map(str::parse).collect::<Result<_>>()?,
         })
     }
@@ -180,6 +185,7 @@ mod tests {
     #[test]
     fn a_story_reads_back_as_it_was_written() {
         let text = r#"# racks: bird+frr:2 bird:1
+# seed: 7
 {"start-pod":{"pod":"red/p1","node":"node1","labels":{"app":"web"}}}
 {"apply-policy":{"policy":"red/n1","spec":{"podSelector":{},"policyTypes":["Ingress"],"ingress":[{"from":[{"ipBlock":{"cidr":"10.244.1.0/24"}}]}]}}}
 {"cut":{"cable":"tor1a-spine"}}

@@ -92,15 +92,17 @@ impl Talks {
             match talk.state {
                 State::Open => talk.lost_nothing()?,
                 State::Closed { heard } => talk.heard_only(heard)?,
-                State::Revoked => {
-                    if model.verdict(&talk.from, &talk.to, talk.traffic) == Verdict::Closed {
-                        talk.flow
-                            .until_silent(SILENCE, SILENT)
-                            .with_context(|| format!("{}, which was revoked, goes on", talk.name()))?;
+                State::Revoked => match model.verdict(&talk.from, &talk.to, talk.traffic) {
+                    // An agent died over it: the next one must do what it did not.
+                    Verdict::Unknown => {}
+                    verdict => {
+                        if verdict == Verdict::Closed {
+                            talk.is_cut()?;
+                        }
+                        self.records += talk.flow.sent();
+                        continue;
                     }
-                    self.records += talk.flow.sent();
-                    continue;
-                }
+                },
             }
             kept.push(talk);
         }
@@ -199,6 +201,11 @@ impl Talk {
             ensure!(missing <= IN_FLIGHT, "{missing} of {} are lost", flow.sent());
             Ok(Some(()))
         })
+    }
+
+    fn is_cut(&self) -> Result<()> {
+        let silent = self.flow.until_silent(SILENCE, SILENT).map(drop);
+        silent.with_context(|| format!("{}, which was revoked, goes on", self.name()))
     }
 
     fn heard_only(&self, heard: u64) -> Result<()> {
