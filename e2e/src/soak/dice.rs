@@ -9,6 +9,11 @@ impl Dice {
         Self(seed)
     }
 
+    /// The same for the same name, whatever else was drawn.
+    pub fn for_name(seed: u64, name: &str) -> Self {
+        name.bytes().fold(Self(seed), |mut dice, byte| Self(dice.below(u64::MAX) ^ u64::from(byte)))
+    }
+
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

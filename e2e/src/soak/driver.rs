@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::dice::Dice;
 use super::model::{Model, Verdict};
 use super::probe::{Attempt, attempt_all};
 use super::rules::Traffic;
@@ -46,7 +45,7 @@ pub struct Driver<S> {
     stage: S,
     model: Model,
     talks: Talks,
-    dice: Dice,
+    seed: u64,
     counts: Counts,
     /// When agents that are gone died.
     died: BTreeMap<String, Instant>,
@@ -56,7 +55,7 @@ impl<S: Stage> Driver<S> {
     /// The seed chooses who talks; the steps come from elsewhere.
     pub fn new(stage: S, model: Model, seed: u64) -> Self {
         let (talks, counts, died) = Default::default();
-        Self { stage, model, talks, dice: Dice::new(seed), counts, died }
+        Self { stage, model, talks, seed, counts, died }
     }
 
     pub fn counts(&self) -> Counts {
@@ -123,7 +122,7 @@ impl<S: Stage> Driver<S> {
         })?;
         self.counts.quiet += 1;
         self.talks.check(&self.model)?;
-        self.talks.refill(&self.stage, &self.model, &mut self.dice)
+        self.talks.refill(&self.stage, &self.model, self.seed)
     }
 
     fn outlive(&mut self) {

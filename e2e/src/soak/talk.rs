@@ -110,15 +110,19 @@ impl Talks {
         Ok(())
     }
 
-    /// Begins new ones in place of those that are over.
-    pub fn refill(&mut self, stage: &impl Stage, model: &Model, dice: &mut Dice) -> Result<()> {
+    /// Begins new ones in place of those that are over. Which, is a matter of the seed and of their ends alone, so that
+    /// a story that lost steps to shrinking has the same conversations.
+    pub fn refill(&mut self, stage: &impl Stage, model: &Model, seed: u64) -> Result<()> {
         for (state, number) in [(State::Open, OPEN), (State::Closed { heard: 0 }, CLOSED)] {
-            let same = |talk: &Talk| (talk.state == State::Open) == (state == State::Open);
-            let there = self.talks.iter().filter(|talk| same(talk)).count();
-            for _ in there..number {
-                if let Some((from, to, traffic)) = draw(model, dice, state) {
-                    self.talks.push(Talk::begin(stage, from, to, traffic, state)?);
-                }
+            let same = |talk: &&Talk| (talk.state == State::Open) == (state == State::Open);
+            let there = self.talks.iter().filter(same).count();
+            let mut possible = possible(model, state);
+            possible.retain(|(from, to, traffic)| !self.talks.iter().any(|talk| talk.is(from, to, *traffic)));
+            possible.sort_by_cached_key(|(from, to, traffic)| {
+                Dice::for_name(seed, &name(from, to, *traffic)).below(u64::MAX)
+            });
+            for (from, to, traffic) in possible.into_iter().take(number.saturating_sub(there)) {
+                self.talks.push(Talk::begin(stage, from, to, traffic, state)?);
             }
         }
         Ok(())
@@ -133,18 +137,24 @@ impl Talks {
     }
 }
 
-/// A pair whose verdict allows this state. By UDP where nothing may come back: TCP would not even begin.
-fn draw(model: &Model, dice: &mut Dice, state: State) -> Option<(End, End, Traffic)> {
-    let mut pairs = model.pairs();
-    pairs.retain(|(from, _)| !matches!(from, End::Node(_)));
-    let (from, to) = dice.pick(pairs)?;
-    let proto = if state == State::Open { dice.pick(Proto::ALL)? } else { Proto::Udp };
-    let traffic = Traffic { proto, port: PORT, v6: dice.of_hundred(50) };
-    let fits = match state {
-        State::Open => model.verdict(&from, &to, traffic) == Verdict::Open,
-        _ => closing_halves(model, &from, &to, traffic).contains(&true),
-    };
-    fits.then_some((from, to, traffic))
+/// What the verdict allows to be in this state. By UDP where nothing may come back: TCP would not even begin.
+fn possible(model: &Model, state: State) -> Vec<(End, End, Traffic)> {
+    let mut possible = Vec::new();
+    for (from, to) in model.pairs().into_iter().filter(|(from, _)| !matches!(from, End::Node(_))) {
+        for (proto, v6) in Proto::ALL.into_iter().flat_map(|proto| [(proto, false), (proto, true)]) {
+            possible.push((from.clone(), to.clone(), Traffic { proto, port: PORT, v6 }));
+        }
+    }
+    possible.retain(|(from, to, traffic)| match state {
+        State::Open => model.verdict(from, to, *traffic) == Verdict::Open,
+        _ => traffic.proto == Proto::Udp && closing_halves(model, from, to, *traffic).contains(&true),
+    });
+    possible
+}
+
+fn name(from: &End, to: &End, traffic: Traffic) -> String {
+    let family = if traffic.v6 { "IPv6" } else { "IPv4" };
+    format!("the conversation of {from} with {to} by {} over {family}", traffic.proto)
 }
 
 /// Which policies of the two close it: those of the sender, those of the receiver.
@@ -162,8 +172,11 @@ impl Talk {
     }
 
     fn name(&self) -> String {
-        let family = if self.traffic.v6 { "IPv6" } else { "IPv4" };
-        format!("the conversation of {} with {} by {} over {family}", self.from, self.to, self.traffic.proto)
+        name(&self.from, &self.to, self.traffic)
+    }
+
+    fn is(&self, from: &End, to: &End, traffic: Traffic) -> bool {
+        (&self.from, &self.to, self.traffic) == (from, to, traffic)
     }
 
     fn fate(&self, step: &Step, before: &Model, after: &Model) -> Fate {
