@@ -171,7 +171,7 @@ pub fn check_ifname(name: &str) -> Result<(), String> {
 }
 
 /// DNS-1123 subdomain, which namespaces, pods and uids all are.
-fn is_kubernetes_name(name: &str) -> bool {
+pub(crate) fn is_kubernetes_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 253
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use weft_api::LINK_PREFIX;
 
 use crate::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PodRef, PortMapping, Transport};
+use crate::call::is_kubernetes_name;
 
 /// Names to try for one attachment before giving up: each costs a collision of 44 bits.
 pub const MAX_SALT: u8 = 8;
@@ -117,7 +118,11 @@ pub fn attachment_of(
 
 fn parse_pod(text: &str, separator: char) -> Option<PodRef> {
     let (namespace, name) = text.split_once(separator)?;
-    Some(PodRef { namespace: namespace.to_owned(), name: name.to_owned(), uid: None })
+    [namespace, name].into_iter().all(is_kubernetes_name).then(|| PodRef {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: None,
+    })
 }
 
 fn joined<'a>(link: &str, names: &'a [String]) -> String {
