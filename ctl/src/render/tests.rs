@@ -248,7 +248,7 @@ fn all_nodes_stand_in_one_table_with_their_problems_below() {
         ready: false,
         reason: "no agent runs there".into(),
         status: Some(status(
-            r#"{"version": "0.1.0", "peersEstablished": "0/2", "problems": [{"object": "BGPPeer tor", "reason": "why"}]}"#,
+            r#"{"version": "0.1.0", "peersEstablished": "0/2", "problemCount": 1, "problems": [{"object": "BGPPeer tor", "reason": "why"}]}"#,
         )),
     };
     insta::assert_snapshot!(nodes(&[fine, ill], Output::Wide), @r"
