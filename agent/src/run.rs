@@ -100,7 +100,7 @@ async fn live(config: Config, tasks: Supervisor, mut ends: Ends) -> anyhow::Resu
         mtu: mtu.clone(),
         stop: stop_sender,
     });
-    server::spawn(&tasks, Arc::clone(&agent), client.clone(), cancel.clone()).await?;
+    let servers = server::spawn(&tasks, Arc::clone(&agent), client.clone(), cancel.clone()).await?;
     if let Some(client) = client {
         tasks.task("report", report::run(Arc::clone(&agent), client, cancel.clone()));
     }
@@ -127,6 +127,8 @@ async fn live(config: Config, tasks: Supervisor, mut ends: Ends) -> anyhow::Resu
     }
     server::remove_socket(&config.run_dir, AGENT_SOCKET);
     cancel.cancel();
+    // Who asked for the stop is told that it comes.
+    servers.wait().await;
     info!("agent stopped");
     Ok(())
 }

@@ -29,6 +29,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::info;
 use weft_api::AGENT_SOCKET;
 
@@ -83,27 +84,32 @@ impl Agent {
     }
 }
 
-/// Listens on all; they serve until `cancel`. `client` is there where the datastore is Kubernetes.
+/// Listens on all; they serve until `cancel`, and what comes back ends when they have answered. `client` is there where the
+/// datastore is Kubernetes.
 pub async fn spawn(
     tasks: &Supervisor,
     agent: Arc<Agent>,
     client: Option<kube::Client>,
     cancel: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<TaskTracker> {
+    let servers = TaskTracker::new();
     if let (Some(operators), Some(client)) = (&agent.config.operators, client) {
         let address = operators.address;
         let tcp = bind_tcp(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let router = operators::router(Arc::clone(&agent), operators, client);
-        tasks.task("operators server", serve(TlsListener::over(tcp)?, router, cancel.clone()));
+        let server = serve(TlsListener::over(tcp)?, router, cancel.clone());
+        tasks.task("operators server", servers.track_future(server));
     }
     let path = agent.config.run_dir.join(AGENT_SOCKET);
     let unix = bind_unix(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     let address = agent.config.metrics_address;
     let tcp = bind_tcp(address).await.with_context(|| format!("cannot listen on {address}"))?;
     info!(socket = %path.display(), metrics = %tcp.local_addr()?, "http listening");
-    tasks.task("control server", serve(unix, control::router(Arc::clone(&agent)), cancel.clone()));
-    tasks.task("metrics server", serve(tcp, public_router(agent), cancel));
-    Ok(())
+    let control = serve(unix, control::router(Arc::clone(&agent)), cancel.clone());
+    tasks.task("control server", servers.track_future(control));
+    tasks.task("metrics server", servers.track_future(serve(tcp, public_router(agent), cancel)));
+    servers.close();
+    Ok(servers)
 }
 
 /// So that nobody waits on a socket that nobody serves.

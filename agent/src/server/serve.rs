@@ -30,6 +30,8 @@ const HEADER_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
 /// What is read or written at once, and so the longest header: our clients' have some hundred bytes.
 const BUFFER: usize = 16 << 10;
+/// For answers that are under way when the server stops: who asked for that stop is told that it comes.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// After an error of accept, which mostly is a lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -59,7 +61,7 @@ impl Listen for UnixListener {
     }
 }
 
-/// Until `stop`.
+/// Until `stop`, and until what is being answered then has its answer.
 pub(super) async fn serve(listener: impl Listen, router: Router, stop: CancellationToken) {
     let mut open = Connections::default();
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
@@ -74,6 +76,9 @@ pub(super) async fn serve(listener: impl Listen, router: Router, stop: Cancellat
             }
         }
     }
+    drop(listener);
+    // Who is slower than that has lost its agent.
+    let _ = timeout(LAST_WORD, open.end()).await;
 }
 
 /// Reads one request and writes its answer.
@@ -96,6 +101,14 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ro
 struct Connections(VecDeque<(Option<IpAddr>, JoinHandle<()>)>);
 
 impl Connections {
+    /// Of all of them.
+    async fn end(self) {
+        for (_, task) in self.0 {
+            // Nobody waits for one that panicked.
+            let _ = task.await;
+        }
+    }
+
     /// For one more.
     fn make_room(&mut self) {
         self.0.retain(|(_, task)| !task.is_finished());

@@ -227,7 +227,8 @@ impl Shell {
             let speaker = &mut self.speaker;
             self.batch.extend(std::iter::from_fn(|| speaker.poll_change()).take(FibStream::BATCH));
         }
-        !(self.marks.is_empty() && self.batch.is_empty()) && !self.fib.is_closed()
+        let has_news = !self.marks.is_empty() || !self.batch.is_empty();
+        has_news && !self.fib.is_closed()
     }
 
     fn next_fib_event(&mut self) -> FibEvent {

@@ -1,4 +1,6 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,4 +79,29 @@ async fn a_header_larger_than_the_buffer_is_refused_and_a_connection_is_for_one_
     let answer = says(&mut large).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     assert!(ask(&mut connect("127.0.0.1", server).await).await.contains("connection: close"));
+}
+
+#[tokio::test]
+async fn what_is_being_answered_when_the_server_stops_is_answered_first() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, answered) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+    // A request to stop: the server hears of it before there is an answer.
+    let handler = {
+        let (stop, answered) = (stop.clone(), Arc::clone(&answered));
+        async move || {
+            stop.cancel();
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            answered.store(true, Ordering::Relaxed);
+            "stopping"
+        }
+    };
+    let server = brief(serve(listener, Router::new().route("/", get(handler)), stop));
+    let mut client = connect("127.0.0.1", address).await;
+    client.write_all(b"GET / HTTP/1.1\r\nhost: n1\r\n\r\n").await.unwrap();
+    server.await.unwrap();
+    assert!(answered.load(Ordering::Relaxed));
+    assert!(says(&mut client).await.ends_with("stopping"));
 }
