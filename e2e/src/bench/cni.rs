@@ -22,7 +22,8 @@ use crate::wait::until_true;
 /// Where distributions put the reference plugins.
 const PLUGIN_DIRS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 const NODE: &str = "node";
-const READY: Duration = Duration::from_secs(30);
+/// Of an agent that may have ten thousand pods to read first.
+const READY: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {

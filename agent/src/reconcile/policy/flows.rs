@@ -63,7 +63,7 @@ pub(super) fn spawn(
         open,
         sockets: None,
         undone: Undone::default(),
-        given_away: BTreeSet::new(),
+        outdated: BTreeSet::new(),
     };
     tasks.thread("flows", move || worker.run())?;
     Ok(sender)
@@ -76,6 +76,8 @@ struct Undone {
     releasing: Vec<oneshot::Sender<()>>,
     opened: BTreeSet<SocketAddr>,
     scene: Option<Scene>,
+    /// Addresses given away since the scene: whose they are it does not know.
+    outdated: BTreeSet<IpAddr>,
 }
 
 impl Undone {
@@ -86,11 +88,15 @@ impl Undone {
     fn take(&mut self, job: Job) {
         match job {
             Job::Forget(freed, releasing) => {
+                self.outdated.extend(&freed);
                 self.freed.extend(freed);
                 self.releasing.extend(releasing);
             }
             Job::Opened(ports) => self.opened.extend(ports),
-            Job::Judge(scene) => self.scene = Some(scene),
+            Job::Judge(scene) => {
+                self.scene = Some(scene);
+                self.outdated.clear();
+            }
         }
     }
 }
@@ -108,8 +114,8 @@ struct Worker {
     open: Box<dyn FnMut() -> io::Result<Conntrack> + Send>,
     sockets: Option<Sockets>,
     undone: Undone,
-    /// Addresses given away since the scan began: what is said of them there is of a pod that is gone.
-    given_away: BTreeSet<IpAddr>,
+    /// As [`Undone::outdated`], of the scene that is being judged by.
+    outdated: BTreeSet<IpAddr>,
 }
 
 impl Worker {
@@ -150,8 +156,9 @@ impl Worker {
         self.do_urgent(&mut sockets.change)?;
         if let Some(scene) = self.undone.scene.take() {
             let judged = self.judge(&mut sockets, &scene);
-            if judged.is_err() {
-                self.undone.scene.get_or_insert(scene);
+            if judged.is_err() && self.undone.scene.is_none() {
+                self.undone.scene = Some(scene);
+                self.undone.outdated.append(&mut self.outdated);
             }
             judged?;
         }
@@ -163,11 +170,14 @@ impl Worker {
     /// What somebody waits for.
     fn do_urgent(&mut self, conntrack: &mut Conntrack) -> Result<(), ConntrackError> {
         while let Ok(job) = self.jobs.try_recv() {
+            if let Job::Forget(freed, _) = &job {
+                self.outdated.extend(freed);
+            }
             self.undone.take(job);
         }
         if !self.undone.freed.is_empty() {
             conntrack.delete_flows_of(&self.undone.freed)?;
-            self.given_away.append(&mut self.undone.freed);
+            self.undone.freed.clear();
         }
         for waiting in self.undone.releasing.drain(..) {
             // Gone if the agent is stopping.
@@ -182,14 +192,14 @@ impl Worker {
 
     /// A flow that cannot be marked must not keep the others from being marked: the error comes at the end.
     fn judge(&mut self, sockets: &mut Sockets, scene: &Scene) -> Result<(), ConntrackError> {
+        self.outdated = std::mem::take(&mut self.undone.outdated);
         let (begun, own) = (Instant::now(), address::own()?);
         let judge = Judge::new(&scene.snapshot.world, &scene.local);
         let (mut seen, mut cut, mut failed) = (0_usize, 0_u64, None);
-        self.given_away.clear();
         let mut scan = sockets.scan.scan()?;
         while let Some(flows) = scan.next_part()? {
             seen += flows.len();
-            for flow in flows.into_iter().filter(|flow| !flow.touches(&self.given_away)) {
+            for flow in flows.into_iter().filter(|flow| !flow.touches(&self.outdated)) {
                 let Some(forbidden) = is_forbidden(&judge, &own, &flow) else { continue };
                 if forbidden == (flow.mark & self.mark != 0) {
                     continue;
@@ -246,4 +256,20 @@ fn is_forbidden(judge: &Judge<'_>, own: &BTreeSet<IpAddr>, flow: &Flow) -> Optio
     })?;
     let of_node = |ip: IpAddr| ip.is_loopback() || own.contains(&ip);
     Some(stopped && !of_node(source) && !of_node(destination))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scene_does_not_know_whose_an_address_is_that_was_given_away_after_it() {
+        let forget = |address: &str| Job::Forget([address.parse().unwrap()].into(), Vec::new());
+        let scene = || Job::Judge(Scene { snapshot: Arc::default(), local: Arc::default() });
+        let mut undone = Undone::default();
+        [forget("10.1.0.2"), scene(), forget("10.1.0.3")].into_iter().for_each(|job| undone.take(job));
+        assert_eq!(undone.outdated, ["10.1.0.3".parse().unwrap()].into());
+        undone.take(scene());
+        assert!(undone.outdated.is_empty() && undone.freed.len() == 2);
+    }
 }
