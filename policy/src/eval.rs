@@ -123,8 +123,10 @@ pub struct Judge<'a> {
     shown: BTreeMap<IpAddr, Vec<(&'a PodKey, &'a Pod)>>,
     policies: BTreeMap<&'a str, Vec<&'a Policy>>,
     /// The policies that isolate a pod, as far as that has been asked.
-    isolating: RefCell<BTreeMap<(Way, &'a PodKey), Rc<[&'a Policy]>>>,
+    isolating: RefCell<BTreeMap<(Way, &'a PodKey), Policies<'a>>>,
 }
+
+type Policies<'a> = Rc<[&'a Policy]>;
 
 /// Who has an address.
 struct Endpoint<'a> {
@@ -271,7 +273,7 @@ impl<'a> Judge<'a> {
         Reason::Denied { by: policies.iter().map(|policy| policy.key.clone()).collect() }
     }
 
-    fn isolating(&self, way: Way, key: &'a PodKey, pod: &Pod) -> Rc<[&'a Policy]> {
+    fn isolating(&self, way: Way, key: &'a PodKey, pod: &Pod) -> Policies<'a> {
         let search = || {
             let policies = self.policies.get(key.namespace.as_str()).into_iter().flatten().copied();
             policies.filter(|policy| object(policy).isolates(way, &pod.labels)).collect()

@@ -30,7 +30,7 @@ pub(super) fn of_named(items: &[NamedItem<'_>], peers: &[Peers<'_>]) -> Vec<u8> 
     };
     let items: BTreeSet<_> = items.iter().map(item).collect();
     let mut out = Vec::new();
-    list(&mut out, items.iter(), |out, item| out.extend(item));
+    list(&mut out, items.iter(), Extend::extend);
     out
 }
 
