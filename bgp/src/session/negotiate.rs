@@ -222,14 +222,14 @@ mod tests {
 
     #[test]
     fn no_common_family_is_2_7_and_names_what_we_miss() {
-        let mut ours = offer(RemoteAsn::External);
-        ours.open.capabilities.families = vec![AfiSafi::Ipv6Unicast];
-        let mut theirs = open(65001, 2);
-        // Another of ours, or only such as nobody here speaks.
-        for families in [vec![AfiSafi::Ipv4Unicast], Vec::new()] {
-            theirs.capabilities.families = families;
+        let (v4, v6) = (vec![AfiSafi::Ipv4Unicast], vec![AfiSafi::Ipv6Unicast]);
+        let (mut ours, mut theirs) = (offer(RemoteAsn::External), open(65001, 2));
+        // None: only such as nobody here speaks.
+        for (we, they, afi) in [(&v6, &v4, 2), (&v4, &Vec::new(), 1)] {
+            ours.open.capabilities.families.clone_from(we);
+            theirs.capabilities.families.clone_from(they);
             let refusal = negotiate(&ours, &theirs).unwrap_err();
-            assert_eq!(refusal, Notification::unsupported_capability(&[1, 4, 0, 2, 0, 1]));
+            assert_eq!(refusal, Notification::unsupported_capability(&[1, 4, 0, afi, 0, 1]));
         }
     }
 
