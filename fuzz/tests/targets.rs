@@ -1,5 +1,7 @@
 //! Each target on its seeds, on what was found before, and on mutations of both: the same in every run.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by stopping")]
+
 use std::path::Path;
 
 use weft_fuzz::Target;

@@ -229,7 +229,8 @@ fn a_peer_that_does_not_read_is_not_given_more_than_the_window() {
 
 #[test]
 fn what_a_session_was_made_with_cannot_be_changed_under_it() {
-    let changes: [(&str, fn(&mut PeerConfig)); 8] = [
+    type Change = fn(&mut PeerConfig);
+    let changes: [(&str, Change); 8] = [
         ("port", |peer| peer.transport.port = 1790),
         ("local address", |peer| peer.transport.local_address = Some([192, 0, 2, 1].into())),
         ("hops", |peer| peer.transport.hops = Hops::Security(1)),

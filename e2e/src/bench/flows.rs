@@ -118,7 +118,7 @@ fn local_addresses(bed: &Testbed) -> Result<Vec<String>> {
 
 /// Denies everything, or allows everything in words that need other chains.
 fn write_policy(bed: &Testbed, round: usize) -> Result<()> {
-    let ingress = if round % 2 == 0 {
+    let ingress = if round.is_multiple_of(2) {
         json!([])
     } else {
         json!([{ "from": [{ "ipBlock": { "cidr": "0.0.0.0/1" } }, { "ipBlock": { "cidr": "128.0.0.0/1" } }] }])

@@ -124,7 +124,7 @@ fn the_next_owner_adopts_what_the_last_one_left() {
 }
 
 /// With `policy`, the spec of one that stands in namespace demo.
-fn world_with(names: &[&str], policy: serde_json::Value) -> Option<Arc<Snapshot>> {
+fn world_with(names: &[&str], policy: &serde_json::Value) -> Option<Arc<Snapshot>> {
     let mut snapshot = world(names)?;
     let object = serde_json::json!({ "metadata": { "name": "p", "namespace": "demo" }, "spec": policy });
     let policy = weft_policy::translate::policy(&serde_json::from_value(object).unwrap()).unwrap();
@@ -148,7 +148,7 @@ fn a_pod_is_admitted_while_flows_wait_to_be_judged() {
         settled(&handle, |state| state.settled).await;
         assert!(matches!(taken.recv(), Ok(Job::Judge(_))), "once, whatever the former agent had judged");
 
-        snapshots.send_replace(world_with(&["web", "db"], serde_json::json!({ "podSelector": {} })));
+        snapshots.send_replace(world_with(&["web", "db"], &serde_json::json!({ "podSelector": {} })));
         settled(&handle, |state| state.counts.policies == 1).await;
         handle.admit(&attachment("db", 3)).await.unwrap();
 

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use crate::watch::object::{self, Object, ObjectKey, Refusal};
 
+type Parsed = Result<(ObjectKey, Object), Fault>;
+
 /// One object of a file, and where it stands.
 #[derive(Debug, PartialEq)]
 pub struct Entry {
@@ -65,7 +67,7 @@ fn split(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// Each with its place in the document, empty where there is no other.
-fn parse_objects(value: Value) -> Vec<(String, Result<(ObjectKey, Object), Fault>)> {
+fn parse_objects(value: Value) -> Vec<(String, Parsed)> {
     let is_list = value.get("apiVersion") == Some(&Value::from("v1"))
         && value.get("kind") == Some(&Value::from("List"));
     match value {
@@ -80,7 +82,7 @@ fn parse_objects(value: Value) -> Vec<(String, Result<(ObjectKey, Object), Fault
     }
 }
 
-fn parse_object(value: &Value) -> Result<(ObjectKey, Object), Fault> {
+fn parse_object(value: &Value) -> Parsed {
     match object::unknown_kind(value) {
         Some(kind) => Err(Fault::UnknownKind(kind)),
         None => object::parse(value).map_err(Fault::Refused),

@@ -26,7 +26,7 @@ fn flow(from: &str, service: Option<&str>, to: &str) {
 }
 
 fn denied(names: &[&str]) -> Option<Arc<Snapshot>> {
-    world_with(names, json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }))
+    world_with(names, &json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }))
 }
 
 fn egress_to(block: &str) -> Value {
@@ -74,7 +74,7 @@ fn a_flow_is_judged_by_the_pod_behind_the_service() {
         flow("10.1.0.2", Some("10.96.0.1"), "192.0.2.9");
         flow("10.1.0.2", Some("192.0.2.9"), "192.0.2.8");
 
-        let state = judged(&handle, &snapshots, world_with(&["web"], egress_to("192.0.2.9/32"))).await;
+        let state = judged(&handle, &snapshots, world_with(&["web"], &egress_to("192.0.2.9/32"))).await;
         assert_eq!(state.revoked, 1);
         assert!(!conntrack("-L -d 10.96.0.1").contains(REVOKED));
         assert!(conntrack("-L -d 192.0.2.9").contains(REVOKED));
