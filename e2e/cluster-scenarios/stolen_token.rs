@@ -97,7 +97,7 @@ fn node_status(name: &str) -> Value {
     json!({ "apiVersion": "weft.dev/v1alpha1", "kind": "NodeStatus", "metadata": { "name": name }, "spec": {} })
 }
 
-fn applied(path: String) -> String {
+fn applied(path: &str) -> String {
     format!("{path}?fieldManager=thief&force=true")
 }
 
@@ -106,7 +106,7 @@ fn what_its_agent_does(peer: &str) -> Vec<(&'static str, String, Value)> {
     vec![
         ("STRATEGIC", format!("{NODE1}/status"), condition("NetworkUnavailable")),
         ("PATCH", NODE1.to_owned(), taints(&["theirs"])),
-        ("APPLY", applied(format!("{OURS}/nodestatuses/node1")), node_status("node1")),
+        ("APPLY", applied(&format!("{OURS}/nodestatuses/node1")), node_status("node1")),
         ("PATCH", format!("{OURS}/nodestatuses/node1/status"), json!({ "status": { "pods": 99 } })),
         ("PATCH", format!("{peer}/status"), condition("Accepted")),
     ]
@@ -155,7 +155,7 @@ fn writes_beyond(peer: &str) -> Vec<Attempt> {
         (By::Policy, "STRATEGIC", status, condition("Thief")),
         (By::Policy, "STRATEGIC", format!("{NODE2}/status"), condition("NetworkUnavailable")),
         (By::Policy, "POST", format!("{OURS}/nodestatuses"), node_status("nowhere")),
-        (By::Policy, "APPLY", applied(format!("{OURS}/nodestatuses/nowhere")), node_status("nowhere")),
+        (By::Policy, "APPLY", applied(&format!("{OURS}/nodestatuses/nowhere")), node_status("nowhere")),
     ]);
     all
 }
