@@ -2,12 +2,14 @@
 
 use std::fs::Permissions;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -47,12 +49,13 @@ pub(super) struct Sandbox {
 }
 
 impl Arrival {
-    /// A client that was killed, say by a runtime that has lost patience.
+    /// A client that was killed, say by a runtime that has lost patience. The kernel is asked, as what tokio knows is as old
+    /// as its last look.
     pub(super) fn is_abandoned(&self) -> bool {
-        match self.stream.try_read(&mut [0; 1]) {
-            Ok(0) => true,
-            Ok(_) => false,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        match recv(self.stream.as_raw_fd(), &mut [0; 1], flags) {
+            Ok(read) => read == 0,
+            Err(errno) => errno != Errno::EAGAIN,
         }
     }
 }
@@ -228,6 +231,17 @@ mod tests {
             assert!(refused.to_string().contains("given this attachment up"), "{refused}");
             assert!(!ip("link show").contains("weft"), "{}", ip("link show"));
             ask(&service, "ADD", 101).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_client_that_has_gone_is_missed_at_once() {
+        in_netns(async || {
+            let (client, stream) = UnixStream::pair().unwrap();
+            let arrival = Arrival { started: 0, stream };
+            assert!(!arrival.is_abandoned());
+            drop(client);
+            assert!(arrival.is_abandoned());
         });
     }
 
