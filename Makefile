@@ -47,9 +47,11 @@ unit: ## tests of the crates: units, properties, simulation, the kernel in names
 	$(CARGO) test --workspace --locked
 	$(CARGO) test -p weft-bgp --no-default-features --locked --lib
 
+# Of what may go on for ever.
+MINUTES ?= 10
+
 # One of fuzz/fuzz_targets.
 TARGET ?= bgp_session
-MINUTES ?= 10
 
 .PHONY: fuzz
 fuzz: ## libFuzzer on one decoder: make fuzz TARGET=bgp_message MINUTES=10; `make unit` runs a part of it on each
@@ -65,7 +67,6 @@ mutants: ## rules taken out one by one: does a test notice? Of the change since 
 scenarios: bin ## stories on the lab: real routers, real kernel, traffic as the proof
 	WEFT_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace --locked --test scenarios -- --test-threads=2
 
-MINUTES ?= 10
 SOAK_OUT := $(TARGET_DIR)/soak
 
 .PHONY: soak
@@ -93,7 +94,7 @@ SUITE ?= all
 
 .PHONY: outage
 outage: setup-cluster bin-static ## the API server away for ten minutes, agents killed and a node rebooted meanwhile
-	WEFT_OUTAGE_SECONDS=600 WEFT_BIN_DIR=$(abspath $(STATIC)) $(CARGO) test -p weft-e2e --locked --test cluster -- the_api_server_is_gone
+	WEFT_OUTAGE_SECONDS=600 WEFT_BIN_DIR=$(abspath $(STATIC)) $(CARGO) test --workspace --locked --test cluster -- the_api_server_is_gone
 
 .PHONY: conformance
 conformance: setup-cluster bin bin-static ## Kubernetes' own NetworkPolicy and network suites, on a real cluster with Weft
