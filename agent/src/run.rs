@@ -1,7 +1,7 @@
 //! The agent's life: what is started in which order, and how it ends.
 //!
 //! Nothing is written to the kernel before the datastore has been listed once and shows our Node. Then: sysctls, own
-//! routes, the CNI server (which tells the policy owner about pods that live on), policy, BGP. A stop for a restart
+//! routes, the CNI server (which tells the policy owner about pods of its forerunner), policy, BGP. A stop for a restart
 //! leaves routes, rules, links and the conflist where they are; only the sockets go.
 
 use std::sync::Arc;

@@ -50,7 +50,8 @@ pub trait PolicyGate: Send + Sync + 'static {
     /// The link is gone; so may be what was admitted for it. Also called for an id that was never admitted, because its
     /// ADD failed or another agent had it.
     fn release(&self, id: &AttachmentId) -> impl Future<Output = ()> + Send;
-    /// Once, at start, before any other call: pods that a former agent wired and that live on.
+    /// Once, at start, before any other call: pods that a former agent wired. Those that have ended since are released as
+    /// any other.
     fn recovered(&self, attachments: Vec<Attachment>) -> impl Future<Output = ()> + Send;
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 use weft_api::DELETED_DIR;
 use weft_cni::attachment::{Attachment, AttachmentId, PodRef};
@@ -25,7 +26,8 @@ const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
 /// Changes come in flocks.
 const AUDIT_DELAY: Duration = Duration::from_millis(100);
 
-/// Takes over what a former agent left. Returns the pods that live on.
+/// Takes over what a former agent left. Returns all that has an address; what has ended meanwhile has it until the
+/// [`audit`] finds that its link is gone.
 pub(super) fn recover<G: PolicyGate>(
     service: &Service<G>,
     run_dir: &Path,
@@ -41,10 +43,9 @@ pub(super) fn recover<G: PolicyGate>(
     }
     service.shared.catch_up();
     notes.iter().for_each(forget);
-    let live = service.shared.attached();
     // The agent that made them may not have been able to.
-    live.iter().for_each(|attachment| service.sysctls.harden(&attachment.link));
-    Ok(live)
+    service.shared.attached().iter().for_each(|attachment| service.sysctls.harden(&attachment.link));
+    Ok(service.shared.read(|ledger| ledger.entries().map(|entry| entry.attachment.clone()).collect()))
 }
 
 fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
@@ -69,6 +70,10 @@ fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
                     "the name of this container's pod is lost, and all its traffic dropped until it is started again"
                 );
             }
+            // The line that freed what it has may be one that is missing.
+            for id in shared.read(|ledger| ledger.in_the_way_of(&attachment)) {
+                shared.record_fact(&Record::Free { id, at: since_boot() });
+            }
             let commit = Record::Commit { id: attachment.id.clone(), ifindex: attachment.ifindex };
             shared.record_fact(&Record::Alloc { attachment });
             shared.record_fact(&commit);
@@ -79,7 +84,7 @@ fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
             }
             delete(service, ifindex);
         }
-        Action::Free(id) => shared.record_fact(&Record::Free { id, at: since_boot() }),
+        Action::Free(id) => shared.record_fact(&Record::Release { id }),
     }
 }
 
@@ -133,11 +138,12 @@ pub(super) async fn audit<G: PolicyGate>(service: &Service<G>, run_dir: &Path) -
     // First the ledger, then the kernel, then the ledger: an attachment is judged by what is there all the time.
     let before: Vec<_> = service.shared.read(|ledger| ledger.entries().cloned().collect());
     let links = service.rtnl.run(link::observe)?;
+    let mut gone = Vec::new();
     for entry in before {
         let attachment = entry.attachment;
         match (find(&links, &attachment), entry.phase) {
             (_, Phase::Wiring) => {}
-            (None, _) => service.link_gone(&attachment.link).await,
+            (None, _) => gone.push(attachment.link),
             (Some(_), Phase::Attached) => repair(service, &attachment.id).await?,
             // Whatever kept it from being marked when its end began.
             (Some(observed), Phase::Dying { .. }) => delete(service, observed.link.ifindex),
@@ -149,6 +155,8 @@ pub(super) async fn audit<G: PolicyGate>(service: &Service<G>, run_dir: &Path) -
             delete(service, observed.link.ifindex);
         }
     }
+    // Last, and at once: each waits for a commit of the policy.
+    join_all(gone.iter().map(|link| service.link_gone(link))).await;
     Ok(())
 }
 

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use weft_cni::attachment::{Addresses, Mac, PodRef};
 use weft_cni::journal::{Record, Replay, replay};
-use weft_cni::plan::DYING_GROUP;
+use weft_cni::plan::{DYING_GROUP, Step};
 
 use super::*;
 use crate::kernel::link;
@@ -27,6 +28,27 @@ impl PolicyGate for Open {
     async fn recovered(&self, _: Vec<Attachment>) {}
 }
 
+/// Notes what it is told, in order.
+#[derive(Default)]
+struct Noting(Mutex<Vec<String>>);
+
+impl PolicyGate for Noting {
+    type Error = String;
+
+    async fn admit(&self, _: &Attachment) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn release(&self, id: &AttachmentId) {
+        self.0.lock().unwrap().push(format!("release {}", id.container_id));
+    }
+
+    async fn recovered(&self, attachments: Vec<Attachment>) {
+        let ids = attachments.into_iter().map(|attachment| attachment.id.container_id);
+        self.0.lock().unwrap().extend(ids.map(|id| format!("recovered {id}")));
+    }
+}
+
 pub(super) struct RunDir(PathBuf);
 
 impl RunDir {
@@ -38,9 +60,13 @@ impl RunDir {
 
     /// An agent whose tasks do not run.
     pub(super) async fn agent(&self) -> (CniHandle, Arc<Service<Open>>) {
+        self.agent_with(Open).await
+    }
+
+    async fn agent_with<G: PolicyGate>(&self, gate: G) -> (CniHandle, Arc<Service<G>>) {
         let proc_sys_net = "/proc/sys/net".into();
         let config = CniConfig { run_dir: self.0.clone(), node: "node1".to_owned(), mtu: 1400, proc_sys_net };
-        let (handle, server) = start(config, Open).await.unwrap();
+        let (handle, server) = start(config, gate).await.unwrap();
         handle.set_pools(&["10.1.0.0/24".parse().unwrap()]);
         handle.set_ready(Ok(()));
         (handle, server.service)
@@ -115,6 +141,56 @@ fn the_audit_marks_a_link_of_ours_that_has_no_record_and_no_others() {
     });
 }
 
+/// The flows of its address are still in the kernel: who gets the address next must not inherit them.
+#[test]
+fn a_pod_that_ended_while_no_agent_ran_has_its_address_until_the_policy_has_forgotten_it() {
+    in_netns(async || {
+        let dir = RunDir::new("ended");
+        let (handle, service) = dir.agent().await;
+        let [deleted, gone, live] = ["deleted", "gone", "live"].map(|name| attached(&service, name));
+        drop((handle, service));
+        ip(&format!("link del {}", gone.link));
+        std::fs::create_dir_all(dir.0.join(weft_api::DELETED_DIR)).unwrap();
+        std::fs::write(dir.0.join(weft_api::DELETED_DIR).join("deleted@eth0"), "").unwrap();
+
+        let (_handle, service) = dir.agent_with(Noting::default()).await;
+        let told = || std::mem::take(&mut *service.gate.0.lock().unwrap());
+        assert_eq!(told(), ["recovered deleted", "recovered gone", "recovered live"]);
+        let next = service.shared.allocate(unallocated("next")).unwrap();
+        assert!(![deleted, gone].iter().any(|ended| ended.addresses == next.addresses));
+
+        recovery::audit(&service, &dir.0).await.unwrap();
+        assert_eq!(told(), ["release gone"]);
+        service.reaper.run(link::reap).unwrap();
+        recovery::audit(&service, &dir.0).await.unwrap();
+        assert_eq!(told(), ["release deleted"]);
+        assert_eq!(service.shared.attached().len(), 1);
+        assert!(service.shared.entry(&live.id).is_some());
+    });
+}
+
+/// The line that freed them was lost.
+#[test]
+fn a_link_that_has_the_addresses_of_a_pod_that_ended_is_adopted() {
+    in_netns(async || {
+        let dir = RunDir::new("adopted");
+        let (handle, service) = dir.agent().await;
+        let old = attached(&service, "old");
+        ip(&format!("link del {}", old.link));
+        let new = Attachment { addresses: old.addresses, mac: old.mac, ..unallocated("new") };
+        ip(&format!("link add {} group 87 type veth peer name pod-new", new.link));
+        let (ifindex, alias) = (observed(&service, &new.link).ifindex, weft_cni::link::alias(&new));
+        service.rtnl.run(|rtnl| link::apply(rtnl, ifindex, &[Step::Alias(alias)])).unwrap();
+        drop((handle, service));
+
+        let (_handle, service) = dir.agent().await;
+        recovery::audit(&service, &dir.0).await.unwrap();
+        let ids: Vec<_> = service.shared.attached().into_iter().map(|attachment| attachment.id).collect();
+        assert_eq!(ids, [new.id]);
+        assert_eq!(observed(&service, &new.link).group, weft_api::LINK_GROUP);
+    });
+}
+
 /// A run directory on a file system of its own, which this thread alone sees.
 struct Small<'a>(&'a RunDir);
 
@@ -161,6 +237,7 @@ fn with_a_full_run_directory_no_pod_is_added_and_pods_that_go_are_forgotten() {
 
         drop((handle, service));
         let (_handle, service) = dir.agent().await;
+        recovery::audit(&service, &dir.0).await.unwrap();
         assert_eq!(service.shared.read(weft_cni::ledger::Ledger::len), 0, "what has no link is free");
         service.shared.allocate(unallocated("next")).unwrap_err();
         std::fs::remove_file(dir.0.join("fill")).unwrap();

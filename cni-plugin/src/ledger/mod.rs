@@ -138,15 +138,23 @@ impl Ledger {
 
     /// Nothing was ever allocated that was not free.
     fn end_those_in_the_way(&mut self, of: &Attachment) {
-        let in_the_way = |entry: &Entry| {
-            let Attachment { id, addresses, ports, .. } = &entry.attachment;
-            *id == of.id
-                || addresses.iter().any(|address| of.addresses.iter().any(|new| new == address))
-                || ports.iter().any(|port| of.ports.iter().any(|new| new.collides_with(port)))
-        };
-        for (_, ended) in self.entries.extract_if(.., |_, entry| in_the_way(entry)) {
-            self.ipam.release(&ended.attachment.addresses, Some(Duration::ZERO));
+        for id in self.in_the_way_of(of) {
+            if let Some(ended) = self.entries.remove(&id) {
+                self.ipam.release(&ended.attachment.addresses, Some(Duration::ZERO));
+            }
         }
+    }
+
+    /// Attachments that have something of what this one has: they ended before it began.
+    pub fn in_the_way_of(&self, new: &Attachment) -> Vec<AttachmentId> {
+        let in_the_way = |entry: &&Entry| {
+            let Attachment { id, link, addresses, ports, .. } = &entry.attachment;
+            *id == new.id
+                || *link == new.link
+                || addresses.iter().any(|address| new.addresses.iter().any(|other| other == address))
+                || ports.iter().any(|port| new.ports.iter().any(|other| other.collides_with(port)))
+        };
+        self.entries().filter(in_the_way).map(|entry| entry.attachment.id.clone()).collect()
     }
 
     /// Whether nobody has these host ports. A dying attachment has its own until its link is gone.
