@@ -44,12 +44,16 @@ pub async fn run(agent: Arc<Agent>, client: Client, cancel: CancellationToken) {
 async fn keep_node_status(agent: &Agent, client: Client) {
     let (mut pace, mut before): (Option<Pace>, NodeStatusStatus) = Default::default();
     let mut failing = false;
+    if agent.snapshots.clone().wait_for(Option::is_some).await.is_err() {
+        return;
+    }
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let outcome = match &mut pace {
-            None => node_status::ensure(agent, &client).await.map(|shown| {
+            None => node_status::ensure(&agent.config.node, &agent.snapshots, &client).await.map(|shown| {
+                let Some(shown) = shown else { return };
                 before.clone_from(&shown);
                 pace = Some(Pace::new(shown));
                 // So that the first word is not a tick late.

@@ -14,6 +14,7 @@ use weft_api::crd::{NodeStatus, NodeStatusStatus, PeerDown, PolicySummary, PoolS
 
 use super::MANAGER;
 use crate::server::{Agent, summary};
+use crate::watch::SnapshotReceiver;
 
 /// What is listed of each kind; all are counted.
 const MAX_PEERS_DOWN: usize = 5;
@@ -120,22 +121,25 @@ fn size(status: &NodeStatusStatus) -> usize {
     serde_json::to_vec(status).map_or(0, |bytes| bytes.len())
 }
 
-/// Makes the object where there is none; it goes with its Node. Returns what it says.
-pub(super) async fn ensure(agent: &Agent, client: &Client) -> kube::Result<NodeStatusStatus> {
-    let name = &agent.config.node;
-    let snapshot = agent.snapshots.borrow().clone();
-    let uid = snapshot.and_then(|snapshot| snapshot.nodes.get(name)?.uid.clone());
-    let owners: Vec<_> = uid
-        .iter()
-        .map(|uid| json!({ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid }))
-        .collect();
-    let object = patch(&json!({ "metadata": { "name": name, "ownerReferences": owners }, "spec": {} }));
+/// Makes the object where there is none; it goes with its Node. Returns what it says; `None` while the datastore does not
+/// show our Node, as without an owner it would stay for ever.
+pub(super) async fn ensure(
+    name: &str,
+    snapshots: &SnapshotReceiver,
+    client: &Client,
+) -> kube::Result<Option<NodeStatusStatus>> {
+    let snapshot = snapshots.borrow().clone();
+    let Some(uid) = snapshot.and_then(|snapshot| snapshot.nodes.get(name)?.uid.clone()) else {
+        return Ok(None);
+    };
+    let owner = json!({ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid });
+    let object = patch(&json!({ "metadata": { "name": name, "ownerReferences": [owner] }, "spec": {} }));
     let api: Api<NodeStatus> = Api::all(client.clone());
     let shown = api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&object)).await?;
-    Ok(shown.status.unwrap_or_default())
+    Ok(Some(shown.status.unwrap_or_default()))
 }
 
-/// Also where somebody has deleted the object.
+/// Also where somebody has deleted the object, unless it went with our Node.
 pub(super) async fn write(agent: &Agent, client: &Client, status: NodeStatusStatus) -> kube::Result<()> {
     let status = NodeStatusStatus { observed_time: Some(Time(now())), ..status };
     let patch = Patch::Apply(patch(&json!({ "status": status })));
@@ -144,8 +148,10 @@ pub(super) async fn write(agent: &Agent, client: &Client, status: NodeStatusStat
     let write = || api.patch_status(&agent.config.node, &params, &patch);
     match write().await {
         Err(kube::Error::Api(answer)) if answer.code == 404 => {
-            ensure(agent, client).await?;
-            write().await.map(drop)
+            match ensure(&agent.config.node, &agent.snapshots, client).await? {
+                Some(_) => write().await.map(drop),
+                None => Ok(()),
+            }
         }
         answer => answer.map(drop),
     }
@@ -167,9 +173,15 @@ pub(super) fn now() -> Timestamp {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::routing::patch;
+    use axum::{Json, Router};
+    use tokio::sync::watch;
     use weft_api::control::Problem;
 
     use super::*;
+    use crate::watch::{NodeInfo, Snapshot};
 
     /// A node of a full mesh, with some of its peers down.
     pub(in crate::report) fn node(peers: usize, down: usize, attempt: usize) -> NodeStatusStatus {
@@ -223,6 +235,38 @@ pub(super) mod tests {
         let mut usual = node(1_000, 1_000, 1);
         date(&mut usual, &NodeStatusStatus::default(), at(0));
         assert_eq!(bounded(usual).peers_down.len(), MAX_PEERS_DOWN);
+    }
+
+    #[tokio::test]
+    async fn it_is_not_made_before_its_owner_is_known() {
+        let made = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&made);
+        let take = async move |body: String| {
+            let object: Value = serde_json::from_str(&body).unwrap();
+            seen.lock().unwrap().push(object.clone());
+            Json(object)
+        };
+        let api = Router::new().route("/apis/weft.dev/v1alpha1/nodestatuses/n1", patch(take));
+        let client = Client::new(api, "default");
+        let (snapshots, receiver) = watch::channel(None);
+        let show = |uid: Option<&str>| {
+            let node = NodeInfo { uid: uid.map(str::to_owned), ..NodeInfo::default() };
+            let nodes = [("n1".to_owned(), Arc::new(node))].into();
+            snapshots.send_replace(Some(Arc::new(Snapshot { nodes, ..Snapshot::default() })));
+        };
+        let ensure = || super::ensure("n1", &receiver, &client);
+
+        assert_eq!(ensure().await.unwrap(), None, "nothing is listed");
+        snapshots.send_replace(Some(Arc::default()));
+        assert_eq!(ensure().await.unwrap(), None, "the Node is gone");
+        show(None);
+        assert_eq!(ensure().await.unwrap(), None, "no uid");
+        assert_eq!(*made.lock().unwrap(), Vec::<Value>::new());
+
+        show(Some("u1"));
+        assert_eq!(ensure().await.unwrap(), Some(NodeStatusStatus::default()));
+        let owner = json!([{ "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1" }]);
+        assert_eq!(made.lock().unwrap()[0]["metadata"]["ownerReferences"], owner);
     }
 
     #[test]
