@@ -26,6 +26,8 @@ use crate::server::Agent;
 const LOOK: Duration = Duration::from_secs(10);
 /// How soon the node's readiness is told, which pods wait for.
 const READY_POLL: Duration = Duration::from_millis(200);
+/// After a request that failed: pods wait for it, but so do other requests.
+const READY_RETRY: Duration = Duration::from_secs(1);
 /// Whose fields these are, for server-side apply.
 const MANAGER: &str = "weft-agent";
 
@@ -115,23 +117,32 @@ async fn keep_node_usable(agent: &Agent, client: Client) {
         {
             warn!(error, "node not marked usable, retrying");
         }
+        if outcome.is_err() {
+            said.failed(Instant::now());
+        }
         failed = outcome.err();
     }
 }
 
-/// What was asked of the server last. It is asked again when something else is to be said, or when the watch has not shown
-/// it within [`LOOK`].
+/// What was asked of the server last, and until when it counts as said. It is asked again when something else is to be
+/// said, or when the watch has not shown it within [`LOOK`].
 #[derive(Debug)]
 struct Said<T>(Option<(T, Instant)>);
 
 impl<T: Clone + PartialEq> Said<T> {
     /// If so, it counts as said.
     fn is_due(&mut self, what: &T, now: Instant) -> bool {
-        let waits = self.0.as_ref().is_some_and(|(last, at)| last == what && now < *at + LOOK);
+        let waits = self.0.as_ref().is_some_and(|(last, until)| last == what && now < *until);
         if !waits {
-            self.0 = Some((what.clone(), now));
+            self.0 = Some((what.clone(), now + LOOK));
         }
         !waits
+    }
+
+    fn failed(&mut self, now: Instant) {
+        if let Some((_, until)) = &mut self.0 {
+            *until = now + READY_RETRY;
+        }
     }
 }
 
@@ -147,5 +158,20 @@ mod tests {
         assert_eq!(looks.filter(|now| said.is_due(&"usable", *now)).count(), 6, "a minute");
         let now = begun + READY_POLL * 300;
         assert!(said.is_due(&"something else", now) && !said.is_due(&"something else", now));
+    }
+
+    #[test]
+    fn what_the_server_has_refused_is_said_again_soon() {
+        let begun = Instant::now();
+        let mut said = Said(None);
+        let looks = (0..50).map(|step| begun + READY_POLL * step);
+        let tries = looks.filter(|now| {
+            let due = said.is_due(&"usable", *now);
+            if due {
+                said.failed(*now);
+            }
+            due
+        });
+        assert_eq!(tries.count(), 10, "ten seconds");
     }
 }
