@@ -80,6 +80,11 @@ impl Verdict {
         Self { refusal, generation: shown.generation, since }
     }
 
+    /// Whenever said.
+    fn is_same(&self, other: &Self) -> bool {
+        self.refusal == other.refusal && self.generation == other.generation
+    }
+
     fn is_shown(&self, shown: &Shown) -> bool {
         shown.accepted.as_ref().is_some_and(|accepted| {
             accepted.status == status(self.refusal.as_ref())
@@ -117,8 +122,8 @@ struct Turns {
     node: String,
     /// Verdicts that the server does not show, and when we say them.
     waiting: BTreeMap<ObjectKey, (Verdict, Instant)>,
-    /// Before when we do not write again.
-    rest: BTreeMap<ObjectKey, Instant>,
+    /// What we said last, and until when we do not say it again.
+    rest: BTreeMap<ObjectKey, (Verdict, Instant)>,
 }
 
 impl Turns {
@@ -129,7 +134,7 @@ impl Turns {
     /// What to write, and when to ask again if nothing changes.
     fn poll(&mut self, snapshot: &Snapshot, now: Instant) -> (Vec<(ObjectKey, Verdict)>, Option<Instant>) {
         let verdicts = acceptance::judge(snapshot);
-        self.rest.retain(|key, until| *until > now && verdicts.contains_key(key));
+        self.rest.retain(|key, (_, until)| *until > now && verdicts.contains_key(key));
         let mut waiting = BTreeMap::new();
         for (key, refusal) in verdicts {
             let verdict = Verdict::new(refusal, &snapshot.shown[&key]);
@@ -140,7 +145,8 @@ impl Turns {
                 Some((before, turn)) if before == verdict => turn,
                 _ => now + STEP * rank(&self.node, &key, snapshot),
             };
-            let turn = self.rest.get(&key).map_or(turn, |rest| turn.max(*rest));
+            let rest = self.rest.get(&key).filter(|(said, _)| said.is_same(&verdict));
+            let turn = rest.map_or(turn, |(_, until)| turn.max(*until));
             waiting.insert(key, (verdict, turn));
         }
         self.waiting = waiting;
@@ -150,8 +156,8 @@ impl Turns {
             .filter(|(_, (_, turn))| *turn <= now)
             .map(|(key, (verdict, _))| (key.clone(), verdict.clone()))
             .collect();
-        for (key, _) in &due {
-            self.rest.insert(key.clone(), now + AGAIN);
+        for (key, verdict) in &due {
+            self.rest.insert(key.clone(), (verdict.clone(), now + AGAIN));
             self.waiting.entry(key.clone()).and_modify(|(_, turn)| *turn = now + AGAIN);
         }
         (due, self.waiting.values().map(|(_, turn)| *turn).min())
@@ -267,5 +273,18 @@ mod tests {
         let (due, next) = turns.poll(&snapshot, now + STEP);
         assert_eq!((due, next), (vec![], Some(now + AGAIN)));
         assert_eq!(turns.poll(&snapshot, now + AGAIN).0.len(), 1);
+    }
+
+    #[test]
+    fn another_verdict_need_not_wait() {
+        let refused = cluster("fe80::1", 1);
+        let mut turns = Turns::new(in_turn(&refused)[0]);
+        let now = Instant::now();
+        let (due, _) = turns.poll(&refused, now);
+        let mut mended = cluster("10.0.0.1", 2);
+        mended.shown.insert(key(), told(refused, &due[0].1).shown[&key()].clone());
+        mended.shown.get_mut(&key()).unwrap().generation = 2;
+        let (due, _) = turns.poll(&mended, now + STEP);
+        assert_eq!(due[0].1.condition()["status"], "True");
     }
 }
