@@ -12,7 +12,7 @@ use clap::Args;
 use weft_api::ROUTE_PROTOCOL;
 use weft_cni::link::attachment_of;
 
-use crate::cni::conflist::{CONFLIST, PLUGIN};
+use crate::cni::conflist::{CONFLIST, PLUGIN, POKE, unfinished};
 use crate::kernel::link::{self, Observed};
 use crate::kernel::nft::NftTable;
 use crate::kernel::route::{RouteOp, RouteSocket};
@@ -65,6 +65,7 @@ pub async fn run(cleanup: &Cleanup) -> anyhow::Result<Vec<String>> {
     // First what makes a runtime ask us for more.
     let mut removed = Vec::new();
     remove_file(&cleanup.cni_conf_dir.join(CONFLIST), &mut removed)?;
+    remove_file(&cleanup.cni_conf_dir.join(POKE), &mut removed)?;
     remove_file(&cleanup.cni_bin_dir.join(PLUGIN), &mut removed)?;
     for link in &links {
         let name = &link.link.name;
@@ -109,11 +110,14 @@ async fn remove_routes(removed: &mut Vec<String>) -> io::Result<()> {
     Ok(())
 }
 
+/// With what an agent that was killed while it wrote has left beside it.
 fn remove_file(path: &Path, removed: &mut Vec<String>) -> anyhow::Result<()> {
-    match std::fs::remove_file(path) {
-        Ok(()) => removed.push(path.display().to_string()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("{} not removed", path.display())),
+    for path in [path, &unfinished(path)] {
+        match std::fs::remove_file(path) {
+            Ok(()) => removed.push(path.display().to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("{} not removed", path.display())),
+        }
     }
     Ok(())
 }

@@ -66,6 +66,7 @@ pub async fn keep(agent: Arc<Agent>) {
         }
         if waiting_for_pods.is_empty() && !conflist.announced {
             conflist.write(&agent.config.cni_conf_dir);
+            looks.reset();
         }
         let waiting = waiting(&agent);
         if waiting.is_empty() != was_ready {
@@ -92,12 +93,14 @@ pub async fn keep(agent: Arc<Agent>) {
 struct Conflist {
     announced: bool,
     failing: bool,
+    /// What was there at the last look and is no JSON.
+    broken: Option<Vec<u8>>,
 }
 
 impl Conflist {
     fn write(&mut self, dir: &Path) {
         self.announced = true;
-        let result = conflist::write(dir);
+        let result = conflist::write(dir, &mut self.broken);
         let failed_before = std::mem::replace(&mut self.failing, result.is_err());
         if let (Err(error), false) = (result, failed_before) {
             warn!(path = %dir.display(), %error, "conflist not written, retrying");

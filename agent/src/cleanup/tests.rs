@@ -21,6 +21,10 @@ impl Node {
             ("bin/loopback", "#!"),
             ("run/journal/pod", "x"),
             ("state/bgp.json", "x"),
+            ("net.d/.05-weft.conflist.new", "{"),
+            ("net.d/.05-weft.poke", ""),
+            ("bin/.weft-cni.new", "#"),
+            ("state/.bgp.json.new", "x"),
         ] {
             let path = root.join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -92,7 +96,9 @@ fn everything_with_our_mark_goes_and_nothing_else() {
         assert!(ip("route show").contains("10.9.0.0/16"));
         assert_eq!(nft("list tables"), "table inet other\n");
         assert!(node.has("net.d/10-other.conflist") && node.has("bin/loopback"));
-        assert!(!node.has("net.d/05-weft.conflist") && !node.has("bin/weft-cni") && !node.has("run"));
+        assert!(!node.has("run") && !node.has("state"));
+        let left = |dir: &str| std::fs::read_dir(node.0.join(dir)).unwrap().count();
+        assert_eq!((left("net.d"), left("bin")), (1, 1));
 
         assert_eq!(run(&node.cleanup(false)).await.unwrap(), Vec::<String>::new(), "a second time");
     });

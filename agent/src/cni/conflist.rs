@@ -14,13 +14,18 @@ use serde_json::{Value, json};
 
 /// Sorts before what other networks write: runtimes take the first.
 pub const CONFLIST: &str = "05-weft.conflist";
+/// Written and removed beside it, to wake watchers.
+pub(crate) const POKE: &str = ".05-weft.poke";
 /// The plugin's `type`, which is the name of its file.
 pub const PLUGIN: &str = "weft-cni";
 
 /// Writes the conflist unless it is there. To be called when ADD can succeed, and after [`install_client`].
-pub fn write(conf_dir: &Path) -> io::Result<()> {
+///
+/// Somebody who chains a plugin may be about to write what we read. What is not JSON is kept in `broken`, and replaced when
+/// it is the same at the next look.
+pub fn write(conf_dir: &Path, broken: &mut Option<Vec<u8>>) -> io::Result<()> {
     let path = conf_dir.join(CONFLIST);
-    let present = std::fs::read(&path).ok().and_then(|content| serde_json::from_slice(&content).ok());
+    let present = read(&path, broken)?;
     let wanted = conflist(present.as_ref());
     if present.as_ref() == Some(&wanted) {
         return Ok(());
@@ -28,11 +33,27 @@ pub fn write(conf_dir: &Path) -> io::Result<()> {
     std::fs::create_dir_all(conf_dir)?;
     replace(&path, format!("{wanted:#}\n").as_bytes(), 0o644)?;
     // A change after the rename, for a watcher that read between its two events.
-    let poke = conf_dir.join(".05-weft.poke");
+    let poke = conf_dir.join(POKE);
     std::fs::write(&poke, b"\n")?;
     std::fs::remove_file(&poke)?;
     tracing::info!(path = %path.display(), "conflist written");
     Ok(())
+}
+
+/// `None` when there is none. What cannot be read is not known to be absent: plugins of others may be in it.
+fn read(path: &Path, broken: &mut Option<Vec<u8>>) -> io::Result<Option<Value>> {
+    let content = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        content => content?,
+    };
+    match serde_json::from_slice(&content) {
+        Ok(present) => Ok(Some(present)),
+        Err(_) if broken.as_ref() == Some(&content) => Ok(None),
+        Err(error) => {
+            *broken = Some(content);
+            Err(error.into())
+        }
+    }
 }
 
 /// Ours, and behind it the plugins that others have chained to it: only the first can make the interface. Other keys of
@@ -76,11 +97,16 @@ pub fn install_client(from: &Path, bin_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// All or nothing: a file beside it under a name that no runtime reads, then a rename.
+/// Where [`replace`] writes: a name that no runtime reads.
+pub(crate) fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}
+
+/// All or nothing: a file beside it, then a rename.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    let new = dir.join(format!(".{name}.new"));
+    let new = unfinished(path);
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -139,15 +165,34 @@ mod tests {
             "plugins": [{ "type": "weft-cni" }, mesh, { "type": "tuning" }],
         });
         std::fs::write(&path, stale.to_string()).unwrap();
-        write(&dir.0).unwrap();
+        write(&dir.0, &mut None).unwrap();
         let ours = conflist(None)["plugins"][0].clone();
         assert_eq!(read()["plugins"], json!([ours, mesh, { "type": "tuning" }]));
         assert_eq!((&read()["cniVersion"], &read()["disableCheck"]), (&json!("1.0.0"), &json!(true)));
-        for unusable in ["", "{", "[]", r#"{"plugins":7}"#, r#"{"plugins":[7,{"type":"weft-cni"}]}"#] {
+        for unusable in ["[]", r#"{"plugins":7}"#, r#"{"plugins":[7,{"type":"weft-cni"}]}"#] {
             std::fs::write(&path, unusable).unwrap();
-            write(&dir.0).unwrap();
+            write(&dir.0, &mut None).unwrap();
             assert_eq!(read(), conflist(None), "{unusable}");
         }
+    }
+
+    #[test]
+    fn what_somebody_is_writing_or_cannot_be_read_is_not_replaced() {
+        let dir = Dir::new("broken");
+        let path = dir.0.join(CONFLIST);
+        let mut broken = None;
+        for half in ["", "{", r#"{"plugins":["#] {
+            std::fs::write(&path, half).unwrap();
+            write(&dir.0, &mut broken).unwrap_err();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), half);
+        }
+        write(&dir.0, &mut broken).unwrap();
+        assert_eq!(super::read(&path, &mut None).unwrap(), Some(conflist(None)), "nobody goes on with it");
+
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(CONFLIST, &path).unwrap();
+        assert_eq!(write(&dir.0, &mut broken).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert!(path.is_symlink());
     }
 
     /// containerd ignores Create; a write or the moving away of a name make it read again.
@@ -156,7 +201,7 @@ mod tests {
         let dir = Dir::new("watch");
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
         inotify.add_watch(&dir.0, AddWatchFlags::IN_ALL_EVENTS).unwrap();
-        write(&dir.0).unwrap();
+        write(&dir.0, &mut None).unwrap();
         let events = inotify.read_events().unwrap();
         let complete = events.iter().position(|event| {
             event.mask.contains(AddWatchFlags::IN_MOVED_TO)
@@ -169,10 +214,10 @@ mod tests {
     #[test]
     fn what_is_there_already_is_not_written_again() {
         let dir = Dir::new("again");
-        write(&dir.0).unwrap();
+        write(&dir.0, &mut None).unwrap();
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
         inotify.add_watch(&dir.0, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVE).unwrap();
-        write(&dir.0).unwrap();
+        write(&dir.0, &mut None).unwrap();
         assert_eq!(inotify.read_events().unwrap_err(), nix::errno::Errno::EAGAIN);
     }
 
@@ -180,14 +225,14 @@ mod tests {
     fn a_reader_never_sees_half_a_conflist() {
         let dir = Dir::new("torn");
         let path = dir.0.join(CONFLIST);
-        write(&dir.0).unwrap();
+        write(&dir.0, &mut None).unwrap();
         let whole = std::fs::read_to_string(&path).unwrap();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for _ in 0..50 {
                     replace(&path, b"{}", 0o644).unwrap();
-                    write(&dir.0).unwrap();
+                    write(&dir.0, &mut None).unwrap();
                 }
                 done.store(true, Ordering::Relaxed);
             });
