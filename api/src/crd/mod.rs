@@ -41,6 +41,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
 pub struct ObjectStatus {
     /// `Accepted`: whether the object is in force as written; the reason why not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 

@@ -41,6 +41,7 @@ pub struct NodeStatusStatus {
     /// When the agent last said so; five minutes apart where nothing changes.
     pub observed_time: Option<Time>,
     /// `Ready`: routes and policy are in the kernel.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Established of all, like `2/3`.
     pub peers_established: String,

@@ -29,3 +29,15 @@ fn schemas_are_structural_and_carry_rules_and_defaults() {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
 }
+
+/// Without it a list is one value: who applies a condition takes away those of others.
+#[test]
+fn conditions_are_merged_by_their_type() {
+    for definition in definitions() {
+        let schema = serde_json::to_value(&definition.spec.versions[0].schema).unwrap();
+        let conditions = &schema["openAPIV3Schema"]["properties"]["status"]["properties"]["conditions"];
+        assert_eq!(conditions["x-kubernetes-list-type"], "map", "{conditions}");
+        assert_eq!(conditions["x-kubernetes-list-map-keys"], serde_json::json!(["type"]));
+        assert!(conditions["items"]["required"].as_array().unwrap().contains(&"type".into()));
+    }
+}
