@@ -52,6 +52,10 @@ impl Walk {
             Some(_) => self.again = true,
         }
     }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.next.is_some()
+    }
 }
 
 impl<P: Prefix> Table<P> {

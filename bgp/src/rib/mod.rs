@@ -165,6 +165,12 @@ impl Rib {
         v4 || v6 || sent
     }
 
+    /// [`Rib::sweep`] has something to do, whatever it comes from: also what a peer was told, once it shares that with
+    /// others again.
+    pub fn wants_sweep(&self) -> bool {
+        self.walks.iter().any(Walk::is_under_way) || self.out.wants_sweep()
+    }
+
     /// One UPDATE of an established peer (of others: ignored). On error the rest of it is not applied.
     #[expect(
         clippy::needless_pass_by_value,

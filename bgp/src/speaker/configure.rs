@@ -75,7 +75,6 @@ impl Speaker {
         } else if let Some((terms, local)) = &peer.up {
             self.rib.set_import(id, import_policy(&peer.config, *local), peer.config.max_prefixes);
             self.rib.set_export(id, export_policy(&peer.config, terms, *local));
-            self.sweeping = true;
             self.untold.insert(id);
         }
         if reset || other_way || more_prefixes {
@@ -91,7 +90,6 @@ impl Speaker {
         self.step(Some(id), now, |session, step| session.stop(&gone, true, step));
         self.rib.sweep_stale(id, None);
         self.rib.excuse(id);
-        self.sweeping = true;
         self.untold.remove(&id);
         if let Some(peer) = self.peers.remove(&id) {
             self.by_key.remove(&peer.config.key);

@@ -57,8 +57,6 @@ pub struct Speaker {
     all_untold: bool,
     origin: BTreeMap<IpNetwork, OriginAttributes>,
     convergence: Convergence,
-    /// Routes of a lost peer are being taken out, a slice per [`Input::Tick`].
-    sweeping: bool,
     ended: bool,
     jitter: Jitter,
     effects: VecDeque<Effect>,
@@ -88,7 +86,6 @@ impl Speaker {
             all_untold: false,
             origin: BTreeMap::new(),
             convergence: Convergence::Unstarted,
-            sweeping: false,
             ended: false,
             effects: VecDeque::new(),
         }
@@ -123,7 +120,8 @@ impl Speaker {
     /// When to come back with [`Input::Tick`]; may lie in the past.
     pub fn next_deadline(&self) -> Option<Instant> {
         let peers = self.deadlines.first().map(|(at, _)| *at);
-        let sweep = self.sweeping.then(Instant::default);
+        // A slice per tick.
+        let sweep = (!self.ended && self.rib.wants_sweep()).then(Instant::default);
         peers.into_iter().chain(sweep).chain(self.convergence.deadline()).min()
     }
 
@@ -192,7 +190,6 @@ impl Speaker {
         }
         self.ended = true;
         self.deadlines.clear();
-        self.sweeping = false;
     }
 
     fn tick(&mut self, now: Instant) {
@@ -201,8 +198,8 @@ impl Speaker {
             self.expire(id, now);
             self.step(Some(id), now, Session::tick);
         }
-        if self.sweeping {
-            self.sweeping = self.rib.sweep();
+        if self.rib.wants_sweep() {
+            self.rib.sweep();
             self.all_untold = true;
         }
     }
@@ -221,7 +218,6 @@ impl Speaker {
     fn drop_stale(&mut self, id: PeerId) {
         if self.peers.get_mut(&id).and_then(|peer| peer.stale_until.take()).is_some() {
             self.rib.sweep_stale(id, None);
-            self.sweeping = true;
         }
     }
 

@@ -73,7 +73,6 @@ impl Speaker {
             let kept = |family: &AfiSafi| terms.families.contains(family) && terms.forwarding_kept(*family);
             for family in AfiSafi::ALL.into_iter().filter(|family| !kept(family)) {
                 self.rib.sweep_stale(id, Some(family));
-                self.sweeping = true;
             }
         }
         peer.restart_ended(now);
@@ -95,7 +94,6 @@ impl Speaker {
         peer.up = None;
         peer.quiet_at = None;
         self.rib.peer_down(id, graceful);
-        self.sweeping = true;
         self.untold.remove(&id);
     }
 
@@ -109,7 +107,6 @@ impl Speaker {
         }
         if let Some(family) = update.end_of_rib {
             self.rib.end_of_rib(id, family);
-            self.sweeping = true;
         }
         self.all_untold = true;
         if let Err(exceeded) = self.rib.apply(id, update) {

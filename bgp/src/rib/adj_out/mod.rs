@@ -151,6 +151,10 @@ impl AdjOut {
         !self.discarded.is_empty()
     }
 
+    pub(super) fn wants_sweep(&self) -> bool {
+        !self.discarded.is_empty()
+    }
+
     /// All cursors into the change log of a family.
     pub(super) fn cursors(&mut self, family: AfiSafi) -> impl Iterator<Item = &mut u32> {
         self.streams.iter_mut().flatten().map(move |stream| &mut stream.families[family.index()].cursor)

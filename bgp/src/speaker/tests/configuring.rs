@@ -6,6 +6,8 @@ use super::super::*;
 use super::crowd::{Crowd, EXTERNAL, INTERNAL, own, peer, sends_anything};
 use crate::rib::ExportRoutes;
 use crate::session::StateKind;
+use crate::types::AfiSafi;
+use crate::wire::encode_route_refresh;
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -97,4 +99,15 @@ fn a_peer_that_is_to_be_dialed_after_all_is_dialed() {
     assert!(!crowd.run(Duration::from_secs(60)).iter().any(is_dial));
     let active = PeerConfig { passive: false, ..peer(1, INTERNAL) };
     assert!(crowd.handle(Input::SetPeers(vec![active])).iter().any(is_dial));
+}
+
+#[test]
+fn what_a_peer_is_told_once_more_is_not_kept_beside_what_its_group_was_told() {
+    let at_once = Some(Instant::default());
+    let (mut crowd, _) = mesh(2);
+    assert_ne!(crowd.speaker.next_deadline(), at_once, "all is quiet");
+    assert!(sends_anything(&crowd.hears(1, encode_route_refresh(AfiSafi::Ipv4Unicast))));
+    assert_eq!(crowd.speaker.next_deadline(), at_once, "the copy goes, though nothing else happens");
+    crowd.run(SOON);
+    assert_ne!(crowd.speaker.next_deadline(), at_once);
 }
