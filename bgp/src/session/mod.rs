@@ -214,12 +214,16 @@ impl Session {
         }
     }
 
-    /// After [`Session::stop`]: tries again, at once or after the peer has been left alone for some time.
+    /// After [`Session::stop`]: tries again after the peer has been left alone for some time, or at once, as if it had not
+    /// failed before.
     pub(crate) fn start(&mut self, rules: DialRules, delay: Option<Duration>, now: Instant) {
         self.rules = rules;
         self.dialing = match delay {
             Some(delay) => Dialing::Idle(Idle { until: Some(now + self.jitter.shorten(delay)) }),
-            None => Dialing::Active(Active { retry_at: rules.dial_at(now) }),
+            None => {
+                self.flaps = Flaps::default();
+                Dialing::Active(Active { retry_at: rules.dial_at(now) })
+            }
         };
     }
 

@@ -19,6 +19,8 @@ const SEND_HOLD_MIN: Duration = Duration::from_secs(8 * 60);
 const MAX_WAIT: Duration = Duration::from_secs(120);
 /// Sessions may go down this often in a row without being held back: an upgrade of the peer is not a flap.
 const FREE_FLAPS: u32 = 3;
+/// More are not counted: the longest wait has been reached, and a peer that failed all night earns its pardon no later.
+const MAX_PENALTY: u32 = 12;
 /// So much time up forgives one flap.
 const FLAP_FORGIVEN: Duration = Duration::from_secs(60);
 
@@ -121,13 +123,13 @@ impl Flaps {
     pub(super) fn down(&mut self, now: Instant) {
         let uptime = self.up_since.take().map_or(Duration::ZERO, |since| now.since(since));
         let forgiven = u32::try_from(uptime.as_secs() / FLAP_FORGIVEN.as_secs()).unwrap_or(u32::MAX);
-        self.penalty = self.penalty.saturating_sub(forgiven).saturating_add(1);
+        self.penalty = (self.penalty.saturating_sub(forgiven) + 1).min(MAX_PENALTY);
     }
 
     /// How long to leave the peer alone, both ways; `None`: not at all, the ordinary retry will do.
     pub(super) fn hold_down(&self, connect_retry: Duration) -> Option<Duration> {
         let doublings = self.penalty.checked_sub(FREE_FLAPS + 1)?;
-        Some(connect_retry.saturating_mul(1 << doublings.min(16)).min(MAX_WAIT))
+        Some(connect_retry.saturating_mul(1 << doublings).min(MAX_WAIT))
     }
 }
 
@@ -171,5 +173,15 @@ mod tests {
         flaps.up(at(100));
         flaps.down(at(100 + 600));
         assert_eq!(flaps.penalty, 1);
+    }
+
+    #[test]
+    fn a_night_of_failures_is_forgiven_in_minutes() {
+        let mut flaps = Flaps::default();
+        (0..300).for_each(|minute| flaps.down(at(minute * 60)));
+        assert_eq!(flaps.hold_down(RETRY), Some(MAX_WAIT));
+        flaps.up(at(20_000));
+        flaps.down(at(20_000 + 1200));
+        assert_eq!(flaps.hold_down(RETRY), None);
     }
 }

@@ -111,3 +111,16 @@ fn what_a_peer_is_told_once_more_is_not_kept_beside_what_its_group_was_told() {
     crowd.run(SOON);
     assert_ne!(crowd.speaker.next_deadline(), at_once);
 }
+
+#[test]
+fn what_failed_before_a_change_is_not_held_against_the_peer() {
+    let fails = |crowd: &mut Crowd| {
+        crowd.connects(1);
+        crowd.hears(1, vec![0; 19]);
+        crowd.state(1)
+    };
+    let mut crowd = Crowd::new(&[peer(1, INTERNAL)], None);
+    assert_eq!((0..5).map(|_| fails(&mut crowd)).last(), Some(StateKind::Idle), "it is left alone");
+    crowd.handle(Input::SetPeers(vec![PeerConfig { hold_time: 30, ..peer(1, INTERNAL) }]));
+    assert_eq!(fails(&mut crowd), StateKind::Active);
+}
