@@ -91,9 +91,14 @@ impl Speaker {
         } else {
             peer.stale_until = None;
         }
-        peer.up = None;
+        let terms = peer.up.take().map(|(terms, _)| terms);
         peer.quiet_at = None;
         self.rib.peer_down(id, graceful);
+        // RFC 4724 §4.2: only of families that the peer named.
+        let kept = terms.filter(|_| graceful).map_or_else(Vec::new, |terms| terms.restart_families());
+        for family in AfiSafi::ALL.into_iter().filter(|family| !kept.contains(family)) {
+            self.rib.sweep_stale(id, Some(family));
+        }
         self.untold.remove(&id);
     }
 

@@ -60,12 +60,16 @@ impl Bench {
     }
 
     fn established(&mut self, graceful_restart: Option<GracefulRestart>) {
+        self.established_with(Capabilities { graceful_restart, ..Capabilities::default() });
+    }
+
+    fn established_with(&mut self, capabilities: Capabilities) {
         self.connected();
         let open = Open {
             asn: Asn(65001),
             hold_time: 90,
             router_id: RouterId(Ipv4Addr::new(192, 0, 2, 2)),
-            capabilities: Capabilities { four_octet_asn: true, graceful_restart, ..Capabilities::default() },
+            capabilities: Capabilities { four_octet_asn: true, ..capabilities },
         };
         self.hears(open.encode());
         self.hears(encode_keepalive());

@@ -64,10 +64,10 @@ fn a_router_that_is_back_ends_the_wait() {
     assert!(bench.hears(encode_end_of_rib(AfiSafi::Ipv4Unicast)).contains(&Effect::Converged));
 }
 
-/// A peer that restarts gracefully, asks for this time, and has announced something.
-fn with_a_route_to_keep(restart_time: u16) -> Bench {
+/// A peer that restarts gracefully and has announced something.
+fn with_a_route_to_keep() -> Bench {
     let mut bench = Bench::new();
-    bench.established(Some(kept_for(restart_time)));
+    bench.established(Some(kept_for(120)));
     bench.announces("10.1.0.0/24");
     assert!(bench.hears(encode_end_of_rib(AfiSafi::Ipv4Unicast)).contains(&Effect::Converged));
     assert_eq!(bench.nexthops(), Some(1));
@@ -85,7 +85,7 @@ fn the_routes_of_a_peer_that_cannot_be_reached_go_whatever_was_noticed_first() {
         [Input::Unreachable(PEER), Input::Closed { conn: CONN }],
         [Input::Closed { conn: CONN }, Input::Unreachable(PEER)],
     ] {
-        let mut bench = with_a_route_to_keep(120);
+        let mut bench = with_a_route_to_keep();
         for input in inputs {
             bench.handle(input);
         }
@@ -95,35 +95,18 @@ fn the_routes_of_a_peer_that_cannot_be_reached_go_whatever_was_noticed_first() {
 }
 
 #[test]
-fn no_peer_is_waited_for_longer_than_five_minutes() {
-    for (asked, kept) in [(60, 60), (4095, 300)] {
-        let mut bench = with_a_route_to_keep(asked);
-        bench.handle(Input::Closed { conn: CONN });
-        bench.run(Duration::from_secs(kept) - SECOND);
-        assert_eq!(bench.nexthops(), None, "asked for {asked} s");
-        bench.run(SECOND);
-        assert_eq!(bench.nexthops(), Some(0), "asked for {asked} s");
-    }
-}
-
-#[test]
-fn a_peer_that_is_back_has_two_minutes_to_say_it_all_again() {
-    let mut bench = with_a_route_to_keep(120);
+fn only_families_that_the_peer_named_are_kept() {
+    let mut bench = Bench::new();
+    bench.handle(Input::SetPeers(vec![PeerConfig { families: AfiSafi::ALL.to_vec(), ..peer() }]));
+    let families = vec![(AfiSafi::Ipv6Unicast, true)];
+    bench.established_with(Capabilities {
+        families: AfiSafi::ALL.to_vec(),
+        graceful_restart: Some(GracefulRestart { families, ..kept_for(120) }),
+        ..Capabilities::default()
+    });
+    bench.announces("10.1.0.0/24");
+    assert_eq!(bench.nexthops(), Some(1));
     bench.handle(Input::Closed { conn: CONN });
-    bench.established(Some(kept_for(120)));
-    for (span, left) in [(60, None), (59, None), (1, Some(0))] {
-        bench.hears(encode_keepalive());
-        bench.run(Duration::from_secs(span));
-        assert_eq!(bench.nexthops(), left);
-    }
-}
-
-#[test]
-fn a_peer_that_is_back_without_its_forwarding_state_has_no_routes() {
-    let mut bench = with_a_route_to_keep(120);
-    bench.handle(Input::Closed { conn: CONN });
-    let lost = GracefulRestart { families: vec![(AfiSafi::Ipv4Unicast, false)], ..kept_for(120) };
-    bench.established(Some(lost));
-    bench.handle(Input::Tick);
+    bench.run(SECOND);
     assert_eq!(bench.nexthops(), Some(0));
 }
