@@ -200,8 +200,8 @@ impl Rib {
         self.deferral.end_of_rib(id, family);
     }
 
-    /// New import rules for an established peer, applied to what it sent before too ([`Rib::sweep`] does it). The limit
-    /// counts from the next prefix.
+    /// New import rules for a peer, applied to what it sent before too, and to what is kept of one that is away
+    /// ([`Rib::sweep`] does it). The limit counts from the next prefix.
     pub fn set_import(&mut self, id: PeerId, import: ImportPolicy, max_prefixes: u32) {
         self.configure(id, |peer| (peer.import, peer.max_prefixes) = (import, max_prefixes));
     }
@@ -213,7 +213,7 @@ impl Rib {
 
     /// What the new rules do not change is not touched.
     fn configure(&mut self, id: PeerId, change: impl FnOnce(&mut RibPeer)) {
-        let Some((slot, _)) = self.core.peers.established(id) else { return };
+        let Some(slot) = self.core.peers.slot(id) else { return };
         let Some(Peer { config, .. }) = self.core.peers.get_mut(slot) else { return };
         let before = config.clone();
         change(config);

@@ -48,6 +48,7 @@ impl Speaker {
             established_count: 0,
             telling: Telling::default(),
             up: None,
+            local: None,
             quiet_at: None,
             deadline: None,
         };
@@ -72,16 +73,25 @@ impl Speaker {
         if reset {
             let changed = Notification::cease(CeaseReason::OtherConfigurationChange, None);
             self.step(Some(id), now, |session, step| session.stop(&changed, false, step));
-        } else if let Some((terms, local)) = &peer.up {
-            self.rib.set_import(id, import_policy(&peer.config, *local), peer.config.max_prefixes);
-            self.rib.set_export(id, export_policy(&peer.config, terms, *local));
-            self.untold.insert(id);
         }
+        self.apply_policy(id);
         if reset || other_way || more_prefixes {
             self.step(Some(id), now, |session, step| {
                 session.start(rules, None, step.now);
                 session.tick(step);
             });
+        }
+    }
+
+    /// Import rules count for what a peer that is away has left as well.
+    fn apply_policy(&mut self, id: PeerId) {
+        let Some((peer, local)) = self.peers.get(&id).and_then(|peer| Some((peer, peer.local?))) else {
+            return;
+        };
+        self.rib.set_import(id, import_policy(&peer.config, local), peer.config.max_prefixes);
+        if let Some(terms) = &peer.up {
+            self.rib.set_export(id, export_policy(&peer.config, terms, local));
+            self.untold.insert(id);
         }
     }
 

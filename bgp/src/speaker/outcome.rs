@@ -77,7 +77,7 @@ impl Speaker {
         }
         peer.restart_ended(now);
         peer.established_count += 1;
-        peer.up = Some((terms, local));
+        (peer.up, peer.local) = (Some(terms), Some(local));
         peer.quiet_at = (!self.convergence.is_done()).then(|| now + QUIET);
         self.untold.insert(id);
     }
@@ -91,7 +91,7 @@ impl Speaker {
         } else {
             peer.stale_until = None;
         }
-        let terms = peer.up.take().map(|(terms, _)| terms);
+        let terms = peer.up.take();
         peer.quiet_at = None;
         self.rib.peer_down(id, graceful);
         // RFC 4724 §4.2: only of families that the peer named.

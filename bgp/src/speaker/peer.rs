@@ -29,8 +29,10 @@ pub(super) struct Peer {
     pub(super) stale_until: Option<Instant>,
     pub(super) established_count: u64,
     pub(super) telling: Telling,
-    /// The terms of the session that is up, and our end of it.
-    pub(super) up: Option<(Box<Negotiated>, IpAddr)>,
+    /// The terms of the session that is up.
+    pub(super) up: Option<Box<Negotiated>>,
+    /// Our end of it, or of the last.
+    pub(super) local: Option<IpAddr>,
     /// When it will have been silent for long, if it stays so. `None`: it has been, or nobody waits for it.
     pub(super) quiet_at: Option<Instant>,
     /// Under which it stands in the speaker's queue of deadlines.
@@ -104,7 +106,7 @@ impl Peer {
 
     /// The session went down and the peer is expected back.
     pub(super) fn restart_began(&mut self, now: Instant) {
-        let restart = self.up.as_ref().and_then(|(terms, _)| terms.graceful_restart.as_ref());
+        let restart = self.up.as_ref().and_then(|terms| terms.graceful_restart.as_ref());
         let restart_time = restart.map_or(0, |restart| restart.restart_time);
         self.stale_until = Some(now + Duration::from_secs(u64::from(restart_time)).min(MAX_RESTART));
     }
@@ -118,7 +120,7 @@ impl Peer {
 
     /// It has sent everything it had. One that restarts as we do is silent because it waits for us: only the mark counts.
     pub(super) fn is_converged(&self, rib: &Rib) -> bool {
-        self.up.as_ref().is_some_and(|(terms, _)| {
+        self.up.as_ref().is_some_and(|terms| {
             let marked = terms.families.iter().all(|family| rib.counts(self.id, *family).end_of_rib);
             marked || (terms.graceful_restart.is_none() && self.quiet_at.is_none())
         })

@@ -110,3 +110,14 @@ fn only_families_that_the_peer_named_are_kept() {
     bench.run(SECOND);
     assert_eq!(bench.nexthops(), Some(0));
 }
+
+#[test]
+fn what_is_not_accepted_any_more_goes_though_its_peer_is_away() {
+    let mut bench = with_a_route_to_keep();
+    bench.handle(Input::Closed { conn: CONN });
+    bench.run(SECOND);
+    assert_eq!(bench.nexthops(), None, "it is kept");
+    bench.handle(Input::SetPeers(vec![PeerConfig { accept: Vec::new().into(), ..peer() }]));
+    bench.run(SECOND);
+    assert_eq!(bench.nexthops(), Some(0));
+}
