@@ -1,7 +1,7 @@
 //! Who may connect, and how sockets of each peer are set up.
 //!
 //! In: the peers. Out: guards on the listeners, and whether a connection is let in. A peer whose guards the kernel does not
-//! take is not spoken to at all, and a connection that was complete before its guards were there is refused, because
+//! take is not spoken to until it does, and a connection that was complete before its guards were there is refused, because
 //! nobody can tell by the socket what it was checked against.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,13 +108,13 @@ impl Admission {
         if changed.is_empty() {
             return Vec::new();
         }
-        let backlog = self.listeners.backlog().unwrap_or_else(|error| {
+        let (backlog, error) = self.listeners.backlog();
+        if let Some(error) = error {
             warn!(%error, "peers whose guards have changed are refused");
             for (_, peer) in self.peers.iter_mut().filter(|(key, _)| changed.contains(&key.address)) {
                 peer.blocked = Some(error.to_string());
             }
-            Vec::new()
-        });
+        }
         let (early, others): (Vec<_>, _) =
             backlog.into_iter().partition(|(_, remote)| changed.contains(&remote.ip()));
         for (_, remote) in early {
@@ -150,6 +150,11 @@ impl Admission {
     fn refuse(&mut self, remote: SocketAddr, reason: &str) {
         self.refused += 1;
         debug!(%remote, reason, "connection refused");
+    }
+
+    /// To be tried again: the kernel may take the guards then.
+    pub(super) fn is_any_blocked(&self) -> bool {
+        self.peers.values().any(|peer| peer.blocked.is_some())
     }
 
     pub(super) fn peer(&self, key: &PeerKey) -> Option<&PeerTransport> {

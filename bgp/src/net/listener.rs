@@ -92,8 +92,8 @@ impl Listeners {
         }
     }
 
-    /// Every connection that the kernel has completed so far. After an error there may be more.
-    pub(super) fn backlog(&self) -> io::Result<Vec<(TcpStream, SocketAddr)>> {
+    /// Every connection that the kernel has completed so far, and the error after which there may be more.
+    pub(super) fn backlog(&self) -> (Vec<(TcpStream, SocketAddr)>, Option<io::Error>) {
         let mut all = Vec::new();
         for socket in &self.sockets {
             // From the kernel itself: tokio knows of a connection a little later. More than the backlog holds are newer.
@@ -101,11 +101,11 @@ impl Listeners {
                 match accept_one(socket) {
                     Ok(accepted) => all.push(accepted),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(explain("backlog", &error)),
+                    Err(error) => return (all, Some(explain("backlog", &error))),
                 }
             }
         }
-        Ok(all)
+        (all, None)
     }
 
     fn add(&mut self, address: IpAddr, port: u16) -> io::Result<()> {

@@ -21,6 +21,8 @@ use super::{Command, FibEvent, FibStream};
 use crate::speaker::{Effect, Input, PeerConfig, PeerKey, Shutdown, Speaker, SpeakerConfig};
 use crate::types::{Change, ConnId, Instant};
 
+/// What the kernel lacked to guard a peer, descriptors or memory, may be there again after this time.
+const GUARDS_RETRY: Duration = Duration::from_secs(2);
 /// What a shutdown waits for connections to take our last word.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -28,6 +30,10 @@ pub(super) struct Shell {
     speaker: Speaker,
     started: Clock,
     admission: Admission,
+    /// As they were set last.
+    peers: Vec<PeerConfig>,
+    /// When peers that could not be guarded are tried again.
+    guards_due: Option<Clock>,
     connections: BTreeMap<ConnId, Connection>,
     dials: BTreeMap<ConnId, AbortHandle>,
     closing: Vec<JoinHandle<()>>,
@@ -51,6 +57,8 @@ impl Shell {
             admission: Admission::new(config.asn, listeners),
             speaker: Speaker::new(config),
             started: Clock::now(),
+            peers: Vec::new(),
+            guards_due: None,
             connections: BTreeMap::new(),
             dials: BTreeMap::new(),
             closing: Vec::new(),
@@ -80,6 +88,9 @@ impl Shell {
                 Some(event) = inbox.recv() => self.event(event),
                 () = sleep_until(self.started + deadline.unwrap_or_default().0), if deadline.is_some() => {
                     self.handle(Input::Tick);
+                }
+                () = sleep_until(self.guards_due.unwrap_or(self.started)), if self.guards_due.is_some() => {
+                    self.set_peers(self.peers.clone());
                 }
                 permit = self.fib.clone().reserve_owned(), if fib_waits => match permit {
                     Ok(permit) => drop(permit.send(self.next_fib_event())),
@@ -166,6 +177,8 @@ impl Shell {
     /// Guards first: nobody is let in who connected before they were there.
     fn set_peers(&mut self, peers: Vec<PeerConfig>) {
         let waiting = self.admission.set_peers(&peers);
+        self.guards_due = self.admission.is_any_blocked().then(|| Clock::now() + GUARDS_RETRY);
+        self.peers.clone_from(&peers);
         self.handle(Input::SetPeers(peers));
         for (stream, remote) in waiting {
             self.accepted(stream, remote);

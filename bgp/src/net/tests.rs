@@ -3,8 +3,10 @@
 mod ending;
 mod guards;
 
+use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -33,15 +35,34 @@ fn asn(peer: u8) -> Asn {
     Asn(65000 + u32::from(peer))
 }
 
-/// Runs a test on a thread that has a namespace to itself.
+/// Runs a test on a thread that has a namespace and a table of descriptors to itself.
 fn in_namespace(test: impl AsyncFnOnce() + Send) {
     let body = || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("root");
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_FILES).expect("root");
+        close_copies();
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
         assert!(up.success());
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
     };
     thread::scope(|scope| scope.spawn(body).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+/// What the other tests have open: connections would not end while there is a copy.
+fn close_copies() {
+    let open = fs::read_dir("/proc/thread-self/fd").unwrap().map(|entry| entry.unwrap().file_name());
+    let open: Vec<i32> = open.map(|name| name.to_str().unwrap().parse().unwrap()).collect();
+    for copy in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        let _ = nix::unistd::close(copy); // One was of the listing itself.
+    }
+}
+
+/// What this thread may open besides, one descriptor for each.
+fn all_descriptors() -> Vec<OwnedFd> {
+    let mut all = vec![OwnedFd::from(fs::File::open("/dev/null").unwrap())];
+    while let Ok(copy) = all[0].try_clone() {
+        all.push(copy);
+    }
+    all
 }
 
 /// Waits until the answer is there; panics with `what` when it does not come.

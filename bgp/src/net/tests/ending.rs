@@ -1,6 +1,5 @@
 //! How connections end, and how a peer that is dead is noticed.
 
-use std::fs;
 use std::io::Read;
 
 use super::*;

@@ -1,6 +1,5 @@
 //! MD5 and GTSM: what the kernel must drop, and what it let through before it was told to.
 
-use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
 
@@ -99,12 +98,45 @@ fn only_the_signed_connection_of_a_peer_with_a_password_becomes_a_session() {
         let to = port_of(&speaker).await;
         speaker.set_peers(vec![with(password("secret"), Hops::Default)]).await.unwrap();
         assert!(socket(2, 255).connect_timeout(&to.into(), Duration::from_millis(300)).is_err(), "unsigned");
-        let signed = socket(2, 255);
-        sockopt::set_md5(signed.as_fd(), to.ip(), password("secret").as_ref()).unwrap();
-        signed.connect(&to.into()).unwrap();
-        let signed = signed.into();
+        let signed = connect_signed(to);
         greet(&signed, 2);
         established(&speaker).await;
+    });
+}
+
+fn connect_signed(to: SocketAddr) -> TcpStream {
+    let signed = socket(2, 255);
+    sockopt::set_md5(signed.as_fd(), to.ip(), password("secret").as_ref()).unwrap();
+    signed.connect(&to.into()).unwrap();
+    signed.into()
+}
+
+#[test]
+fn a_peer_that_could_not_be_guarded_is_tried_again_and_others_do_not_notice() {
+    in_namespace(async || {
+        let speaker = speaker();
+        let to = port_of(&speaker).await;
+        speaker.set_peers(vec![peer(3)]).await.unwrap();
+        let other = connect(3, to);
+        greet(&other, 3);
+        let mut taken = all_descriptors();
+        taken.pop(); // For the connection that waits in the backlog; it cannot be seen that there are no more.
+        speaker.set_peers(vec![peer(3), with(password("secret"), Hops::Default)]).await.unwrap();
+        let is_up = async |number| state(&speaker, number).await.0 == StateKind::Established;
+        eventually("the other's session", async || is_up(1).await.then_some(())).await;
+
+        drop(taken);
+        let attempt = async || {
+            let before = speaker.refused().await.unwrap();
+            let signed = connect_signed(to);
+            greet(&signed, 2);
+            let verdict = async || {
+                let up = is_up(0).await;
+                (up || speaker.refused().await.unwrap() > before).then_some(up)
+            };
+            eventually("a verdict", verdict).await.then_some(())
+        };
+        eventually("the session", attempt).await;
     });
 }
 
