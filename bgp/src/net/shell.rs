@@ -40,10 +40,8 @@ pub(super) struct Shell {
     accepted: u64,
     events: mpsc::Sender<Event>,
     fib: mpsc::Sender<FibEvent>,
-    /// Changes on their way to the FIB; refilled when they have gone.
-    batch: Vec<Change>,
-    /// What comes after them.
-    marks: VecDeque<FibEvent>,
+    /// On their way to the FIB; more changes are taken when they have gone, or when a mark is to come after them.
+    fib_events: VecDeque<FibEvent>,
 }
 
 impl Shell {
@@ -65,8 +63,7 @@ impl Shell {
             accepted: 0,
             events,
             fib,
-            batch: Vec::new(),
-            marks: VecDeque::new(),
+            fib_events: VecDeque::new(),
         }
     }
 
@@ -76,7 +73,7 @@ impl Shell {
         mut inbox: mpsc::Receiver<Event>,
     ) {
         loop {
-            let fib_waits = self.fill_batch();
+            let fib_waits = self.has_fib_event();
             let deadline = self.speaker.next_deadline();
             tokio::select! {
                 command = commands.recv() => match command {
@@ -93,7 +90,7 @@ impl Shell {
                     self.set_peers(self.peers.clone());
                 }
                 permit = self.fib.clone().reserve_owned(), if fib_waits => match permit {
-                    Ok(permit) => drop(permit.send(self.next_fib_event())),
+                    Ok(permit) => drop(self.fib_events.pop_front().map(|event| permit.send(event))),
                     Err(_) => debug!("nobody reads the changes of the FIB"),
                 },
             }
@@ -169,8 +166,8 @@ impl Shell {
             Effect::AttributeErrors { key, worst, others } => {
                 warn!(peer = %key, action = ?worst.action, error = %worst, others, "malformed attribute");
             }
-            Effect::Settled => self.marks.push_back(FibEvent::Settled),
-            Effect::Converged => self.marks.push_back(FibEvent::Converged),
+            Effect::Settled => self.mark(FibEvent::Settled),
+            Effect::Converged => self.mark(FibEvent::Converged),
         }
     }
 
@@ -235,18 +232,26 @@ impl Shell {
     }
 
     /// Whether there is something for the FIB.
-    fn fill_batch(&mut self) -> bool {
-        if self.batch.is_empty() && !self.fib.is_closed() {
-            let speaker = &mut self.speaker;
-            self.batch.extend(std::iter::from_fn(|| speaker.poll_change()).take(FibStream::BATCH));
+    fn has_fib_event(&mut self) -> bool {
+        if self.fib_events.is_empty() && !self.fib.is_closed() {
+            self.take_changes();
         }
-        let has_news = !self.marks.is_empty() || !self.batch.is_empty();
-        has_news && !self.fib.is_closed()
+        !self.fib_events.is_empty() && !self.fib.is_closed()
     }
 
-    fn next_fib_event(&mut self) -> FibEvent {
-        let mark = if self.batch.is_empty() { self.marks.pop_front() } else { None };
-        mark.unwrap_or_else(|| FibEvent::Changes(std::mem::take(&mut self.batch)))
+    /// A batch of changes, if there are any.
+    fn take_changes(&mut self) -> bool {
+        let changes = std::iter::from_fn(|| self.speaker.poll_change());
+        let batch: Vec<Change> = changes.take(FibStream::BATCH).collect();
+        let any = !batch.is_empty();
+        self.fib_events.extend(any.then_some(FibEvent::Changes(batch)));
+        any
+    }
+
+    /// All that is known is taken before it, so that what is learned later does not hold it up.
+    fn mark(&mut self, mark: FibEvent) {
+        while self.take_changes() {}
+        self.fib_events.push_back(mark);
     }
 
     async fn shutdown(
@@ -276,3 +281,6 @@ impl Shell {
         Instant(self.started.elapsed())
     }
 }
+
+#[cfg(test)]
+mod tests;

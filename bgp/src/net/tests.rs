@@ -11,6 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use ipnetwork::Ipv4Network;
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
@@ -25,9 +26,9 @@ use crate::wire::{
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
-const OURS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+pub(super) const OURS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 
-fn address(peer: u8) -> Ipv4Addr {
+pub(super) fn address(peer: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 1, peer)
 }
 
@@ -36,7 +37,7 @@ fn asn(peer: u8) -> Asn {
 }
 
 /// Runs a test on a thread that has a namespace and a table of descriptors to itself.
-fn in_namespace(test: impl AsyncFnOnce() + Send) {
+pub(super) fn in_namespace(test: impl AsyncFnOnce() + Send) {
     let body = || {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_FILES).expect("root");
         close_copies();
@@ -79,7 +80,7 @@ async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T
 }
 
 /// Passive, and accepts everything.
-fn peer(number: u8) -> PeerConfig {
+pub(super) fn peer(number: u8) -> PeerConfig {
     PeerConfig {
         passive: true,
         families: vec![AfiSafi::Ipv4Unicast],
@@ -124,23 +125,31 @@ fn connect(number: u8, to: SocketAddr) -> TcpStream {
 }
 
 /// All that a peer has to say for the session to come up.
-fn greet(mut stream: &TcpStream, number: u8) {
+pub(super) fn greeting(number: u8) -> Vec<u8> {
     let capabilities = Capabilities {
         families: vec![AfiSafi::Ipv4Unicast],
         four_octet_asn: true,
         ..Capabilities::default()
     };
     let open = Open { asn: asn(number), hold_time: 90, router_id: RouterId(address(number)), capabilities };
-    stream.write_all(&[open.encode(), encode_keepalive()].concat()).unwrap();
+    [open.encode(), encode_keepalive()].concat()
 }
 
-fn announce(mut stream: &TcpStream, number: u8, prefix: &str) {
+fn greet(mut stream: &TcpStream, number: u8) {
+    stream.write_all(&greeting(number)).unwrap();
+}
+
+pub(super) fn announcement(number: u8, prefix: &str) -> BytesMut {
     let attributes =
         PathAttributes { as_path: AsPath::from_sequence([asn(number)]), ..PathAttributes::default() };
     let context = EncodeContext { four_octet_asn: true, max_message_len: 4096, extended_nexthop: false };
     let prefixes: [Ipv4Network; 1] = [prefix.parse().unwrap()];
     let nexthop = Nexthop::V4(Ipv4Addr::new(192, 0, 2, 200));
-    let mut message = bytes::BytesMut::new();
+    let mut message = BytesMut::new();
     encode_reach(&attributes, nexthop, &prefixes, &context, &mut message);
-    stream.write_all(&message).unwrap();
+    message
+}
+
+fn announce(mut stream: &TcpStream, number: u8, prefix: &str) {
+    stream.write_all(&announcement(number, prefix)).unwrap();
 }
