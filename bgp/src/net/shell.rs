@@ -272,6 +272,8 @@ impl Shell {
         if timeout(SHUTDOWN_TIMEOUT, flushed).await.is_err() {
             warn!("some peers did not take our last word");
         }
+        // The next speaker may want the port.
+        drop(self.admission);
         if let Some(done) = done {
             let _ = done.send(());
         }

@@ -1,5 +1,11 @@
 //! What the shell says, and in which order.
 
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake};
+
 use crate::net::Listen;
 use crate::net::tests::{OURS, address, announcement, greeting, in_namespace, peer};
 use crate::types::{AfiSafi, Asn, RouterId};
@@ -51,5 +57,32 @@ fn a_mark_comes_after_what_was_known_however_much_is_learned_meanwhile() {
             &["192.0.4.0/24", "192.0.5.0/24", "192.0.6.0/24", "192.0.7.0/24", "192.0.8.0/24"],
         ];
         assert_eq!(told.iter().map(prefixes).collect::<Vec<_>>(), expected);
+    });
+}
+
+/// At the instant when it is woken: whether the port is free.
+struct Probe {
+    port: SocketAddr,
+    free: AtomicBool,
+}
+
+impl Wake for Probe {
+    fn wake(self: Arc<Self>) {
+        self.free.store(TcpListener::bind(self.port).is_ok(), Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn whoever_hears_of_the_end_finds_the_port_free() {
+    in_namespace(async || {
+        let (shell, _reader) = shell();
+        let port = shell.admission.listeners.local_addresses()[0];
+        let (done, mut ended) = oneshot::channel();
+        let (_, inbox) = mpsc::channel(1);
+        let probe = Arc::new(Probe { port, free: AtomicBool::new(false) });
+        let waker = Arc::clone(&probe).into();
+        assert!(Pin::new(&mut ended).poll(&mut Context::from_waker(&waker)).is_pending());
+        shell.shutdown(Shutdown::Restart, Some(done), inbox).await;
+        assert!(probe.free.load(Ordering::Relaxed));
     });
 }
