@@ -12,7 +12,11 @@ use smallvec::SmallVec;
 use super::DecodeContext;
 use crate::types::{Asn, PeerKind};
 
-/// RFC 4271 §4.3 b and, for confederations, RFC 5065 §3. There are no sets (types 1 and 4): who aggregates does not say where
+/// Segment types that nobody uses any more.
+const AS_SET: u8 = 1;
+const AS_CONFED_SET: u8 = 4;
+
+/// RFC 4271 §4.3 b and, for confederations, RFC 5065 §3. There are no sets: who aggregates does not say where
 /// a route begins, and a path with one is malformed (RFC 9774 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -147,6 +151,17 @@ impl AsPath {
     /// AS4_PATH: four octets always, and its confederation segments are dropped (RFC 6793 §6).
     pub(super) fn decode_as4(value: &[u8]) -> Option<Self> {
         Self::decode::<4>(value, u32::from_be_bytes).map(|path| path.without_confederations())
+    }
+
+    /// What is wrong with an AS4_PATH is a set, for which the route goes rather than the attribute (RFC 9774 §3).
+    pub(super) fn has_set_in_as4(mut value: &[u8]) -> bool {
+        while let Some((&[kind, count], rest)) = value.split_first_chunk() {
+            if kind == AS_SET || kind == AS_CONFED_SET {
+                return true;
+            }
+            value = rest.get(usize::from(count) * 4..).unwrap_or_default();
+        }
+        false
     }
 
     fn decode<const WIDTH: usize>(mut value: &[u8], asn: impl Fn([u8; WIDTH]) -> u32) -> Option<Self> {

@@ -175,7 +175,9 @@ impl<'a> Walk<'a> {
         if !rule.admits_length(value.len()) {
             self.note(code, rule.malformed, Fault::Length);
         } else if self.value(attribute).is_none() {
-            self.note(code, rule.malformed, Fault::Value);
+            let has_set = code == code::AS4_PATH && AsPath::has_set_in_as4(value);
+            let action = if has_set { ErrorAction::TreatAsWithdraw } else { rule.malformed };
+            self.note(code, action, Fault::Value);
         }
         Ok(())
     }

@@ -32,6 +32,17 @@ fn a_malformed_as4_path_costs_only_itself() {
 }
 
 #[test]
+fn a_set_in_as4_path_costs_the_route() {
+    let sequence = [2, 1, 0xfa, 0x56, 0xea, 0x01];
+    for set in [1, 4] {
+        let value = [&sequence[..], &[set, 1, 0xfa, 0x56, 0xea, 0x02]].concat();
+        let update = from_old_speaker(&[old_as_path(), attribute(OPTIONAL_TRANSITIVE, 17, &value)]);
+        assert_eq!((update.reach.len(), update.unreach.len()), (0, 1), "type {set}");
+        assert_eq!(update.errors[0].action, ErrorAction::TreatAsWithdraw);
+    }
+}
+
+#[test]
 fn confederation_segments_in_as4_path_are_dropped() {
     let value = [&[3, 1, 0, 0, 0xfc, 0][..], &[2, 1, 0xfa, 0x56, 0xea, 0x01]].concat();
     let update = from_old_speaker(&[old_as_path(), attribute(OPTIONAL_TRANSITIVE, 17, &value)]);
