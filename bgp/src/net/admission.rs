@@ -22,6 +22,8 @@ pub(super) struct Admission {
     asn: Asn,
     pub(super) listeners: Listeners,
     peers: BTreeMap<PeerKey, PeerTransport>,
+    /// What the listeners are known to filter.
+    least_ttls: Option<BTreeMap<IpAddr, u8>>,
     refused: u64,
 }
 
@@ -45,13 +47,13 @@ fn guards(transport: &Transport) -> Guards<'_> {
 
 impl Admission {
     pub(super) fn new(asn: Asn, listeners: Listeners) -> Self {
-        Self { asn, listeners, peers: BTreeMap::new(), refused: 0 }
+        Self { asn, listeners, peers: BTreeMap::new(), least_ttls: None, refused: 0 }
     }
 
     /// Makes these the peers, and no others. Gives the connections that are to be admitted once the speaker knows.
     pub(super) fn set_peers(&mut self, peers: &[PeerConfig]) -> Vec<(TcpStream, SocketAddr)> {
         let before = std::mem::take(&mut self.peers);
-        let no_ttls = self.listeners.set_least_ttls(&least_ttls(peers)).err().map(|error| error.to_string());
+        let no_ttls = self.set_least_ttls(least_ttls(peers)).err().map(|error| error.to_string());
         let mut changed = BTreeSet::new();
         for config in peers {
             if self.peers.contains_key(&config.key) {
@@ -67,6 +69,16 @@ impl Admission {
         }
         self.remove_keys(&before);
         self.without(&changed)
+    }
+
+    fn set_least_ttls(&mut self, least: BTreeMap<IpAddr, u8>) -> io::Result<()> {
+        if self.least_ttls.as_ref() == Some(&least) {
+            return Ok(());
+        }
+        self.least_ttls = None;
+        self.listeners.set_least_ttls(&least)?;
+        self.least_ttls = Some(least);
+        Ok(())
     }
 
     /// Sets the key where it is not set yet. `no_ttls`: why nothing can be dropped by its TTL.

@@ -25,7 +25,8 @@ const ACCEPT: u32 = u32::MAX;
 const DROP: u32 = 0;
 /// Steps that decide on a segment of a peer.
 const VERDICT: usize = 4;
-/// What the kernel takes (`BPF_MAXINSNS`): 682 peers of IPv4, 341 of IPv6.
+/// What the kernel takes (`BPF_MAXINSNS`): 682 peers of IPv4, 341 of IPv6. Fewer where `net.core.optmem_max` is small; it says
+/// so.
 const MAX_PROGRAM: usize = 4096;
 
 /// Replaces what the listener filtered before. Concerns what arrives from here on.
