@@ -54,17 +54,18 @@ impl Admission {
     pub(super) fn set_peers(&mut self, peers: &[PeerConfig]) -> Vec<(TcpStream, SocketAddr)> {
         let before = std::mem::take(&mut self.peers);
         let no_ttls = self.set_least_ttls(least_ttls(peers)).err().map(|error| error.to_string());
+        // Of two with the same key the first counts.
+        let mut seen = BTreeSet::new();
+        let peers: Vec<_> = peers.iter().filter(|config| seen.insert(config.key)).collect();
+        let disputed = disputed(&peers);
         let mut changed = BTreeSet::new();
         for config in peers {
-            if self.peers.contains_key(&config.key) {
-                continue; // Of two with the same key the first counts.
-            }
             let old = before.get(&config.key);
             let same = guards(&config.transport) == old.map_or((None, None), |old| guards(&old.transport));
             if !same || old.is_some_and(|old| old.blocked.is_some()) {
                 changed.insert(config.key.address);
             }
-            let peer = self.guard(config, old, no_ttls.clone());
+            let peer = self.guard(config, old, &disputed, no_ttls.clone());
             self.peers.insert(config.key, peer);
         }
         self.remove_keys(&before);
@@ -86,14 +87,21 @@ impl Admission {
         &self,
         config: &PeerConfig,
         old: Option<&PeerTransport>,
+        disputed: &BTreeSet<IpAddr>,
         no_ttls: Option<String>,
     ) -> PeerTransport {
         let (password, least_ttl) = guards(&config.transport);
         let was_blocked = old.and_then(|old| old.blocked.as_ref());
         let in_place =
             was_blocked.is_none() && old.and_then(|old| old.transport.password.as_ref()) == password;
-        let no_key = if in_place { None } else { self.listeners.set_key(config.key.address, password).err() };
-        let blocked = match no_key {
+        let key = if disputed.contains(&config.key.address) {
+            Err(io::Error::other("peers at this address have different passwords"))
+        } else if in_place {
+            Ok(())
+        } else {
+            self.listeners.set_key(config.key.address, password)
+        };
+        let blocked = match key.err() {
             Some(error) => Some(error.to_string()),
             None => no_ttls.filter(|_| least_ttl.is_some()),
         };
@@ -177,6 +185,18 @@ impl Admission {
     pub(super) fn refused(&self) -> u64 {
         self.refused
     }
+}
+
+/// Addresses of several peers, on different links, that do not have the same password: the kernel knows one per address.
+fn disputed(peers: &[&PeerConfig]) -> BTreeSet<IpAddr> {
+    let (mut passwords, mut disputed) = (BTreeMap::new(), BTreeSet::new());
+    for peer in peers {
+        let password = peer.transport.password.as_ref();
+        if *passwords.entry(peer.key.address).or_insert(password) != password {
+            disputed.insert(peer.key.address);
+        }
+    }
+    disputed
 }
 
 /// Of two peers at one address, on different links, the stricter counts.

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::os::fd::AsFd;
 
+use super::super::admission::Admission;
 use super::super::sockopt;
 use super::*;
 use crate::speaker::{Hops, Password};
@@ -224,4 +225,29 @@ fn more_peers_than_the_kernel_can_filter_are_an_error() {
     let listener = std::net::TcpListener::bind((OURS, 0)).unwrap();
     assert!(gtsm::guard(listener.as_fd(), false, &least).is_err());
     assert!(gtsm::guard(listener.as_fd(), true, &least).is_ok(), "none of them is of IPv6");
+}
+
+#[test]
+fn peers_at_one_address_with_different_passwords_are_refused_until_they_agree() {
+    in_namespace(async || {
+        let listen = Listen { port: 0, addresses: vec![OURS.into()] };
+        let mut admission = Admission::new(Asn(65000), Listeners::bind(&listen).unwrap());
+        let to = admission.listeners.local_addresses()[0];
+        let on = |link, secret| {
+            let mut peer = with(password(secret), Hops::Default);
+            peer.key.interface = Some(link);
+            peer
+        };
+        for (secrets, spoken_to) in
+            [(["secret", "secret"], true), (["secret", ""], false), (["secret", "secret"], true)]
+        {
+            let peers = [on(2, secrets[0]), on(3, secrets[1])];
+            admission.set_peers(&peers);
+            for peer in &peers {
+                assert_eq!(admission.peer(&peer.key).unwrap().blocked.is_none(), spoken_to, "{secrets:?}");
+            }
+            let unsigned = socket(2, 255).connect_timeout(&to.into(), Duration::from_millis(300));
+            assert!(unsigned.is_err(), "{secrets:?}");
+        }
+    });
 }
