@@ -36,7 +36,7 @@ pub struct Inputs {
     pub routes: RouteHandle,
     /// An earlier agent left routes: peers are told that forwarding went on.
     pub restarting: bool,
-    /// Of jitter; differs between nodes.
+    /// Of jitter and hash tables: a number that nobody else can know.
     pub seed: u64,
 }
 

@@ -27,7 +27,7 @@ pub struct SpeakerConfig {
     pub restarting: Option<Vec<AfiSafi>>,
     /// How long what others say waits for peers that do not come up.
     pub settle: Duration,
-    /// Of the jitter; any number that differs between nodes.
+    /// Of jitter and hash tables: any number that differs between nodes and that peers cannot know.
     pub seed: u64,
 }
 
