@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use weft_api::crd::NodeStatusStatus;
@@ -24,6 +24,8 @@ use crate::server::Agent;
 
 /// How often the node's status is looked at; [`pace`] says when it is written.
 const LOOK: Duration = Duration::from_secs(10);
+/// A restart is no news: what an earlier agent wrote holds until this one is ready, or has had time enough for it.
+const READY_WITHIN: Duration = Duration::from_secs(20);
 /// How soon the node's readiness is told, which pods wait for.
 const READY_POLL: Duration = Duration::from_millis(200);
 /// After a request that failed: pods wait for it, but so do other requests.
@@ -49,6 +51,7 @@ async fn keep_node_status(agent: &Agent, client: Client) {
     if agent.snapshots.clone().wait_for(Option::is_some).await.is_err() {
         return;
     }
+    let _ = timeout(READY_WITHIN, until_ready(agent)).await;
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -71,6 +74,12 @@ async fn keep_node_status(agent: &Agent, client: Client) {
                 }
             }
         }
+    }
+}
+
+async fn until_ready(agent: &Agent) {
+    while !readiness::waiting(agent).is_empty() {
+        sleep(READY_POLL).await;
     }
 }
 
