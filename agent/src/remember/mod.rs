@@ -11,12 +11,12 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::{info, warn};
-use weft_api::crd::BGPConfigurationSpec;
 
 use crate::cni::conflist::replace;
 use crate::run::next_to_plan;
@@ -71,15 +71,28 @@ pub async fn recall(config: &StateConfig, node: &str) -> Option<Remembered> {
 }
 
 impl Remembered {
-    /// An operator's word counts more than what was true once: it may be there because that has ceased to be.
+    /// An operator's word counts more than what was true once: it may be there because that has ceased to be. Who writes
+    /// down a Node's address says nothing of its other fields.
     fn overridden_by(mut self, other: Self) -> Self {
-        self.snapshot.nodes.extend(other.snapshot.nodes);
+        for (name, said) in &other.snapshot.nodes {
+            let node = Arc::make_mut(self.snapshot.nodes.entry(name.clone()).or_default());
+            node.labels.extend(said.labels.clone());
+            node.asn = said.asn.or(node.asn);
+            replace_by_some(&mut node.internal_ips, &said.internal_ips);
+            replace_by_some(&mut node.pod_cidrs, &said.pod_cidrs);
+        }
         self.snapshot.bgp_peers.extend(other.snapshot.bgp_peers);
         self.snapshot.secrets.extend(other.snapshot.secrets);
-        if other.snapshot.bgp != BGPConfigurationSpec::default() {
+        if other.snapshot.is_bgp_written {
             self.snapshot.bgp = other.snapshot.bgp;
         }
         Self { snapshot: self.snapshot, source: format!("{} and {}", self.source, other.source) }
+    }
+}
+
+fn replace_by_some<T: Clone>(kept: &mut Vec<T>, said: &[T]) {
+    if !said.is_empty() {
+        *kept = said.to_vec();
     }
 }
 

@@ -1,7 +1,6 @@
-use std::sync::Arc;
-
 use serde_json::json;
 use tokio::sync::watch;
+use weft_api::crd::BGPConfigurationSpec;
 
 use super::*;
 use crate::supervise::brief;
@@ -145,6 +144,44 @@ async fn an_operators_word_replaces_what_was_kept_and_adds_to_it() {
     assert_eq!((both.bgp_peers.len(), both.nodes.len()), (2, 3));
     assert_eq!(both.bgp_peers["tor"].address.to_string(), "192.0.2.9");
     assert_eq!(both.bgp.graceful_restart_seconds, 15, "it says nothing of the configuration");
+}
+
+#[tokio::test]
+async fn an_operator_who_writes_down_an_address_takes_nothing_else_from_the_node() {
+    let mut dir = Dir::new("address");
+    let world = cluster("address-of").await;
+    store(&dir.0, "n1", &world).unwrap();
+    dir.bootstrap(
+        "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {edge: b}}, \
+          status: {addresses: [{type: InternalIP, address: 192.0.2.7}]}}",
+    );
+    let mut want = (*world.nodes["n1"]).clone();
+    want.internal_ips = vec!["192.0.2.7".parse().unwrap()];
+    want.labels.insert("edge".to_owned(), "b".to_owned());
+    assert!(want.asn.is_some() && want.pod_cidrs.len() == 2);
+    assert_eq!(*dir.recalls("n1").await.unwrap().nodes["n1"], want);
+
+    dir.bootstrap(
+        "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: z}, annotations: {weft.dev/asn: \"65109\"}}, \
+          spec: {podCIDRs: [10.7.0.0/24]}}",
+    );
+    let told = Arc::clone(&dir.recalls("n1").await.unwrap().nodes["n1"]);
+    assert_eq!((told.asn, &*told.labels["rack"]), (Some(65109), "z"));
+    assert_eq!(
+        (&told.pod_cidrs, &told.internal_ips),
+        (&vec!["10.7.0.0/24".parse().unwrap()], &world.nodes["n1"].internal_ips)
+    );
+}
+
+#[tokio::test]
+async fn an_operators_configuration_counts_even_when_it_is_the_default_one() {
+    let mut dir = Dir::new("default");
+    store(&dir.0, "n1", &cluster("default-of").await).unwrap();
+    dir.bootstrap(
+        "{apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {}}",
+    );
+    let recalled = dir.recalls("n1").await.unwrap();
+    assert_eq!((recalled.problems.len(), recalled.bgp), (0, BGPConfigurationSpec::default()));
 }
 
 #[tokio::test]

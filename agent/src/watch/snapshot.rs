@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub secrets: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>,
     /// Defaults where nobody wrote one.
     pub bgp: BGPConfigurationSpec,
+    /// Somebody did.
+    pub is_bgp_written: bool,
     pub bgp_peers: BTreeMap<String, BGPPeerSpec>,
     /// Objects that do not act as written.
     pub problems: BTreeSet<Problem>,
@@ -65,7 +67,9 @@ impl Snapshot {
             }
             Object::Secret(values) => drop(self.secrets.insert((namespace, name), values.clone())),
             Object::BgpPeer(peer) => drop(self.bgp_peers.insert(name, peer.clone())),
-            Object::BgpConfiguration(spec) if name == CONFIGURATION_NAME => self.bgp = spec.clone(),
+            Object::BgpConfiguration(spec) if name == CONFIGURATION_NAME => {
+                (self.bgp, self.is_bgp_written) = (spec.clone(), true);
+            }
             Object::BgpConfiguration(_) => {
                 let object = format!("{} {name}", Kind::BgpConfiguration);
                 let reason = format!("only the one named {CONFIGURATION_NAME} is read");
