@@ -263,14 +263,19 @@ impl Work {
         for change in changes {
             let key = change.key();
             let errno = errors.get(&key).and_then(|refused| refused.error.raw_os_error());
-            match (change, errors.get(&key)) {
+            let was_gone = matches!(change, RouteOp::Delete(_)) && errno == Some(libc::ESRCH);
+            match (change, errors.get(&key).filter(|_| !was_gone)) {
                 (RouteOp::Add(_, target) | RouteOp::Replace(_, target), None) => {
                     self.have.insert_ours(key, target.clone());
+                    // Of ours, only such a route may lead to a nexthop.
+                    if key.prefix.prefix() == 0 {
+                        self.look_up_within(key.prefix);
+                    }
                 }
-                // It is gone, one way or the other.
-                (RouteOp::Delete(_), None) => drop(self.have.remove_ours(&key)),
-                (RouteOp::Delete(_), Some(_)) if errno == Some(libc::ESRCH) => {
+                // Others lead to what is in it.
+                (RouteOp::Delete(_), None) => {
                     self.have.remove_ours(&key);
+                    self.look_up_within(key.prefix);
                 }
                 // We do not know the table as well as we thought.
                 (RouteOp::Add(..), Some(_)) if errno == Some(libc::EEXIST) => self.observe = true,
@@ -279,6 +284,11 @@ impl Work {
                 }
             }
         }
+    }
+
+    fn look_up_within(&mut self, prefix: IpNetwork) {
+        let within = self.reach.range(prefix.network()..=prefix.broadcast());
+        self.lookups.extend(within.map(|(address, _)| *address));
     }
 
     /// Compares once more what the kernel refused.
@@ -314,8 +324,7 @@ impl Work {
         if protocol != ROUTE_PROTOCOL {
             // One key, one route: ours was replaced.
             self.drift += u64::from(!gone && self.have.remove_ours(&key));
-            let on_the_way = self.reach.range(prefix.network()..=prefix.broadcast());
-            self.lookups.extend(on_the_way.map(|(address, _)| *address));
+            self.look_up_within(prefix);
         }
         match gone {
             true => self.have.remove(&route),

@@ -106,3 +106,24 @@ fn others_routes_are_remembered_up_to_a_bound_and_then_it_is_said() {
     let work = Work::new(table);
     assert!(work.status().problems.iter().any(|problem| problem.object == "the main routing table"));
 }
+
+#[test]
+fn what_was_out_of_reach_is_looked_up_again_when_a_route_of_ours_may_lead_to_it_or_has_gone_from_before_it() {
+    let mut work = settled();
+    let far: IpAddr = "203.0.113.9".parse().unwrap();
+    work.set_peers([far].into());
+    work.reached([(far, BTreeSet::new())].into());
+    let learn = |work: &mut Work, prefix: &str, nexthop: Option<&str>| {
+        let nexthop = nexthop.map(|text| FibNexthop { address: text.parse().unwrap(), interface: None });
+        work.learn(net(prefix), nexthop.into_iter().collect());
+        settle(work);
+        std::mem::take(&mut work.lookups).contains(&far)
+    };
+    assert!(learn(&mut work, "0.0.0.0/0", Some("192.0.2.2")));
+    assert!(learn(&mut work, "0.0.0.0/0", Some("198.51.100.2")), "by another way");
+    assert!(!learn(&mut work, "203.0.113.0/24", Some("192.0.2.2")), "it would not count");
+    assert!(!learn(&mut work, "203.0.112.0/24", Some("192.0.2.2")));
+    assert!(!learn(&mut work, "203.0.112.0/24", None));
+    assert!(learn(&mut work, "203.0.113.0/24", None), "it hid the default route");
+    assert!(learn(&mut work, "0.0.0.0/0", None));
+}
