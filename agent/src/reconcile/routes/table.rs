@@ -300,7 +300,10 @@ impl Work {
         match event {
             Event::Route { by, .. } if by == our_port => {}
             Event::Route { route, gone, .. } => self.handle_route(route, gone),
-            Event::Link { name, .. } if name.starts_with(LINK_PREFIX) => {}
+            // The IPv4 route to its pod goes without a word.
+            Event::Link { name, up, .. } if name.starts_with(LINK_PREFIX) => {
+                self.observe |= !up && self.has_strays();
+            }
             Event::Link { index, up, mtu, .. } => {
                 let before = self.links.insert(index, (up, mtu));
                 if before.map(|(up, _)| up) != Some(up) {
@@ -335,6 +338,12 @@ impl Work {
     pub(super) fn installed(&self, prefix: Option<IpNetwork>) -> Vec<(IpNetwork, Target)> {
         let ours = self.have.ours.iter().filter(|(key, _)| prefix.is_none_or(|prefix| prefix == key.prefix));
         ours.map(|(key, target)| (key.prefix, target.clone())).collect()
+    }
+
+    /// Pods outside our pod CIDRs, which are announced each by itself.
+    fn has_strays(&self) -> bool {
+        let own = self.own.as_deref().unwrap_or_default();
+        self.have.pods.iter().any(|pod| !own.iter().any(|cidr| routes::covers(*cidr, *pod)))
     }
 
     /// Of our pods, whatever pod CIDR they are from.

@@ -127,3 +127,22 @@ fn what_was_out_of_reach_is_looked_up_again_when_a_route_of_ours_may_lead_to_it_
     assert!(learn(&mut work, "203.0.113.0/24", None), "it hid the default route");
     assert!(learn(&mut work, "0.0.0.0/0", None));
 }
+
+#[test]
+fn a_pod_outside_our_pod_cidrs_goes_with_its_link_of_which_no_route_tells() {
+    let link = |name: &str, up| Event::Link { index: 9, name: format!("{LINK_PREFIX}{name}"), up, mtu: 1500 };
+    let mut table = Table::default();
+    let target = Target::Direct { link: 9 };
+    let key = own_key(net("10.1.0.7/32"));
+    table.insert(KernelRoute { key, protocol: ROUTE_PROTOCOL, target });
+    let mut work = Work::new(table);
+    work.set_own(vec![net("10.1.0.0/24")]);
+    work.handle_event(link("1", false), 7);
+    assert!(!work.needs_reading(), "nobody announces it by itself");
+
+    work.set_own(vec![net("10.9.0.0/24")]);
+    work.handle_event(link("1", true), 7);
+    assert!(!work.needs_reading());
+    work.handle_event(link("1", false), 7);
+    assert!(work.observe && work.lookups.is_empty());
+}
