@@ -237,7 +237,7 @@ impl Task {
             Command::Listed => self.convergence.set_listed(Instant::now()),
             Command::Speaker(fib) => {
                 self.fib = Some(fib);
-                self.convergence.restart();
+                self.convergence.restart(Instant::now());
                 self.work.restart();
             }
             Command::Installed(prefix, reply) => drop(reply.send(self.work.installed(prefix))),
@@ -259,7 +259,7 @@ impl Task {
             }
             Some(FibEvent::Converged) => {
                 info!(reconciler = "routes", routes = self.work.learned(), "bgp converged");
-                if self.convergence.converge() {
+                if self.convergence.converge(Instant::now()) {
                     self.work.converge();
                 }
             }

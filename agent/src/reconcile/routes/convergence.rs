@@ -11,37 +11,41 @@ const NEW_PEERS: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub(super) struct Convergence {
-    /// The peers are those that the datastore has.
-    listed: bool,
-    converged: bool,
-    /// When convergence counts: it came before the list.
-    due: Option<Instant>,
+    /// A speaker has started.
+    running: bool,
+    /// It has converged, and that has not counted yet.
+    waits: bool,
+    /// From when on it counts: the peers are those that the datastore has, and have been for long enough. `None`: they may
+    /// not be.
+    from: Option<Instant>,
 }
 
 impl Convergence {
-    /// Another speaker starts.
-    pub(super) fn restart(&mut self) {
-        (self.converged, self.due) = (false, None);
+    /// Another speaker starts; once there is a list, with all its peers.
+    pub(super) fn restart(&mut self, now: Instant) {
+        (self.running, self.waits) = (true, false);
+        self.from = self.from.map(|from| from.min(now));
     }
 
     pub(super) fn set_listed(&mut self, now: Instant) {
-        self.listed = true;
-        self.due = self.converged.then(|| now + NEW_PEERS);
+        self.from = Some(if self.running { now + NEW_PEERS } else { now });
     }
 
     /// The speaker has converged; whether that counts at once.
-    pub(super) fn converge(&mut self) -> bool {
-        self.converged = true;
-        self.listed
+    pub(super) fn converge(&mut self, now: Instant) -> bool {
+        self.waits = true;
+        self.take_due(now)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.due
+        self.from.filter(|_| self.waits)
     }
 
     /// Once: it counts from now on.
     pub(super) fn take_due(&mut self, now: Instant) -> bool {
-        self.due.take_if(|at| *at <= now).is_some()
+        let is_due = self.deadline().is_some_and(|from| from <= now);
+        self.waits &= !is_due;
+        is_due
     }
 }
 
@@ -52,15 +56,18 @@ mod tests {
     #[test]
     fn it_counts_at_once_when_all_peers_are_known() {
         let mut convergence = Convergence::default();
-        convergence.set_listed(Instant::now());
-        assert!(convergence.converge());
+        let now = Instant::now();
+        convergence.set_listed(now);
+        convergence.restart(now);
+        assert!(convergence.converge(now));
         assert_eq!(convergence.deadline(), None);
     }
 
     #[test]
     fn peers_that_come_with_the_list_have_their_time() {
         let (mut convergence, now) = (Convergence::default(), Instant::now());
-        assert!(!convergence.converge() && convergence.deadline().is_none());
+        convergence.restart(now);
+        assert!(!convergence.converge(now) && convergence.deadline().is_none());
         convergence.set_listed(now);
         assert_eq!(convergence.deadline(), Some(now + NEW_PEERS));
         assert!(!convergence.take_due(now + NEW_PEERS - Duration::from_millis(1)));
@@ -69,12 +76,24 @@ mod tests {
     }
 
     #[test]
+    fn they_have_it_also_when_the_others_were_about_to_be_through() {
+        let (mut convergence, now) = (Convergence::default(), Instant::now());
+        convergence.restart(now);
+        convergence.set_listed(now);
+        assert_eq!(convergence.deadline(), None, "nothing to wait for");
+        assert!(!convergence.converge(now + Duration::from_secs(2)));
+        assert_eq!(convergence.deadline(), Some(now + NEW_PEERS));
+        assert!(convergence.take_due(now + NEW_PEERS));
+    }
+
+    #[test]
     fn another_speaker_converges_anew() {
         let (mut convergence, now) = (Convergence::default(), Instant::now());
-        convergence.converge();
+        convergence.restart(now);
+        convergence.converge(now);
         convergence.set_listed(now);
-        convergence.restart();
+        convergence.restart(now);
         assert!(!convergence.take_due(now + NEW_PEERS));
-        assert!(convergence.converge());
+        assert!(convergence.converge(now), "it knew all peers from its start");
     }
 }
