@@ -96,6 +96,8 @@ fn workers() -> usize {
 }
 
 async fn clean_up(arguments: &Cleanup) -> anyhow::Result<()> {
+    // A container's first process does not get signals that it has not asked for: one that comes meanwhile counts after it.
+    let terminate = arguments.hold.then(|| signal(SignalKind::terminate())).transpose()?;
     let removed = cleanup::run(arguments).await?;
     for thing in &removed {
         println!("removed {thing}");
@@ -103,8 +105,8 @@ async fn clean_up(arguments: &Cleanup) -> anyhow::Result<()> {
     if removed.is_empty() {
         println!("nothing of Weft is here");
     }
-    if arguments.hold {
-        signal(SignalKind::terminate())?.recv().await;
+    if let Some(mut terminate) = terminate {
+        terminate.recv().await;
     }
     Ok(())
 }

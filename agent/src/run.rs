@@ -1,10 +1,13 @@
 //! The agent's life: what is started in which order, and how it ends.
 //!
-//! Nothing is written to the kernel before the datastore has been listed once and shows our Node. Then: sysctls, own
-//! routes, the CNI server (which tells the policy owner about pods of its forerunner), policy, BGP. A stop for a restart
-//! leaves routes, rules, links and the conflist where they are; only the sockets go.
+//! Nothing is written to the kernel before there is a plan: the datastore has been listed once and shows our Node, or it
+//! does not answer and something is remembered. Then: sysctls, own routes, BGP, and the CNI server, which tells the policy
+//! owner about pods of its forerunner. Policy waits for the list whatever is remembered, and pods for policy. A stop for a
+//! restart leaves routes, rules, links and the conflist where they are; only the sockets go.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,13 +49,27 @@ const FORERUNNER_LEAVES: Duration = Duration::from_secs(10);
 
 /// Runs until a signal or a request to stop, or until a part of it has ended by itself.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    // Before anything else: a container's first process does not get signals that it has not asked for.
+    let signalled = signals()?;
     let (tasks, ends) = supervisor();
-    live(config, tasks, ends).await
+    live(config, tasks, ends, signalled).await
 }
 
-async fn live(config: Config, tasks: Supervisor, mut ends: Ends) -> anyhow::Result<()> {
+async fn live(
+    config: Config,
+    tasks: Supervisor,
+    mut ends: Ends,
+    signalled: impl Future<Output = Shutdown>,
+) -> anyhow::Result<()> {
+    let mut signalled = pin!(signalled);
     info!(node = config.node, version = env!("CARGO_PKG_VERSION"), "agent starting");
-    let _lock = RunDirLock::take(&config.run_dir, FORERUNNER_LEAVES).await?;
+    let _lock = tokio::select! {
+        lock = RunDirLock::take(&config.run_dir, FORERUNNER_LEAVES) => lock?,
+        how = &mut signalled => {
+            info!(?how, "agent stops before it has begun");
+            return Ok(());
+        }
+    };
     let cancel = CancellationToken::new();
     let heard = heard_by(&config.datastore);
     let client = api_client(&config.datastore, heard.clone()).await?;
@@ -84,7 +101,7 @@ async fn live(config: Config, tasks: Supervisor, mut ends: Ends) -> anyhow::Resu
 
     let (cni_sender, cni) = watch::channel(None);
     let (sysctl_sender, sysctl_problems) = watch::channel(Vec::new());
-    let (stop_sender, stop_requests) = mpsc::channel(1);
+    let (stop_sender, mut stop_requests) = mpsc::channel(1);
     let agent = Arc::new(Agent {
         config: config.clone(),
         datastore,
@@ -113,7 +130,8 @@ async fn live(config: Config, tasks: Supervisor, mut ends: Ends) -> anyhow::Resu
         anyhow::Ok(())
     };
     let how = tokio::select! {
-        how = until_stopped(stop_requests) => how?,
+        how = signalled => how,
+        Some(text) = stop_requests.recv() => Shutdown::Stop { text },
         parts = ends.first() => bail!("the agent cannot go on: {parts}"),
         result = work => return result,
     };
@@ -321,14 +339,15 @@ async fn feed_cni(
     }
 }
 
-/// SIGTERM: to be back soon. SIGINT, or a request on the socket: for good.
-async fn until_stopped(mut requests: mpsc::Receiver<String>) -> anyhow::Result<Shutdown> {
+/// SIGTERM: to be back soon. SIGINT: for good. Both are heard from the call on.
+fn signals() -> io::Result<impl Future<Output = Shutdown>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => Shutdown::Restart,
-        _ = interrupt.recv() => Shutdown::Stop { text: "stopped by an operator".to_owned() },
-        Some(text) = requests.recv() => Shutdown::Stop { text },
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => Shutdown::Restart,
+            _ = interrupt.recv() => Shutdown::Stop { text: "stopped by an operator".to_owned() },
+        }
     })
 }
 

@@ -167,7 +167,7 @@ fn an_agent_that_has_lost_a_part_ends_and_says_which_and_forwarding_goes_on() {
         let machine = Machine::new("part");
         machine.write("node.yaml", NODE);
         let (tasks, ends) = supervisor();
-        let agent = brief(live(machine.config(), tasks.clone(), ends));
+        let agent = brief(live(machine.config(), tasks.clone(), ends, std::future::pending()));
         machine.until("/v1/status", |status| status["ready"] == true).await;
 
         tasks.task("some part", async { panic!("injected") });
@@ -189,6 +189,16 @@ fn a_second_agent_leaves_the_first_alone() {
         let error = run(machine.config()).await.unwrap_err().to_string();
         assert!(error.contains(&format!("process {} uses", std::process::id())), "{error}");
         machine.until("/v1/status", |status| status["ready"] == true).await;
+    });
+}
+
+#[test]
+fn an_agent_that_waits_for_its_forerunner_leaves_when_it_is_told_to() {
+    in_netns(|| async {
+        let machine = Machine::new("waits");
+        let _forerunner = RunDirLock::take(&machine.config().run_dir, Duration::ZERO).await.unwrap();
+        let (tasks, ends) = supervisor();
+        live(machine.config(), tasks, ends, std::future::ready(Shutdown::Restart)).await.unwrap();
     });
 }
 
