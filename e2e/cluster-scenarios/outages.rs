@@ -125,7 +125,9 @@ fn set_graceful_restart(cluster: &Cluster, seconds: &Value) -> anyhow::Result<()
 /// Its agent says so, and that all its sessions are up.
 fn until_bgp_runs_on_memory(cluster: &Cluster, node: &str) {
     wait::until(&format!("bgp of {node} without an API"), CONVERGED, || {
-        let status: Value = serde_json::from_str(&cluster.lab().weftctl(node, "status -o json")?)?;
+        // Not ready, as it has not heard the API server.
+        let status = cluster.lab().shell(node, "weftctl status -o json || [ $? = 3 ]")?;
+        let status: Value = serde_json::from_str(&status)?;
         let told = status["problems"].as_array().is_some_and(|problems| {
             problems.iter().any(|problem| problem["object"] == "datastore kubernetes")
         });
