@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use ipnetwork::Ipv4Network;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
 use socket2::{Domain, Socket, Type};
 use tokio::time::{sleep, timeout};
 
@@ -38,23 +39,32 @@ fn asn(peer: u8) -> Asn {
 
 /// Runs a test on a thread that has a namespace and a table of descriptors to itself.
 pub(super) fn in_namespace(test: impl AsyncFnOnce() + Send) {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let body = || {
+        // The first of a process makes what all share: before the tables part.
+        drop(runtime());
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_FILES).expect("root");
         close_copies();
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
         assert!(up.success());
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
+        runtime().block_on(test());
     };
     thread::scope(|scope| scope.spawn(body).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-/// What the other tests have open: connections would not end while there is a copy.
+/// The connections of the other tests, which would not end while there is a copy. Not what the process shares: tokio's pipe
+/// for signals.
 fn close_copies() {
     let open = fs::read_dir("/proc/thread-self/fd").unwrap().map(|entry| entry.unwrap().file_name());
     let open: Vec<i32> = open.map(|name| name.to_str().unwrap().parse().unwrap()).collect();
-    for copy in open.into_iter().filter(|descriptor| *descriptor > 2) {
-        let _ = nix::unistd::close(copy); // One was of the listing itself.
+    for copy in open.into_iter().filter(|descriptor| is_of_inet(*descriptor)) {
+        nix::unistd::close(copy).unwrap();
     }
+}
+
+fn is_of_inet(descriptor: i32) -> bool {
+    let family = getsockname::<SockaddrStorage>(descriptor).ok().and_then(|name| name.family());
+    matches!(family, Some(AddressFamily::Inet | AddressFamily::Inet6))
 }
 
 /// What this thread may open besides, one descriptor for each.
