@@ -72,7 +72,12 @@ pub(super) fn set_links(machine: &Machine, state: &str) -> Result<()> {
 /// Plugs the rack's nodes into the router's bridge, and the router into the spine.
 fn plug_tor(lab: &Lab, tor: &Tor) -> Result<()> {
     let machine = lab.machine(&tor.name)?;
-    ip(&machine, &["link add rack type bridge".to_owned(), "link set rack up".to_owned()])?;
+    // An address of its own, as switches have: that of its lowest port would change when a node is unplugged, and neighbours
+    // would look for the router under the old one.
+    ip(
+        &machine,
+        &["link add rack address 02:00:5e:00:00:01 type bridge".to_owned(), "link set rack up".to_owned()],
+    )?;
     let uplinks =
         lab.plan().nodes.iter().flat_map(|node| node.uplinks.iter().map(move |uplink| (node, uplink)));
     let ports: Vec<_> = uplinks
