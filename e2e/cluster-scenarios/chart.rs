@@ -18,16 +18,18 @@ pub(crate) fn objects_tell_whether_they_are_accepted(cluster: &Cluster) {
     for object in ["bgpconfiguration/default".to_owned(), some_peer(cluster)] {
         until_accepted(cluster, &object, "True", "in force");
     }
-    let peer = |address: &str| {
+    let peer = |address: &str, labels: Value| {
         json!({
             "apiVersion": "weft.dev/v1alpha1", "kind": "BGPPeer", "metadata": { "name": "told" },
-            "spec": { "address": address, "asn": 65099, "nodeSelector": { "matchLabels": { "no": "node" } } },
+            "spec": { "address": address, "asn": 65099, "nodeSelector": { "matchLabels": labels } },
         })
     };
     // An address, as the schema wants, but that of no router.
-    cluster.apply(&peer("224.0.0.5").to_string()).unwrap();
+    cluster.apply(&peer("224.0.0.5", json!({ "no": "node" })).to_string()).unwrap();
     until_accepted(cluster, "bgppeer/told", "False", "spec.address: 224.0.0.5");
-    cluster.apply(&peer("192.0.2.9").to_string()).unwrap();
+    cluster.apply(&peer("192.0.2.9", json!({ "no": "node" })).to_string()).unwrap();
+    until_accepted(cluster, "bgppeer/told", "False", "selects no node");
+    cluster.apply(&peer("192.0.2.9", json!({ "kubernetes.io/hostname": "node1" })).to_string()).unwrap();
     until_accepted(cluster, "bgppeer/told", "True", "in force");
     cluster.kubectl(&["delete", "bgppeer", "told"]).unwrap();
 }

@@ -78,11 +78,11 @@ pub(crate) fn a_pod_cidr_comes_late(cluster: &Cluster) {
     cluster.restart_controllers_without(&["node-ipam-controller"]).unwrap();
     cluster.kubectl(&["delete", "node", NODE]).unwrap();
     cluster.kill_kubelet(NODE).unwrap();
-    // As on a machine that never had Weft.
-    cluster.lab().run(NODE, "rm /etc/cni/net.d/05-weft.conflist").unwrap();
     cluster.start_kubelet(NODE).unwrap();
     cluster.introduce_node(NODE).unwrap();
     cluster.delete_agent(NODE).unwrap();
+    // As on a machine that never had Weft; an agent that has pods to wire would put it back.
+    cluster.lab().run(NODE, "rm /etc/cni/net.d/05-weft.conflist").unwrap();
     assert!(pod_cidrs(cluster).is_empty(), "the node has a podCIDR");
 
     // The agent runs and says what it lacks; nobody starts it again and again.
@@ -92,7 +92,7 @@ pub(crate) fn a_pod_cidr_comes_late(cluster: &Cluster) {
         Ok(message.is_some_and(|message| message.contains("has no podCIDRs")).then_some(()))
     })
     .unwrap();
-    assert_eq!(ready(cluster), "False");
+    wait::until_true("a node without a network", JOINED, || ready(cluster) == "False").unwrap();
 
     cluster.restart_controllers_without(&[]).unwrap();
     cluster.kubectl(&["wait", "--for=condition=Ready", "node", NODE, READY]).unwrap();
