@@ -167,10 +167,7 @@ impl Task {
                     None => return,
                 },
                 changed = self.snapshots.changed() => match changed {
-                    Ok(()) => {
-                        self.dirty = true;
-                        self.unjudged = self.unjudged.max(Unjudged::IfChanged);
-                    }
+                    Ok(()) => self.snapshots.mark_changed(),
                     Err(_) => return,
                 },
                 change = monitor.foreign_change() => match change {
@@ -225,7 +222,7 @@ impl Task {
     }
 
     fn step(&mut self) {
-        let snapshot = self.snapshots.borrow_and_update().clone();
+        let snapshot = self.newest();
         self.sort_waiting(snapshot.as_deref());
         let (Some(snapshot), Some(local)) = (snapshot, &self.local) else { return };
         if (self.dirty || self.audit) && (Instant::now() >= self.not_before || !self.committing.is_empty()) {
@@ -235,6 +232,16 @@ impl Task {
             self.local_watch.send_replace(scene.local);
             self.answer(result);
         }
+    }
+
+    /// Whatever the task woke for: here alone a snapshot is taken note of.
+    fn newest(&mut self) -> Option<Arc<Snapshot>> {
+        let newest = self.snapshots.borrow_and_update();
+        if newest.has_changed() {
+            self.dirty = true;
+            self.unjudged = self.unjudged.max(Unjudged::IfChanged);
+        }
+        newest.clone()
     }
 
     /// Lets in those whose pod the datastore shows, and turns away those who waited too long.

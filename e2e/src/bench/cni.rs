@@ -24,6 +24,8 @@ const PLUGIN_DIRS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 const NODE: &str = "node";
 /// Of an agent that may have ten thousand pods to read first.
 const READY: Duration = Duration::from_secs(120);
+/// A file that is larger than the agent reads is refused whole.
+const OBJECTS_PER_FILE: usize = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -96,8 +98,10 @@ impl Testbed {
         let dir = std::env::temp_dir().join(format!("weft-bench-cni-{}", std::process::id()));
         let store = dir.join("store");
         fs::create_dir_all(&store)?;
-        let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
-        fs::write(store.join("objects.yaml"), list.to_string())?;
+        for (index, items) in objects.chunks(OBJECTS_PER_FILE).enumerate() {
+            let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+            fs::write(store.join(format!("objects-{index}.yaml")), list.to_string())?;
+        }
         let node = Namespace::create(NODE)?;
         let mut command = Command::new(programs.path("weft-agent")?);
         // With WEFT_LOG=info the agent says where the time of each ADD went.

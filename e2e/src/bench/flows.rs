@@ -97,7 +97,7 @@ fn fill(bed: &Testbed, flows: usize) -> Result<()> {
     let mut commands = String::new();
     for (index, pod) in (0..flows).zip(pods.iter().cycle()) {
         let (client, port) = (index / 50_000 + 1, index % 50_000 + 1024);
-        writeln!(commands, "-I -p udp -s 192.0.2.{client} -d {pod} --sport {port} --dport 80 -t 3600")?;
+        writeln!(commands, "-I -p udp -s 198.51.100.{client} -d {pod} --sport {port} --dport 80 -t 3600")?;
     }
     let file = bed.dir.join("flows");
     fs::write(&file, commands)?;

@@ -132,6 +132,24 @@ fn world_with(names: &[&str], policy: &serde_json::Value) -> Option<Arc<Snapshot
     Some(snapshot)
 }
 
+/// The task may wake for the pod and find the snapshot already there.
+#[test]
+fn a_snapshot_that_comes_together_with_a_pod_is_in_force_too() {
+    in_netns(|| async {
+        let policy = serde_json::json!({ "podSelector": {} });
+        let worlds = [world(&["web"]), world_with(&["web"], &policy)];
+        let (snapshots, receiver) = watch::channel(worlds[0].clone());
+        let handle = spawn(&supervisor().0, receiver).unwrap();
+        handle.recovered(Vec::new()).await;
+        let nobody = attachment("nobody", 9).id;
+        for round in 1..=200 {
+            let changes = async { snapshots.send_replace(worlds[round % 2].clone()) };
+            tokio::join!(handle.release(&nobody), changes);
+            settled(&handle, |state| state.counts.policies as usize == round % 2).await;
+        }
+    });
+}
+
 fn with_ports(attachment: Attachment, ports: std::ops::RangeInclusive<u16>) -> Attachment {
     let port =
         |host_port| PortMapping { transport: Transport::Udp, host_port, container_port: 80, host_ip: None };
