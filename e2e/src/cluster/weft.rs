@@ -36,7 +36,7 @@ impl Cluster {
         self.upgrade_weft_within(180, values)
     }
 
-    /// An error when the pods are not ready within so many seconds.
+    /// An error when the pods are not ready within so many seconds. Helm alone would wait for all agents but one.
     pub fn upgrade_weft_within(&self, seconds: u16, values: &[&str]) -> Result<()> {
         let (repository, tag) = images::WEFT.split_once(':').context("an image with a tag")?;
         let settings = [
@@ -52,7 +52,17 @@ impl Cluster {
         for setting in settings.iter().map(String::as_str).chain(values.iter().copied()) {
             words.extend([OsString::from("--set"), setting.into()]);
         }
-        self.helm(&words).map(drop)
+        self.helm(&words)?;
+        let agents = self.kubectl(&[
+            "-n",
+            NAMESPACE,
+            "get",
+            "daemonset/weft-agent",
+            "--ignore-not-found",
+            "-o",
+            "name",
+        ])?;
+        if agents.is_empty() { Ok(()) } else { self.until_agents_are_ready() }
     }
 
     /// `helm VERB weft …`, in Weft's namespace.
