@@ -1,6 +1,6 @@
 //! Which pods of this node are to be policed, and as whom.
 //!
-//! In: what the CNI wired. Out: the local pods that [`weft_policy::compile`] asks for.
+//! In: what the CNI wired. Out: the local pods that [`weft_policy::compile()`] asks for.
 
 use weft_cni::attachment::{Attachment, PortMapping, Transport};
 use weft_policy::model::{HostPort, LocalPod, PodKey, PodUid, Protocol};

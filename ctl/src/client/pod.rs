@@ -116,7 +116,7 @@ async fn read(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> std::io::Res
     Ok(bytes)
 }
 
-/// As [`encode`] has it.
+/// As [`Answer::encode`] has it.
 fn decode(bytes: &[u8]) -> Result<Answer> {
     let end = bytes.iter().position(|byte| *byte == b'\n').context("an answer without a status")?;
     let code = std::str::from_utf8(&bytes[..end]).ok().and_then(|code| code.parse().ok());
