@@ -29,14 +29,25 @@ test: setup-cluster ## every check and every test, as CI runs it
 	$(MAKE) cluster-scenarios PROFILE=dev
 	$(MAKE) conformance PROFILE=dev SUITE=subset
 
+# Manuals of modules link to what is private in them: they are for who changes it.
+RUSTDOC_DENY := -D warnings -A rustdoc::private-intra-doc-links
+
 .PHONY: lint
-lint: ## formatting, clippy, and that the pure crates are pure
+lint: ## formatting, clippy, links of the documentation, shell scripts, dependencies, and that the pure crates are pure
 	$(CARGO) fmt --all --check
+	shellcheck scripts/* .ci/run e2e/kubernetes/build e2e/kubernetes/images
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --workspace --test scenarios --test cluster --locked -- -D warnings
+	RUSTDOCFLAGS="$(RUSTDOC_DENY)" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
+	scripts/check-dependencies
 	scripts/check-pure
 	scripts/check-docs
 	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --check --docs docs/crd-reference.md chart/templates/crds
+
+.PHONY: audit
+audit: ## cargo-deny on all that we depend on: advisories (from the network), licences, sources, versions
+	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check
 
 .PHONY: crds
 crds: ## write the chart's CRDs, and their reference in docs/, from the Rust types
