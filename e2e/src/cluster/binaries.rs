@@ -13,6 +13,8 @@ pub struct Binaries {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
+    /// Helm alone.
+    Helm,
     /// What a cluster runs.
     Cluster,
     /// The upstream e2e suites and what they need, too.
@@ -23,6 +25,7 @@ impl Binaries {
     pub fn build(scope: Scope) -> Result<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes/build");
         let word = match scope {
+            Scope::Helm => "helm",
             Scope::Cluster => "cluster",
             Scope::Suites => "suites",
         };
