@@ -33,7 +33,7 @@ test: setup-cluster ## every check and every test, as CI runs it
 RUSTDOC_DENY := -D warnings -A rustdoc::private-intra-doc-links
 
 .PHONY: lint
-lint: ## formatting, clippy, links of the documentation, shell scripts, dependencies, and that the pure crates are pure
+lint: ## formatting, clippy, links of the documentation, shell scripts, dependencies, that the pure crates are pure, the chart
 	$(CARGO) fmt --all --check
 	shellcheck scripts/* .ci/run e2e/kubernetes/build e2e/kubernetes/images
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
@@ -42,7 +42,8 @@ lint: ## formatting, clippy, links of the documentation, shell scripts, dependen
 	scripts/check-dependencies
 	scripts/check-pure
 	scripts/check-docs
-	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --check --docs docs/crd-reference.md chart/templates/crds
+	helm=$$(e2e/kubernetes/build helm)/helm && $$helm lint --strict --quiet chart && $$helm lint --strict --quiet --values chart/ci/all-values.yaml chart
+	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --check --docs docs/crd-reference.md chart/definitions
 
 .PHONY: audit
 audit: ## cargo-deny on all that we depend on: advisories (from the network), licences, sources, versions
@@ -51,7 +52,7 @@ audit: ## cargo-deny on all that we depend on: advisories (from the network), li
 
 .PHONY: crds
 crds: ## write the chart's CRDs, and their reference in docs/, from the Rust types
-	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --docs docs/crd-reference.md chart/templates/crds
+	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --docs docs/crd-reference.md chart/definitions
 
 .PHONY: unit
 unit: ## tests of the crates: units, properties, simulation, the kernel in namespaces, other people's routers

@@ -6,14 +6,14 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use weft_agent::watch::object;
 
 /// Kinds of others that examples may contain.
-const FOREIGN: [&str; 3] =
-    ["monitoring.coreos.com/v1 PrometheusRule", "kubeadm.k8s.io/v1beta4 ClusterConfiguration", "v1 List"];
+const FOREIGN: [&str; 2] = ["kubeadm.k8s.io/v1beta4 ClusterConfiguration", "v1 List"];
 
 #[test]
 fn every_example_object_is_one_that_the_agent_takes() {
@@ -49,16 +49,79 @@ fn every_example_value_is_one_of_the_chart() {
 fn every_metric_is_explained() {
     let page = read(&root().join("docs/metrics.md"));
     let source = read(&root().join("agent/src/server/metrics.rs"));
-    let names: Vec<&str> = ["gauge(", "counter(", "register("]
+    let names: BTreeSet<&str> = ["gauge(", "counter(", "register("]
         .iter()
         .flat_map(|call| source.split(call).skip(1))
         .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
         .collect();
-    assert!(names.len() > 10, "the registrations are not found any more: {names:?}");
-    for name in names {
-        let known =
-            ["`", "{", "_total`", "_total{"].iter().any(|end| page.contains(&format!("`weft_{name}{end}")));
-        assert!(known, "docs/metrics.md does not explain weft_{name}");
+    assert!(names.len() > 10, "the registrations are not found: {names:?}");
+    let explained: BTreeSet<String> =
+        metrics(&page).into_keys().map(|name| name.trim_end_matches("_total").to_owned()).collect();
+    let names: BTreeSet<String> = names.into_iter().map(|name| format!("weft_{name}")).collect();
+    assert_eq!(explained, names, "docs/metrics.md, and what agents measure");
+}
+
+#[test]
+fn alerts_and_dashboard_are_made_of_metrics_that_agents_have() {
+    let metrics = metrics(&read(&root().join("docs/metrics.md")));
+    let mut alerts = Vec::new();
+    for alert in documents(&read(&root().join("chart/alerts/weft.yaml"))).remove(0).as_array().unwrap() {
+        alerts.push(alert["expr"].as_str().unwrap().to_owned());
+        let explained = format!(
+            "| `{}` | {} |",
+            alert["alert"].as_str().unwrap(),
+            alert["labels"]["severity"].as_str().unwrap()
+        );
+        assert!(
+            read(&root().join("docs/metrics.md")).contains(&explained),
+            "docs/metrics.md lacks {explained}"
+        );
+    }
+    let dashboard = documents(&read(&root().join("chart/dashboards/weft.json"))).remove(0);
+    let mut panels = Vec::new();
+    queries(&dashboard, &mut panels);
+    assert!(alerts.len() > 10 && panels.len() > 10, "{alerts:?} {panels:?}");
+    for query in alerts.iter().chain(&panels) {
+        for (at, _) in query.match_indices("weft_") {
+            let name: String =
+                query[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let labels = metrics.get(&name).unwrap_or_else(|| panic!("no metric {name}: {query}"));
+            let rest = &query[at + name.len()..];
+            let selector =
+                rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(inner, _)| inner);
+            for label in selector.split(',').filter_map(|part| part.split(['=', '!']).next()) {
+                // What the monitor adds.
+                let known = label.is_empty() || label == "node" || labels.iter().any(|known| known == label);
+                assert!(known, "{name} has no label {label}: {query}");
+            }
+        }
+    }
+}
+
+/// Names, and labels of each, as the page's table has them: `name{label,label}`.
+fn metrics(page: &str) -> BTreeMap<String, Vec<String>> {
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `weft_")?.split('`').next());
+    cells
+        .map(|cell| {
+            let (name, labels) = cell.trim_end_matches('}').split_once('{').unwrap_or((cell, ""));
+            (format!("weft_{name}"), labels.split(',').map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+/// Of a dashboard: PromQL stands in `expr` of panels and `query` of variables.
+fn queries(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str().filter(|_| ["expr", "query"].contains(&name.as_str())) {
+                    Some(query) => found.push(query.to_owned()),
+                    None => queries(value, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| queries(item, found)),
+        _ => {}
     }
 }
 

@@ -2,7 +2,6 @@
 //! dashboard of metrics that exist, and nodes that are clean when their operator asks for it.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +10,6 @@ use weft_e2e::cluster::{Cluster, chart};
 use weft_e2e::wait;
 
 use crate::story::{CONVERGED, Scene, reaches};
-
-const POLICY: &str = "kind: ValidatingAdmissionPolicy";
 
 pub(crate) fn objects_tell_whether_they_are_accepted(cluster: &Cluster) {
     for object in ["bgpconfiguration/default".to_owned(), some_peer(cluster)] {
@@ -54,11 +51,13 @@ fn until_accepted(cluster: &Cluster, object: &str, status: &str, message: &str) 
     .unwrap();
 }
 
-pub(crate) fn the_dashboard_shows_what_agents_measure(cluster: &Cluster) {
+pub(crate) fn the_dashboard_and_alerts_show_what_agents_measure(cluster: &Cluster) {
     let page =
         cluster.lab().machine("node1").unwrap().run(["curl", "-s", "http://127.0.0.1:9179/metrics"]).unwrap();
-    let dashboard = fs::read_to_string(chart().unwrap().join("dashboards/weft.json")).unwrap();
-    let words = dashboard.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let shown = ["dashboards/weft.json", "alerts/weft.yaml"]
+        .map(|file| fs::read_to_string(chart().unwrap().join(file)).unwrap())
+        .concat();
+    let words = shown.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let shown: BTreeSet<_> = words.filter(|word| word.starts_with("weft_")).collect();
     assert!(shown.len() > 10, "{shown:?}");
     let measured = |name: &&&str| {
@@ -66,7 +65,7 @@ pub(crate) fn the_dashboard_shows_what_agents_measure(cluster: &Cluster) {
             .any(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} ")))
     };
     let missing: Vec<_> = shown.iter().filter(|name| !measured(name)).collect();
-    assert!(missing.is_empty(), "in the dashboard and on no page of metrics: {missing:?}");
+    assert!(missing.is_empty(), "in the dashboard or an alert and on no page of metrics: {missing:?}");
 }
 
 /// Every object of ours that the documentation shows, as a server would take it.
@@ -113,111 +112,6 @@ fn examples(text: &str) -> Vec<String> {
     }
     found.extend(open.map(|(_, document)| document));
     found
-}
-
-pub(crate) fn takes_every_documented_value(cluster: &Cluster) {
-    let chart = chart().unwrap();
-    let helm = |words: &[&str]| {
-        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        cluster.helm(&words)
-    };
-    let folder = chart.to_str().unwrap();
-    helm(&["lint", "--strict", folder]).unwrap();
-
-    let values: Value =
-        serde_saphyr::from_str(&fs::read_to_string(chart.join("values.yaml")).unwrap()).unwrap();
-    let schema: Value =
-        serde_json::from_str(&fs::read_to_string(chart.join("values.schema.json")).unwrap()).unwrap();
-    let (mut documented, mut allowed) = (BTreeSet::new(), BTreeSet::new());
-    documented_values("", &values, &schema, &mut documented);
-    allowed_values("", &schema, &mut allowed);
-    // Helm's own, for charts in charts.
-    allowed.remove(".global");
-    assert_eq!(documented, allowed, "values.yaml and values.schema.json");
-
-    let template = |settings: &[&str]| {
-        let mut words = vec![
-            "template",
-            "weft",
-            folder,
-            "--kube-version",
-            "1.34.0",
-            "--api-versions",
-            "monitoring.coreos.com/v1",
-        ];
-        words.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-        helm(&words)
-    };
-    let all = [
-        "podMonitor.enabled=true",
-        "podMonitor.labels.a=b",
-        "dashboard.enabled=true",
-        "agent.startupTaint=weft.dev/starting",
-        "agent.extraEnv[0].name=A",
-        "agent.extraEnv[0].value=b",
-        "image.pullSecrets[0]=s",
-        "apiServer.host=192.0.2.1",
-        "agent.metricsAddress=[::1]",
-        "operators.enabled=true",
-        "operators.subjects[0].kind=Group",
-        "operators.subjects[0].name=network-team",
-        "podSecurityContext.seLinuxOptions.type=spc_t",
-        "podSecurityContext.appArmorProfile.type=Unconfined",
-    ];
-    let rendered = template(&all).unwrap();
-    for part in [
-        "kind: PodMonitor",
-        "kind: ConfigMap",
-        "--startup-taint=weft.dev/starting",
-        "KUBERNETES_SERVICE_HOST",
-        "--metrics-address=[::1]:9179",
-        "host: \"::1\"",
-        "weft.dev/operators: weft-operator:9180",
-        "name: network-team",
-        "type: spc_t",
-        "type: Unconfined",
-        POLICY,
-    ] {
-        assert!(rendered.contains(part), "{part} is not in\n{rendered}");
-    }
-    let plain = template(&["admissionPolicy.enabled=false"]).unwrap();
-    for part in [POLICY, "appArmorProfile", "seLinuxOptions", "host: \"", "weft-operator"] {
-        assert!(!plain.contains(part), "{part} is in\n{plain}");
-    }
-    for wrong in [
-        "agent.metricsAddress=::",
-        "nonsense=1",
-        "apiServer.port=0",
-        "agent.logFormat=xml",
-        "cni.binDir=relative",
-    ] {
-        assert!(template(&[wrong]).is_err(), "{wrong} was taken");
-    }
-}
-
-/// Paths of values; what the schema leaves open counts as one.
-fn documented_values(path: &str, value: &Value, schema: &Value, found: &mut BTreeSet<String>) {
-    match (value, &schema["properties"]) {
-        (Value::Object(fields), Value::Object(properties)) => {
-            for (name, value) in fields {
-                let inner = properties.get(name).unwrap_or(&Value::Null);
-                documented_values(&format!("{path}.{name}"), value, inner, found);
-            }
-        }
-        _ => drop(found.insert(path.to_owned())),
-    }
-}
-
-fn allowed_values(path: &str, schema: &Value, found: &mut BTreeSet<String>) {
-    match &schema["properties"] {
-        Value::Object(properties) => {
-            assert_eq!(schema["additionalProperties"], false, "{path} takes anything");
-            properties
-                .iter()
-                .for_each(|(name, inner)| allowed_values(&format!("{path}.{name}"), inner, found));
-        }
-        _ => drop(found.insert(path.to_owned())),
-    }
 }
 
 /// Of an older chart, a CRD lacks what came later.

@@ -61,7 +61,7 @@ fn compare(path: &Path, text: &str) -> Result<(), String> {
     }
 }
 
-/// Helm upgrades what stands in `templates/`, and keeps it at an uninstall when told: users' objects survive.
+/// Helm upgrades what templates bring, and keeps it at an uninstall when told: users' objects survive.
 fn render(folder: &Path, mut definition: CustomResourceDefinition) -> Result<(PathBuf, String), String> {
     let annotations = definition.metadata.annotations.get_or_insert_default();
     annotations.insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
