@@ -2,8 +2,10 @@
 //! dashboard of metrics that exist, and nodes that are clean when their operator asks for it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use weft_e2e::cluster::{Cluster, chart};
@@ -127,6 +129,70 @@ pub(crate) fn crds_follow_the_chart(cluster: &Cluster) {
     assert_ne!(columns(), wanted);
     cluster.upgrade_weft(&[]).unwrap();
     assert_eq!(columns(), wanted);
+}
+
+/// Of `ci/all-values.yaml`, what must be this cluster's own: its image comes from no registry.
+const OWN: [&str; 5] = [
+    "image.digest=",
+    "global.imageRegistry=",
+    "apiServer.port=6443",
+    "cni.binDir=/opt/cni/bin",
+    "cni.confDir=/etc/cni/net.d",
+];
+
+pub(crate) fn the_package_is_installed_with_every_value(cluster: &Cluster) {
+    let scene = Scene::set(cluster, "every-value");
+    let before = scene.server("before", "node1", &[]);
+    cluster.kubectl(&["label", "nodes", "--all", "--overwrite", "weft.dev/agent=yes"]).unwrap();
+    for kind in ["ServiceMonitor", "PrometheusRule"] {
+        define_monitoring(cluster, kind);
+    }
+    let values = chart().unwrap().join("ci/all-values.yaml");
+    cluster.upgrade_weft_from(&package(cluster), Some(&values), 180, &OWN).unwrap();
+    let rollout = ["-n", "weft-system", "rollout", "status", "daemonset/fabric-agent", "--timeout=120s"];
+    cluster.kubectl(&rollout).unwrap();
+    for object in ["servicemonitor/fabric-agent", "prometheusrule/fabric", "configmap/fabric-dashboard"] {
+        cluster.kubectl(&["-n", "weft-system", "get", object]).unwrap();
+    }
+    let after = scene.server("after", "node3", &[]);
+    reaches(after.namespace(), &before);
+    reaches(before.namespace(), &after);
+    let show = || Ok(Command::new("ip").args(["-json", "link", "show", "eth0"]).output()?);
+    let link: Value = serde_json::from_slice(&after.namespace().enter(show).unwrap().stdout).unwrap();
+    assert_eq!(link[0]["mtu"], 1400, "{link}");
+    let node = cluster.get(&["node", "node1"]).unwrap();
+    let address = node["status"]["addresses"][0]["address"].as_str().unwrap();
+    let page = format!("http://{address}:9279/metrics");
+    let page = cluster.lab().machine("node1").unwrap().run(["curl", "-s", &page]).unwrap();
+    assert!(page.contains("weft_ready 1"), "{page}");
+
+    cluster.upgrade_weft(&[]).unwrap();
+    reaches(after.namespace(), &before);
+}
+
+/// The archive that a release publishes.
+fn package(cluster: &Cluster) -> PathBuf {
+    let mut words: Vec<OsString> = ["package", "--destination"].iter().map(OsString::from).collect();
+    words.push(cluster.lab().dir().into());
+    words.push(chart().unwrap().into_os_string());
+    cluster.helm(&words).unwrap().trim().rsplit(' ').next().unwrap().into()
+}
+
+/// As the Prometheus operator's own definition, for what it takes; what it is for is not here.
+fn define_monitoring(cluster: &Cluster, kind: &str) {
+    let singular = kind.to_lowercase();
+    let name = format!("{singular}s.monitoring.coreos.com");
+    let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": { "name": name },
+        "spec": {
+            "group": "monitoring.coreos.com", "scope": "Namespaced",
+            "names": { "kind": kind, "singular": singular, "plural": format!("{singular}s") },
+            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } }],
+        },
+    });
+    cluster.apply(&definition.to_string()).unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}")]).unwrap();
 }
 
 pub(crate) fn helm_test_passes(cluster: &Cluster) {

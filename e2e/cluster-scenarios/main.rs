@@ -69,6 +69,7 @@ const BOOKS: &[Book] = &[
             ),
             ("examples_are_accepted", chart::examples_are_accepted),
             ("helm_test_passes", chart::helm_test_passes),
+            ("the_package_is_installed_with_every_value", chart::the_package_is_installed_with_every_value),
             ("weftctl_answers_from_anywhere", weftctl::answers_from_anywhere),
             ("a_deployment_comes_and_goes_without_a_trace", scaled::no_trace),
             ("weft_is_uninstalled_and_cleaned_up", chart::uninstalled_and_cleaned_up),

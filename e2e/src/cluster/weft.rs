@@ -38,6 +38,17 @@ impl Cluster {
 
     /// An error when the pods are not ready within so many seconds. Helm alone would wait for all agents but one.
     pub fn upgrade_weft_within(&self, seconds: u16, values: &[&str]) -> Result<()> {
+        self.upgrade_weft_from(&chart()?, None, seconds, values)
+    }
+
+    /// From a folder or an archive, with the values of a file; `values` and what is the cluster's own count more.
+    pub fn upgrade_weft_from(
+        &self,
+        chart: &Path,
+        file: Option<&Path>,
+        seconds: u16,
+        values: &[&str],
+    ) -> Result<()> {
         let (repository, tag) = images::WEFT.split_once(':').context("an image with a tag")?;
         let settings = [
             format!("image.repository={repository}"),
@@ -46,9 +57,10 @@ impl Cluster {
             format!("apiServer.host={}", Plan::control().v4),
         ];
         let mut words: Vec<OsString> = ["upgrade", "--install", RELEASE].iter().map(OsString::from).collect();
-        words.push(chart()?.into_os_string());
+        words.push(chart.into());
         words.extend(["--namespace", NAMESPACE, "--create-namespace", "--wait"].map(OsString::from));
         words.push(format!("--timeout={seconds}s").into());
+        words.extend(file.into_iter().flat_map(|file| [OsString::from("--values"), file.into()]));
         for setting in settings.iter().map(String::as_str).chain(values.iter().copied()) {
             words.extend([OsString::from("--set"), setting.into()]);
         }
