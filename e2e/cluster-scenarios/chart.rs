@@ -70,11 +70,12 @@ pub(crate) fn the_dashboard_and_alerts_show_what_agents_measure(cluster: &Cluste
     assert!(missing.is_empty(), "in the dashboard or an alert and on no page of metrics: {missing:?}");
 }
 
-/// Every object of ours that the documentation shows, as a server would take it.
+/// Every object of ours that the documentation and `examples/` show, as a server would take it.
 pub(crate) fn examples_are_accepted(cluster: &Cluster) {
     let root = chart().unwrap().parent().unwrap().to_owned();
     let mut pages = vec![root.join("README.md"), root.join("chart/templates/NOTES.txt")];
-    pages.extend(markdown(&root.join("docs")));
+    pages.extend(files(&root.join("docs"), "md"));
+    pages.extend(files(&root.join("examples"), "yaml"));
     let mut seen = 0;
     for page in pages {
         let text = fs::read_to_string(&page).unwrap();
@@ -87,9 +88,9 @@ pub(crate) fn examples_are_accepted(cluster: &Cluster) {
     assert!(seen >= 2, "{seen} examples");
 }
 
-fn markdown(dir: &Path) -> Vec<PathBuf> {
+fn files(dir: &Path, kind: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(dir).into_iter().flatten().flatten().map(|file| file.path());
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+    files.filter(|path| path.extension().is_some_and(|extension| extension == kind)).collect()
 }
 
 /// YAML documents of ours, without the indentation that they stand in.
