@@ -143,7 +143,11 @@ impl Speaker {
             let from = std::mem::replace(&mut peer.state, to);
             peer.since = now;
             // The end of a connection, or of an attempt to get one.
-            let failed = to < from || (from, to) == (StateKind::Connect, StateKind::Active);
+            let failed = match (from, to) {
+                (StateKind::Connect, StateKind::Active) => true,
+                (StateKind::Active, StateKind::Connect) => false,
+                _ => to < from,
+            };
             let reason = failed.then(|| peer.session.last_down().map(str::to_owned)).flatten();
             let tell = if [from, to].contains(&StateKind::Established) {
                 peer.telling.session(now)

@@ -4,6 +4,7 @@ mod configuring;
 mod crowd;
 mod restarting;
 mod returning;
+mod showing;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -228,7 +229,31 @@ fn a_peer_that_does_not_read_is_not_given_more_than_the_window() {
     let told = sent(&bench.handle(Input::SetOrigin(OriginConfig { prefixes, ..OriginConfig::default() })));
     // The window counts the OPEN too; and what closes it is a whole chunk of the RIB.
     assert!((SEND_WINDOW - 4096..SEND_WINDOW + 64 * 1024).contains(&told), "{told}");
-    assert!(sent(&bench.handle(Input::Sent { conn: CONN, len: told })) > 0);
+    let unsent = bench.speaker.peers.values().next().and_then(|peer| peer.session.unsent()).unwrap();
+    let all_but_the_window = Input::Sent { conn: CONN, len: unsent - SEND_WINDOW };
+    assert_eq!(sent(&bench.handle(all_but_the_window)), 0);
+    assert!(sent(&bench.handle(Input::Sent { conn: CONN, len: 1 })) > 0);
+}
+
+#[test]
+fn a_stop_says_why_and_a_restart_says_nothing() {
+    let cease = |text| Notification::cease(CeaseReason::AdministrativeShutdown, text).encode();
+    let stop = |text: &str| Shutdown::Stop { text: text.to_owned() };
+    for (how, word) in
+        [(stop("bye"), Some(cease(Some("bye")))), (stop(""), Some(cease(None))), (Shutdown::Restart, None)]
+    {
+        let mut bench = Bench::new();
+        bench.established(None);
+        let effects = bench.handle(Input::Shutdown(how));
+        let said: Vec<_> = effects
+            .iter()
+            .filter_map(|effect| if let Effect::Send { bytes, .. } = effect { Some(bytes) } else { None })
+            .collect();
+        assert_eq!(said, word.iter().collect::<Vec<_>>());
+        let end = if word.is_some() { Effect::Close { conn: CONN } } else { Effect::Abort { conn: CONN } };
+        assert!(effects.contains(&end), "{effects:?}");
+        assert_eq!(bench.connected(), []);
+    }
 }
 
 #[test]

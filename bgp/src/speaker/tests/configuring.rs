@@ -7,7 +7,7 @@ use super::crowd::{Crowd, EXTERNAL, INTERNAL, own, peer, sends_anything};
 use crate::rib::ExportRoutes;
 use crate::session::StateKind;
 use crate::types::AfiSafi;
-use crate::wire::encode_route_refresh;
+use crate::wire::{Message, Nlri, encode_route_refresh};
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -110,6 +110,43 @@ fn what_a_peer_is_told_once_more_is_not_kept_beside_what_its_group_was_told() {
     assert_eq!(crowd.speaker.next_deadline(), at_once, "the copy goes, though nothing else happens");
     crowd.run(SOON);
     assert_ne!(crowd.speaker.next_deadline(), at_once);
+}
+
+#[test]
+fn of_our_prefixes_only_the_difference_is_told() {
+    let mut crowd = Crowd::new(&[peer(1, INTERNAL)], None);
+    crowd.up(1, INTERNAL, None);
+    let mut originate = |prefixes: [u16; 2]| {
+        let prefixes = prefixes.map(|n| own(n).into()).to_vec();
+        let effects = crowd.handle(Input::SetOrigin(OriginConfig { prefixes, ..OriginConfig::default() }));
+        let (mut announced, mut withdrawn) = (Vec::new(), Vec::new());
+        for message in crowd.messages(1, &effects) {
+            let Message::Update(update) = message else { panic!("{message:?} is no UPDATE") };
+            announced.extend(update.reach.into_iter().map(|reach| reach.nlri));
+            withdrawn.extend(update.unreach);
+        }
+        (announced, withdrawn)
+    };
+    assert_eq!(originate([1, 2]), (vec![Nlri::V4(vec![own(1), own(2)])], vec![]));
+    assert_eq!(originate([2, 3]), (vec![Nlri::V4(vec![own(3)])], vec![Nlri::V4(vec![own(1)])]));
+    assert_eq!(originate([2, 3]), (vec![], vec![]));
+}
+
+#[test]
+fn a_peer_that_is_left_alone_stays_so_unless_what_it_did_is_allowed() {
+    let active = PeerConfig { passive: false, max_prefixes: 1, ..peer(1, EXTERNAL) };
+    let (renamed, more) = (
+        PeerConfig { name: "leaf".to_owned(), ..active.clone() },
+        PeerConfig { max_prefixes: 2, ..active.clone() },
+    );
+    for (change, dialed) in [(renamed, false), (more, true)] {
+        let mut crowd = Crowd::new(std::slice::from_ref(&active), None);
+        crowd.up(1, EXTERNAL, None);
+        crowd.announces(1, EXTERNAL, &[own(1), own(2)]);
+        assert_eq!(crowd.state(1), StateKind::Idle);
+        let effects = crowd.handle(Input::SetPeers(vec![change]));
+        assert_eq!(effects.iter().any(|effect| matches!(effect, Effect::Dial { .. })), dialed);
+    }
 }
 
 #[test]
