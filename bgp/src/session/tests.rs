@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use super::timers::DIAL_TIMEOUT;
 use super::*;
 use crate::speaker::RemoteAsn;
 use crate::types::{AfiSafi, Asn, RouterId};
@@ -146,6 +147,23 @@ fn a_dialed_connection_becomes_a_session() {
 
     let effects = bench.hears(conn, &encode_keepalive());
     assert!(matches!(effects.as_slice(), [Effect::Up { local: LOCAL, .. }]), "{effects:?}");
+    let Counters { messages_in, messages_out } = bench.session.counters();
+    assert_eq!((messages_in, messages_out), (2, 2));
+}
+
+#[test]
+fn the_terms_are_known_once_both_have_said_open_until_the_end() {
+    let mut bench = Bench::new();
+    bench.connected(ACCEPTED);
+    assert_eq!(bench.session.terms(), None);
+    bench.hears(ACCEPTED, &Open { hold_time: 7, ..open(2) }.encode());
+    assert_eq!(bench.session.terms().map(|terms| terms.hold_time), Some(7));
+    bench.hears(ACCEPTED, &encode_keepalive());
+    // Those of the session, not of what comes beside it.
+    bench.connected(ACCEPTED_LATER);
+    assert_eq!(bench.session.terms().map(|terms| terms.hold_time), Some(7));
+    bench.act(|session, step| session.closed(ACCEPTED, step));
+    assert_eq!(bench.session.terms(), None);
 }
 
 #[test]
@@ -188,8 +206,55 @@ fn a_dial_that_hangs_is_given_up() {
     let mut bench = Bench::new();
     let conn = dialed(&bench.tick_after(Duration::ZERO));
     assert_eq!(bench.tick_after(Duration::from_secs(10)), [Effect::Abort(conn)]);
-    // When it succeeds after all, nobody wants it.
+    // When it succeeds after all, nobody wants it: not while we wait, and not beside the next.
     assert_eq!(bench.connected(conn), [Effect::Abort(conn)]);
+    let next = dialed(&bench.tick_after(RULES.connect_retry));
+    assert_eq!(bench.connected(conn), [Effect::Abort(conn)]);
+    let now = bench.now;
+    bench.act(|session, _| session.dial_failed(conn, "refused".to_owned(), now));
+    assert_eq!(bench.session.kind(), StateKind::Connect);
+    assert_eq!(said(&bench.connected(next), next), [Message::Open(open(5))]);
+}
+
+#[test]
+fn new_rules_count_from_the_next_attempt() {
+    let mut bench = Bench::new();
+    let conn = dialed(&bench.tick_after(Duration::ZERO));
+    let now = bench.now;
+    bench.act(|session, _| {
+        session.set_rules(DialRules { connect_retry: Duration::from_secs(60), ..RULES });
+        session.dial_failed(conn, "refused".to_owned(), now);
+    });
+    assert_eq!(bench.tick_after(Duration::from_secs(44)), []);
+    dialed(&bench.tick_after(Duration::from_secs(16)));
+}
+
+#[test]
+fn neither_a_link_that_goes_nor_a_connection_that_says_nothing_is_held_against_a_peer() {
+    let mut bench = Bench::new();
+    for attempt in 0..20 {
+        let conn = ConnId::Accepted(attempt);
+        if attempt % 2 == 0 {
+            bench.established(conn, &open(2));
+            bench.act(Session::unreachable);
+        } else {
+            bench.connected(conn);
+            bench.act(|session, step| session.closed(conn, step));
+        }
+        assert_eq!(bench.session.kind(), StateKind::Active, "after {attempt}");
+    }
+}
+
+#[test]
+fn a_session_that_is_abandoned_ends_without_a_word_and_rests() {
+    let mut bench = Bench::graceful();
+    bench.established(ACCEPTED, &with_restart(open(2), false, true));
+    bench.connected(ACCEPTED_LATER);
+    let effects = bench.act(|session, step| session.abandon(&DownReason::Restarting, step));
+    let down = Effect::Down { graceful: false };
+    assert_eq!(effects, [Effect::Abort(ACCEPTED), down, Effect::Abort(ACCEPTED_LATER)]);
+    assert_eq!(bench.tick_after(Duration::from_secs(1000)), []);
+    assert_eq!(bench.session.kind(), StateKind::Idle);
 }
 
 #[test]
@@ -212,6 +277,8 @@ fn without_a_hold_time_nothing_expires() {
     bench.established(ACCEPTED, &open(2));
     assert_eq!(bench.tick_after(Duration::from_secs(100_000)), []);
     assert_eq!(bench.session.kind(), StateKind::Established);
+    // TCP has taken all we said, so there is nothing that the peer would have to read either.
+    assert_eq!((bench.session.unsent(), bench.session.next_deadline()), (Some(0), None));
 }
 
 #[test]
@@ -240,6 +307,51 @@ fn a_peer_that_reads_a_little_is_kept() {
         bench.tick_after(Duration::from_secs(3));
     }
     assert_eq!(bench.session.kind(), StateKind::Established);
+}
+
+#[test]
+fn what_a_peer_takes_gives_it_eight_minutes_for_the_rest() {
+    let mut bench = Bench::new();
+    bench.ours.hold_time = 0;
+    bench.established(ACCEPTED, &open(2));
+    let left = |bench: &Bench| {
+        let until = bench.session.next_deadline().map(|at| at.since(bench.now).as_secs());
+        (bench.session.unsent(), until)
+    };
+    bench.act(|session, step| session.send(Bytes::from(vec![0; 100]), step));
+    assert_eq!(left(&bench), (Some(100), Some(480)));
+    assert_eq!(bench.tick_after(Duration::from_secs(100)), []);
+    assert_eq!(left(&bench), (Some(100), Some(380)));
+    bench.act(|session, step| session.sent(ACCEPTED, 1, step.now));
+    assert_eq!(left(&bench), (Some(99), Some(480)));
+    bench.act(|session, step| session.sent(ACCEPTED, 99, step.now));
+    assert_eq!(left(&bench), (Some(0), None));
+}
+
+#[test]
+fn a_peer_that_has_come_to_us_is_not_dialed() {
+    let mut bench = Bench::new();
+    bench.connected(ACCEPTED);
+    assert_eq!(bench.tick_after(Duration::ZERO), []);
+    assert_eq!(bench.session.kind(), StateKind::OpenSent);
+}
+
+#[test]
+fn time_spent_up_is_forgiven_however_much_was_said_in_it() {
+    let mut bench = Bench::new();
+    let cease = Notification::cease(CeaseReason::AdministrativeReset, None).encode();
+    for attempt in 1..=4 {
+        let conn = ConnId::Accepted(attempt);
+        bench.established(conn, &open(2));
+        if attempt == 4 {
+            for _ in 0..100 {
+                bench.now = bench.now + Duration::from_secs(3);
+                bench.hears(conn, &encode_keepalive());
+            }
+        }
+        bench.hears(conn, &cease);
+    }
+    assert_eq!(bench.session.kind(), StateKind::Active);
 }
 
 #[test]
@@ -291,6 +403,7 @@ fn of_two_connections_both_ends_keep_the_one_dialed_by_the_greater_identifier() 
             let (kept, lost) = if keeps_dialed { (dialed, ACCEPTED) } else { (ACCEPTED, dialed) };
             let cease = Notification::cease(CeaseReason::ConnectionCollision, None);
             assert_eq!(last_word(&effects, lost), cease, "identifier {id}, dialed first: {dialed_first}");
+            assert_eq!(bench.session.last_down(), None, "nothing went down");
             bench.hears(kept, &encode_keepalive());
             assert_eq!(bench.session.kind(), StateKind::Established);
         }
@@ -309,6 +422,27 @@ fn a_second_connection_does_not_disturb_a_session() {
         Notification::cease(CeaseReason::ConnectionCollision, None)
     );
     assert_eq!(bench.session.kind(), StateKind::Established);
+}
+
+#[test]
+fn a_second_connection_that_stays_silent_is_closed_without_a_word_after_a_minute() {
+    let mut bench = Bench::new();
+    bench.ours.hold_time = 0;
+    bench.established(ACCEPTED, &open(9));
+    bench.connected(ACCEPTED_LATER);
+    assert_eq!(bench.session.next_deadline().map(|at| at.since(bench.now)), Some(OPEN_WAIT));
+    assert_eq!(bench.tick_after(OPEN_WAIT - Duration::from_secs(1)), []);
+    assert_eq!(bench.tick_after(Duration::from_secs(1)), [Effect::Abort(ACCEPTED_LATER)]);
+    assert_eq!(bench.session.kind(), StateKind::Established);
+}
+
+#[test]
+fn a_peer_that_never_says_open_is_told_so_after_a_minute() {
+    let mut bench = Bench::new();
+    bench.connected(ACCEPTED);
+    assert_eq!(bench.tick_after(OPEN_WAIT - Duration::from_secs(1)), []);
+    let effects = bench.tick_after(Duration::from_secs(1));
+    assert_eq!(last_word(&effects, ACCEPTED), Notification::hold_timer_expired());
 }
 
 #[test]
@@ -384,6 +518,7 @@ fn our_stop_is_a_hard_reset_only_where_a_cease_would_not_be_enough() {
         let effects = bench.act(|session, step| session.stop(&cease, true, step));
         assert_eq!(last_word(&effects, ACCEPTED), expected);
         assert_eq!(bench.session.next_deadline(), None);
+        assert_eq!(bench.tick_after(Duration::from_secs(1000)), [], "until it is started");
     }
 }
 
@@ -459,9 +594,13 @@ fn after_a_link_was_down_the_peer_is_tried_often_for_a_while() {
     assert_eq!(bench.act(Session::unreachable), [Effect::Abort(cut)]);
     let late = dialed(&bench.tick_after(second));
 
-    let now = now + Duration::from_secs(60);
-    bench.act(|session, _| session.dial_failed(late, "no route".to_owned(), now));
-    let wait = bench.session.next_deadline().unwrap().since(now);
+    bench.act(|session, step| session.dial_failed(late, "no route".to_owned(), step.now));
+    bench.act(Session::unreachable);
+    bench.now = bench.now + EAGER;
+    let over = dialed(&bench.tick_after(Duration::ZERO));
+    assert_eq!(bench.session.next_deadline().map(|at| at.since(bench.now)), Some(DIAL_TIMEOUT));
+    bench.act(|session, step| session.dial_failed(over, "no route".to_owned(), step.now));
+    let wait = bench.session.next_deadline().unwrap().since(bench.now);
     assert!(wait >= Duration::from_secs(45), "not for ever: {wait:?}");
 }
 

@@ -151,6 +151,36 @@ mod tests {
         assert!(spans.iter().min() < spans.iter().max());
     }
 
+    /// What the author of splitmix64 gives for seed 0.
+    #[test]
+    fn the_source_of_jitter_is_splitmix64() {
+        let mut jitter = Jitter::new(0);
+        let first = [jitter.next(), jitter.next(), jitter.next()];
+        assert_eq!(first, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+    }
+
+    #[test]
+    fn a_peer_has_eight_minutes_to_read_or_twice_its_hold_time() {
+        assert_eq!([0, 90, 240, 300].map(|hold_time| send_hold(hold_time).as_secs()), [480, 480, 480, 600]);
+    }
+
+    #[test]
+    fn the_timers_of_a_session_are_due_at_their_time_and_not_before() {
+        let (start, just) = (at(100), Duration::from_millis(1));
+        let mut timers = Liveness::new(9, start, Jitter::new(1));
+        let keepalive = timers.next_deadline().expect("a hold time has deadlines");
+        let wait = keepalive.since(start);
+        assert!((Duration::from_millis(2250)..=Duration::from_secs(3)).contains(&wait), "{wait:?}");
+        assert_eq!(timers.due(start + (wait - just)), None);
+        assert_eq!(timers.due(keepalive), Some(Due::Keepalive));
+
+        timers.keepalive_sent(at(108));
+        assert_eq!(timers.next_deadline(), Some(at(109)), "the peer has not said a word");
+        assert_eq!(timers.due(at(109)), Some(Due::HoldExpired));
+        timers.heard(at(108));
+        assert_eq!(timers.due(at(109)), None);
+    }
+
     #[test]
     fn a_peer_that_flaps_waits_longer_each_time_up_to_a_limit() {
         let mut flaps = Flaps::default();
