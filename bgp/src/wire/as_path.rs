@@ -223,7 +223,6 @@ impl AsPath {
         for AsSegment { kind, asns } in self.segments() {
             match kind {
                 SegmentKind::ConfedSequence => merged.push_segment(kind, asns),
-                SegmentKind::Sequence if left == 0 => break,
                 SegmentKind::Sequence => {
                     let (kept, replaced) = asns.split_at_checked(left).unwrap_or((asns, &[]));
                     merged.push_segment(kind, kept);
@@ -345,6 +344,30 @@ mod tests {
         assert_eq!(path.without_confederations(), sequence(&[1, 2]));
     }
 
+    #[test]
+    fn a_path_that_two_octets_can_say_needs_no_as4_path() {
+        assert_eq!(sequence(&[1, 65535]).as4_path(), None);
+        let confederation = (SegmentKind::ConfedSequence, vec![Asn(64512)]);
+        let long = (SegmentKind::Sequence, vec![Asn(1), Asn(65536)]);
+        assert_eq!(AsPath::from(vec![confederation, long]).as4_path(), Some(sequence(&[1, 65536])));
+    }
+
+    #[test]
+    fn a_set_is_found_behind_whole_segments_alone() {
+        for (asns, set) in [(1, AS_SET), (2, AS_CONFED_SET)] {
+            let sequence = [&[2, asns][..], &[0, 0, 0, 9].repeat(asns.into())].concat();
+            assert!(AsPath::has_set_in_as4(&[&sequence[..], &[set, 1, 0, 0, 0, 7]].concat()));
+            assert!(!AsPath::has_set_in_as4(&sequence));
+        }
+        assert!(!AsPath::has_set_in_as4(&[2, 1, AS_SET, 1, 0, 9]), "that is a number");
+    }
+
+    #[test]
+    fn only_a_path_without_segments_is_empty() {
+        assert!(AsPath::default().is_empty() && sequence(&[]).is_empty());
+        assert!(!sequence(&[1]).is_empty());
+    }
+
     /// `own` as an OLD speaker sent it, `as4` beside it.
     fn merged(own: &[(SegmentKind, &[u32])], as4: &[(SegmentKind, &[u32])]) -> String {
         let path = |segments: &[(SegmentKind, &[u32])]| {
@@ -362,6 +385,10 @@ mod tests {
         assert_eq!(
             merged(&[(Sequence, &[100, 23456, 23456])], &[(Sequence, &[70000, 80000])]),
             "100 70000 80000"
+        );
+        assert_eq!(
+            merged(&[(Sequence, &[1]), (Sequence, &[2, 23456])], &[(Sequence, &[70000])]),
+            "1 2 70000"
         );
         // Across a boundary of segments.
         assert_eq!(

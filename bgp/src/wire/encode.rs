@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::nlri::put_prefixes;
-use super::rules::{EXTENDED_LENGTH, OPTIONAL, TRANSITIVE, code};
+use super::rules::{EXTENDED_LENGTH, OPTIONAL, OPTIONAL_TRANSITIVE, TRANSITIVE, code};
 use super::{
     Aggregator, HEADER_LEN, LargeCommunity, MAX_MESSAGE_LEN, MessageKind, Origin, PathAttributes, Prefix,
 };
@@ -132,7 +132,7 @@ impl<'a> UpdateMessage<'a> {
     fn withdraw_in_body(&mut self, put: impl FnOnce(&mut BytesMut) -> usize) -> usize {
         self.out.truncate(self.start + FIXED_LEN - 2);
         let count = put(self.out);
-        patch_length(self.out, self.start + HEADER_LEN, self.out.len() - self.start - FIXED_LEN + 2);
+        patch_length(self.out, self.start + HEADER_LEN, self.out.len() - self.start - (FIXED_LEN - 2));
         self.out.put_u16(0);
         count
     }
@@ -215,24 +215,24 @@ fn put_attributes(
     if let Some(aggregator) = attributes.aggregator {
         put_aggregator(out, aggregator, four_octet_asn);
     }
-    put_list(out, OPTIONAL | TRANSITIVE, code::COMMUNITIES, &attributes.communities, |item| {
+    put_list(out, OPTIONAL_TRANSITIVE, code::COMMUNITIES, &attributes.communities, |item| {
         item.0.to_be_bytes()
     });
     put_optional(out, OPTIONAL, code::ORIGINATOR_ID, attributes.originator_id.map(|id| id.0.octets()));
     put_list(out, OPTIONAL, code::CLUSTER_LIST, &attributes.cluster_list, |item| item.0.octets());
     put_list(
         out,
-        OPTIONAL | TRANSITIVE,
+        OPTIONAL_TRANSITIVE,
         code::EXTENDED_COMMUNITIES,
         &attributes.extended_communities,
         |item| *item,
     );
     if let Some(as4_path) = as4_path {
-        put_as_path(out, OPTIONAL | TRANSITIVE, code::AS4_PATH, &as4_path, true);
+        put_as_path(out, OPTIONAL_TRANSITIVE, code::AS4_PATH, &as4_path, true);
     }
     put_list(
         out,
-        OPTIONAL | TRANSITIVE,
+        OPTIONAL_TRANSITIVE,
         code::LARGE_COMMUNITIES,
         &attributes.large_communities,
         large_community_octets,
@@ -243,8 +243,11 @@ fn put_attributes(
 }
 
 fn large_community_octets(item: &LargeCommunity) -> [u8; 12] {
-    let parts = (u128::from(item.global) << 64) | (u128::from(item.local1) << 32) | u128::from(item.local2);
-    let [_, _, _, _, octets @ ..] = parts.to_be_bytes();
+    let mut octets = [0; 12];
+    let (parts, _) = octets.as_chunks_mut::<4>();
+    for (part, value) in parts.iter_mut().zip([item.global, item.local1, item.local2]) {
+        *part = value.to_be_bytes();
+    }
     octets
 }
 
@@ -286,16 +289,16 @@ fn put_as_path(out: &mut BytesMut, flags: u8, code: u8, path: &super::AsPath, fo
 /// RFC 6793 §4.2.2. AS4_AGGREGATOR directly follows: it is the one exception to the order, and order is only advice.
 fn put_aggregator(out: &mut BytesMut, Aggregator { asn, router_id }: Aggregator, four_octet_asn: bool) {
     if four_octet_asn {
-        put_head(out, OPTIONAL | TRANSITIVE, code::AGGREGATOR, 8);
+        put_head(out, OPTIONAL_TRANSITIVE, code::AGGREGATOR, 8);
         out.put_u32(asn.0);
         out.put_u32(router_id.0.to_bits());
         return;
     }
-    put_head(out, OPTIONAL | TRANSITIVE, code::AGGREGATOR, 6);
+    put_head(out, OPTIONAL_TRANSITIVE, code::AGGREGATOR, 6);
     out.put_u16(asn.two_octets());
     out.put_u32(router_id.0.to_bits());
     if asn.0 > u32::from(u16::MAX) {
-        put_head(out, OPTIONAL | TRANSITIVE, code::AS4_AGGREGATOR, 8);
+        put_head(out, OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, 8);
         out.put_u32(asn.0);
         out.put_u32(router_id.0.to_bits());
     }
@@ -315,5 +318,42 @@ fn put_list<T, const N: usize>(
     put_head(out, flags, code, items.len() * N);
     for item in items {
         out.put_slice(&octets(item));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use ipnetwork::{Ipv4Network, Ipv6Network};
+
+    use super::*;
+    use crate::types::{Asn, RouterId};
+
+    fn context(four_octet_asn: bool) -> EncodeContext {
+        EncodeContext { four_octet_asn, max_message_len: MAX_MESSAGE_LEN, extended_nexthop: true }
+    }
+
+    #[test]
+    fn of_no_prefixes_nothing_is_said() {
+        let (mut out, context) = (BytesMut::new(), context(true));
+        assert_eq!(encode_unreach::<Ipv4Network>(&[], &context, &mut out), 0);
+        assert_eq!(encode_unreach::<Ipv6Network>(&[], &context, &mut out), 0);
+        let (attributes, nexthop) = (PathAttributes::default(), Nexthop::V4(Ipv4Addr::LOCALHOST));
+        assert_eq!(encode_reach::<Ipv4Network>(&attributes, nexthop, &[], &context, &mut out), 0);
+        assert!(out.is_empty(), "an UPDATE without prefixes is an End-of-RIB");
+    }
+
+    #[test]
+    fn an_old_speaker_gets_the_real_aggregator_where_two_octets_cannot_say_it() {
+        let router_id = RouterId(Ipv4Addr::new(1, 2, 3, 4));
+        for (asn, written) in [
+            (65535, &[0xc0, 7, 6, 0xff, 0xff, 1, 2, 3, 4][..]),
+            (65536, &[0xc0, 7, 6, 0x5b, 0xa0, 1, 2, 3, 4, 0xc0, 18, 8, 0, 1, 0, 0, 1, 2, 3, 4]),
+        ] {
+            let mut out = BytesMut::new();
+            put_aggregator(&mut out, Aggregator { asn: Asn(asn), router_id }, false);
+            assert_eq!(out, written, "AS {asn}");
+        }
     }
 }

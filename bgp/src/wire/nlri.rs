@@ -160,6 +160,14 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_as_long_as_its_prefixes_are_many() {
+        for (family, list) in [(AfiSafi::Ipv4Unicast, [8, 10, 0]), (AfiSafi::Ipv6Unicast, [8, 0xfd, 0])] {
+            let lens = [0, 2, 3].map(|octets| Nlri::decode(family, &list[..octets]).map(|nlri| nlri.len()));
+            assert_eq!(lens, [Some(0), Some(1), Some(2)]);
+        }
+    }
+
+    #[test]
     fn host_bits_are_cleared() {
         assert_eq!(v4(&[12, 0xac, 0x1f]).unwrap(), ["172.16.0.0/12"]);
         let v6 = Nlri::decode(AfiSafi::Ipv6Unicast, &[20, 0x20, 0x01, 0xff]);

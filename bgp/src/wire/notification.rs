@@ -397,6 +397,23 @@ mod tests {
     }
 
     #[test]
+    fn each_class_is_shown_by_the_name_that_it_has_in_the_registry() {
+        for (code, subcode, text) in [
+            (1, 2, "Message Header Error: Bad Message Length"),
+            (2, 6, "OPEN Message Error: Unacceptable Hold Time"),
+            (3, 11, "UPDATE Message Error: Malformed AS_PATH"),
+            (4, 0, "Hold Timer Expired"),
+            (5, 3, "Finite State Machine Error: Receive Unexpected Message in Established State"),
+            (6, 10, "Cease: BFD Down"),
+            (7, 1, "ROUTE-REFRESH Message Error: Invalid Message Length"),
+            (8, 0, "Send Hold Timer Expired"),
+        ] {
+            let shown = Notification::new(code, subcode).to_string();
+            assert_eq!(shown, format!("{text} ({code}/{subcode})"));
+        }
+    }
+
+    #[test]
     fn unknown_codes_are_shown_as_numbers() {
         assert_eq!(Notification::new(3, 77).to_string(), "UPDATE Message Error (3/77)");
         assert_eq!(Notification::new(99, 0).to_string(), "Unknown Error (99/0)");

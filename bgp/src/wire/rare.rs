@@ -84,6 +84,16 @@ mod tests {
         let mut list = RareList::from(vec![1]);
         list.retain(|_| false);
         assert_eq!(list, RareList::default());
+        assert_ne!(list, RareList::from(vec![1]));
         assert_eq!(size_of_val(&list), 8);
+    }
+
+    #[test]
+    fn a_list_comes_back_as_the_vec_that_it_stands_for() {
+        let mut list: RareList<u8> = [3, 1].into_iter().collect();
+        list.push(2);
+        assert_eq!(Vec::from(list.clone()), [3, 1, 2]);
+        list.clear();
+        assert!(Vec::from(list).is_empty());
     }
 }

@@ -11,7 +11,7 @@ pub(super) const PARTIAL: u8 = 0x20;
 pub(super) const EXTENDED_LENGTH: u8 = 0x10;
 
 const WELL_KNOWN: u8 = TRANSITIVE;
-const OPTIONAL_TRANSITIVE: u8 = OPTIONAL | TRANSITIVE;
+pub(super) const OPTIONAL_TRANSITIVE: u8 = 0xc0;
 const OPTIONAL_NON_TRANSITIVE: u8 = OPTIONAL;
 
 /// Type codes (IANA, BGP Path Attributes).

@@ -15,7 +15,7 @@ use nom::sequence::pair;
 use smallvec::SmallVec;
 
 use super::leaf::{Parsed, exactly, list};
-use super::rules::{EXTENDED_LENGTH, OPTIONAL, PARTIAL, Rule, TRANSITIVE, code};
+use super::rules::{EXTENDED_LENGTH, OPTIONAL, OPTIONAL_TRANSITIVE, PARTIAL, Rule, TRANSITIVE, code};
 use super::update::{AttributeError, DecodeContext, ErrorAction, Fault, Reach, Update};
 use super::value::{aggregator, is_usable, large_communities, mp_nexthop, next_hop, origin, router_id};
 use super::{Aggregator, AsPath, Community, Nlri, Notification, PathAttributes, UnknownAttribute};
@@ -54,23 +54,26 @@ struct Attribute<'a> {
     whole: &'a [u8],
 }
 
-/// The type codes met.
+/// The type codes met: a bit for each.
 #[derive(Default)]
 struct Seen([u128; 2]);
 
 impl Seen {
     /// False when it was there before.
     fn insert(&mut self, code: u8) -> bool {
-        let (bit, [low, high]) = (1u128 << (code & 0x7f), &mut self.0);
-        let half = if code < 0x80 { low } else { high };
-        let is_new = *half & bit == 0;
-        *half |= bit;
+        let is_new = !self.contains(code);
+        let (half, bit) = Self::place(code);
+        self.0[half] |= bit;
         is_new
     }
 
     fn contains(&self, code: u8) -> bool {
-        let [low, high] = self.0;
-        (if code < 0x80 { low } else { high }) & (1 << (code & 0x7f)) != 0
+        let (half, bit) = Self::place(code);
+        self.0[half] & bit != 0
+    }
+
+    fn place(code: u8) -> (usize, u128) {
+        (usize::from(code >> 7), 1 << (code & 0x7f))
     }
 
     fn only(&self, code: u8) -> bool {
@@ -148,7 +151,7 @@ impl<'a> Walk<'a> {
 
     /// Keeps the value as it is. Copied, so that a route that stays does not keep a whole receive buffer.
     fn carry(&mut self, attribute: &Attribute<'_>, set: u8) {
-        let flags = (attribute.flags | set) & (OPTIONAL | TRANSITIVE | PARTIAL);
+        let flags = (attribute.flags | set) & (OPTIONAL_TRANSITIVE | PARTIAL);
         let value = Bytes::copy_from_slice(attribute.value);
         self.attributes.unknown.push(UnknownAttribute { flags, code: attribute.code, value });
     }
@@ -160,7 +163,7 @@ impl<'a> Walk<'a> {
         if !rule.accepts(self.context) {
             return Ok(()); // Well-formed or not, it was never meant for us.
         }
-        let flags_are_wrong = (flags ^ rule.flags) & (OPTIONAL | TRANSITIVE) != 0;
+        let flags_are_wrong = (flags ^ rule.flags) & OPTIONAL_TRANSITIVE != 0;
         if flags_are_wrong {
             let action = if ignored { ErrorAction::Discard } else { ErrorAction::TreatAsWithdraw };
             self.note(code, action, Fault::Flags);
