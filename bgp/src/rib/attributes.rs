@@ -92,3 +92,33 @@ impl Shared {
         self.nexthops.release(nexthop);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::wire::{AsPath, Community, LargeCommunity};
+
+    #[test]
+    fn every_list_that_a_sender_can_make_long_counts() {
+        let unknown = |len| UnknownAttribute { flags: 0xc0, code: 99, value: vec![0; len].into() };
+        let long = |len| PathAttributes {
+            as_path: AsPath::from_sequence((1..=3 * len).map(Asn)),
+            communities: (0..5 * len).map(Community).collect(),
+            cluster_list: (0..7 * len).map(|id| RouterId(Ipv4Addr::from_bits(id))).collect(),
+            large_communities: (0..2 * len)
+                .map(|global| LargeCommunity { global, local1: 0, local2: 0 })
+                .collect(),
+            extended_communities: (0..4 * len).map(|id| u64::from(id).to_be_bytes()).collect(),
+            unknown: (0..len).map(|_| unknown(100)).collect(),
+            ..PathAttributes::default()
+        };
+        assert_eq!(octets_of_lists(&long(0)), 0);
+        let opaque = u32::try_from(size_of::<UnknownAttribute>()).unwrap() + 100;
+        for len in [1, 2] {
+            let lists = 4 * (3 + 5 + 7) + 12 * 2 + 8 * 4 + opaque;
+            assert_eq!(octets_of_lists(&long(len)), len * lists);
+        }
+    }
+}

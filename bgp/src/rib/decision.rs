@@ -158,3 +158,38 @@ impl Race<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn candidate(path: u32, igp_cost: u32) -> Candidate {
+        let router_id = RouterId(Ipv4Addr::from_bits(path));
+        Candidate {
+            path,
+            local: false,
+            local_pref: 100,
+            as_path_length: 1,
+            origin: Origin::Igp,
+            neighbor: None,
+            med: 0,
+            kind: PeerKind::External,
+            igp_cost,
+            incumbent: false,
+            router_id,
+            cluster_list_length: 0,
+            peer: (router_id.0.into(), None, PeerId(path)),
+        }
+    }
+
+    #[test]
+    fn what_is_reached_at_a_higher_cost_is_no_companion() {
+        let candidates = [candidate(4, 5), candidate(3, 5), candidate(2, 6), candidate(1, 5)];
+        assert_eq!(multipath(&candidates, 8).as_slice(), [1, 3, 4]);
+        assert_eq!(multipath(&candidates, 2).as_slice(), [1, 3]);
+        assert_eq!(multipath(&candidates, 0).as_slice(), [1], "the best in any case");
+        assert_eq!(decide(&candidates)[2], Some(Step::IgpCost));
+    }
+}

@@ -20,19 +20,13 @@ impl Deferral {
         !self.waiting.is_empty()
     }
 
-    /// Peers that do not mark the end, or restart themselves, are not waited for.
+    /// What a peer has sent in an earlier session is worth nothing. Peers that do not mark the end, or restart themselves,
+    /// are not waited for.
     pub(super) fn session_up(&mut self, peer: PeerId, families: &[AfiSafi], sends_end_of_rib: bool) {
         if !sends_end_of_rib || families.is_empty() {
             self.waiting.remove(&peer);
         } else if let Some(owed) = self.waiting.get_mut(&peer) {
             *owed = Some(families.iter().copied().collect());
-        }
-    }
-
-    /// What it has sent so far is worth nothing: it begins anew.
-    pub(super) fn session_down(&mut self, peer: PeerId) {
-        if let Some(owed) = self.waiting.get_mut(&peer) {
-            *owed = None;
         }
     }
 

@@ -115,9 +115,8 @@ impl<P: Prefix> Table<P> {
             if dest >= self.places() {
                 break;
             }
-            if !self.is_vacant(dest) {
-                self.refresh_paths(core, dest);
-            }
+            // A vacant one has no paths.
+            self.refresh_paths(core, dest);
         }
         walk.next = if to < self.places() {
             Some(to)

@@ -139,7 +139,6 @@ impl Rib {
     /// swept. What was stale already goes. Constant time for the routes; [`Rib::sweep`] does the rest.
     pub fn peer_down(&mut self, id: PeerId, keep_stale: bool) {
         let Some(slot) = self.core.peers.slot(id) else { return };
-        self.deferral.session_down(id);
         self.out.leave(&mut self.core, slot);
         let urgent = self.core.peers.down(slot, keep_stale);
         self.walks.iter_mut().for_each(Walk::request);

@@ -83,6 +83,16 @@ impl Tally {
         if rejection.is_some() { &mut self.rejected } else { &mut self.accepted }
     }
 
+    fn add(&mut self, (rejection, octets): Load) {
+        *self.of(rejection) += 1;
+        self.octets += octets;
+    }
+
+    fn subtract(&mut self, (rejection, octets): Load) {
+        *self.of(rejection) -= 1;
+        self.octets -= octets;
+    }
+
     fn total(self) -> u32 {
         self.accepted + self.rejected
     }
@@ -222,18 +232,15 @@ impl Peers {
         self.get(slot).map_or(0, |peer| peer.families[family.index()].fresh.octets)
     }
 
-    pub(super) fn add(&mut self, slot: Slot, family: AfiSafi, (rejection, octets): Load) {
+    pub(super) fn add(&mut self, slot: Slot, family: AfiSafi, load: Load) {
         if let Some(marks) = self.marks_mut(slot, family) {
-            *marks.fresh.of(rejection) += 1;
-            marks.fresh.octets += octets;
+            marks.fresh.add(load);
         }
     }
 
-    pub(super) fn subtract(&mut self, slot: Slot, family: AfiSafi, epoch: u8, (rejection, octets): Load) {
+    pub(super) fn subtract(&mut self, slot: Slot, family: AfiSafi, epoch: u8, load: Load) {
         if let Some(marks) = self.marks_mut(slot, family) {
-            let tally = marks.tally(marks.age(epoch));
-            *tally.of(rejection) -= 1;
-            tally.octets -= octets;
+            marks.tally(marks.age(epoch)).subtract(load);
         }
     }
 
@@ -321,5 +328,46 @@ mod tests {
         let peers = Peers::new();
         assert_eq!(peers.age(1, AfiSafi::Ipv4Unicast, 0), Age::Dead);
         assert_eq!(peers.age(LOCAL, AfiSafi::Ipv4Unicast, 0), Age::Fresh);
+    }
+
+    #[test]
+    fn the_last_number_is_nobodys_slot() {
+        let config = || super::super::tests::external(1);
+        let taken = |slot: Slot| Peer {
+            id: PeerId(slot.into()),
+            config: config(),
+            out: None,
+            families: Default::default(),
+        };
+        let mut peers = Peers::new();
+        peers.slots.extend((1..Slot::MAX - 1).map(|slot| Some(taken(slot))));
+        assert_eq!(peers.up(PeerId(70_000), config()), Some(Slot::MAX - 1));
+        assert_eq!(peers.up(PeerId(70_001), config()), None);
+    }
+
+    #[test]
+    fn tallies_move_with_the_paths_from_fresh_to_stale_to_dead() {
+        let mut marks = Marks::default();
+        for (load, times) in [((None, 100), 3), ((Some(Rejection::AsLoop), 10), 2)] {
+            (0..times).for_each(|_| marks.fresh.add(load));
+        }
+        let tally = |tally: Tally| (tally.accepted, tally.rejected, tally.octets);
+        assert_eq!((tally(marks.fresh), marks.fresh.total()), ((3, 2, 320), 5));
+        marks.fresh.subtract((None, 100));
+        marks.fresh.subtract((Some(Rejection::AsLoop), 10));
+        assert_eq!(tally(marks.fresh), (2, 1, 210));
+
+        marks.end_epoch(true);
+        assert_eq!((tally(marks.fresh), tally(marks.stale)), ((0, 0, 0), (2, 1, 210)));
+        marks.fresh.add((None, 7));
+        assert_eq!([marks.age(0), marks.age(1)], [Age::Stale, Age::Fresh]);
+        marks.end_epoch(true);
+        assert_eq!((tally(marks.stale), tally(marks.dead)), ((1, 0, 7), (2, 1, 210)));
+        assert_eq!([marks.age(0), marks.age(1), marks.age(2)], [Age::Dead, Age::Stale, Age::Fresh]);
+        marks.end_epoch(false);
+        assert_eq!(tally(marks.dead), (3, 1, 217));
+        assert!(!marks.is_empty());
+        marks.dead = Tally::default();
+        assert!(marks.is_empty());
     }
 }

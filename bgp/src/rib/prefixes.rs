@@ -90,4 +90,12 @@ mod tests {
             prop_assert_eq!(prefixes.hold(asked), written.iter().any(|net| holds(*net, asked)));
         }
     }
+
+    #[test]
+    fn it_comes_back_as_the_list_that_says_the_same() {
+        let net = |text: &str| text.parse::<IpNetwork>().unwrap();
+        let set = Prefixes::from(vec![net("10.1.0.0/16"), net("fd00::/8"), net("10.0.0.1/8")]);
+        assert_eq!(Vec::from(set.clone()), [net("10.0.0.0/8"), net("fd00::/8")]);
+        assert_eq!(set.iter().collect::<Vec<_>>(), Vec::from(set));
+    }
 }

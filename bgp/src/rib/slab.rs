@@ -59,3 +59,19 @@ impl<T> IndexMut<u32> for Slab<T> {
         &mut self.items[at as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_place_is_used_again_and_counts_for_nothing() {
+        let mut slab = Slab::new();
+        assert_eq!([slab.insert('a'), slab.insert('b'), slab.insert('c')], [0, 1, 2]);
+        slab.remove(1, '-');
+        assert_eq!((slab.len(), slab.places()), (2, 3));
+        assert_eq!((slab.insert('d'), slab[1], slab.len()), (1, 'd', 3));
+        (0..3).for_each(|at| slab.remove(at, '-'));
+        assert_eq!((slab.len(), slab.places()), (0, 0));
+    }
+}

@@ -65,7 +65,7 @@ fn peer(n: u8, kind: PeerKind) -> RibPeer {
     }
 }
 
-fn external(n: u8) -> RibPeer {
+pub(super) fn external(n: u8) -> RibPeer {
     peer(n, PeerKind::External)
 }
 

@@ -1,7 +1,7 @@
 //! What goes out: to whom, in which form, in how many messages.
 
 use super::*;
-use crate::wire::{Community, SegmentKind};
+use crate::wire::{Community, LargeCommunity, SegmentKind};
 
 const OWN: &str = "10.1.0.0/24";
 const LEARNED: &str = "10.9.0.0/24";
@@ -47,6 +47,19 @@ fn our_routes_carry_what_each_kind_of_peer_needs() {
 
     let (attributes, _) = &network.inboxes[&2].routes[&net(OWN)];
     assert_eq!(*attributes, PathAttributes { local_pref: Some(100), ..path(&[]) });
+}
+
+#[test]
+fn our_routes_carry_the_communities_that_they_were_given() {
+    let mut network = Network::with([external(1)]);
+    let large = |global| LargeCommunity { global, local1: 1, local2: 2 };
+    let communities = vec![Community(7), Community(5)];
+    let attributes = OriginAttributes { communities, large_communities: vec![large(9), large(3), large(9)] };
+    network.rib.originate(net(OWN), attributes);
+    network.settle();
+    let (attributes, _) = &network.inboxes[&1].routes[&net(OWN)];
+    assert_eq!(attributes.communities.as_slice(), [Community(7), Community(5)]);
+    assert_eq!(attributes.large_communities[..], [large(3), large(9)], "in order, each once");
 }
 
 #[test]
@@ -313,10 +326,35 @@ fn a_route_refresh_tells_everything_once_more_to_the_one_who_asked() {
     let mut network = settled([external(1), external(2)], path(&[65001]));
     network.inboxes.values_mut().for_each(|inbox| inbox.updates = 0);
     network.rib.refresh(id(1), V4);
+    assert_eq!(network.rib.out.census(), [1, 1], "it has a stream of its own");
     network.settle();
     assert_eq!([1, 2].map(|n| network.inboxes[&n].updates), [1, 0]);
     assert_eq!(network.told(1), [OWN]);
     assert_eq!(network.rib.out.census(), [2]);
+}
+
+#[test]
+fn a_peer_that_is_alone_needs_no_other_stream() {
+    let mut network = settled([external(1)], path(&[65001]));
+    network.rib.refresh(id(1), V4);
+    assert_eq!(network.rib.out.census(), [1]);
+    assert!(!network.rib.wants_sweep(), "nothing was copied");
+}
+
+#[test]
+fn the_change_log_is_squeezed_while_nobody_reads() {
+    for prefix in [OWN, "2001:db8::/64"] {
+        let mut network = Network::with([external(1)]);
+        for _ in 0..100 {
+            network.originate(prefix);
+            network.rib.withdraw_origin(net(prefix));
+            network.originate(prefix);
+        }
+        let Tables { v4, v6 } = &network.rib.tables;
+        assert!(v4.end().max(v6.end()) < 10, "{prefix}: {} and {}", v4.end(), v6.end());
+        network.settle();
+        assert_eq!(network.told(1), [prefix]);
+    }
 }
 
 /// UPDATEs to each of the first two peers since this was asked last.

@@ -74,6 +74,21 @@ fn our_own_address_is_no_nexthop() {
     network.rib.apply(id(1), update).unwrap();
     assert_eq!(network.best("10.1.0.0/24").1, Standing::Rejected(Rejection::OwnNexthop));
 
+    // In either half of an IPv6 nexthop.
+    let (ours, theirs) = ("2001:db8::250".parse().unwrap(), "2001:db8::1".parse().unwrap());
+    let link_local: Ipv6Addr = "fe80::250".parse().unwrap();
+    let mut on_link = external(1);
+    on_link.export.link_local = Some(link_local);
+    let mut network = Network::with([on_link]);
+    for (global, link_local, used) in
+        [(ours, None, false), (theirs, Some(link_local), false), (theirs, None, true)]
+    {
+        let update = announce(net("2001:db8:1::/48"), Nexthop::V6 { global, link_local }, path(&[65001]));
+        network.rib.apply(id(1), update).unwrap();
+        let expected = if used { USED } else { Standing::Rejected(Rejection::OwnNexthop) };
+        assert_eq!(network.best("2001:db8:1::/48").1, expected);
+    }
+
     // One that we have beside those that we give to peers.
     let mut tor = external(1);
     tor.import.own_addresses = vec![IpAddr::from([192, 0, 2, 1])];
@@ -232,6 +247,58 @@ fn attributes_are_limited_by_what_they_take() {
     network.down(1, false);
     network.settle();
     network.assert_empty();
+}
+
+#[test]
+fn attributes_may_take_the_whole_of_their_limit() {
+    let limit = 64 * 1024 + 256;
+    // Four octets are those of the AS_PATH.
+    let room = limit - size_of::<UnknownAttribute>() - 4;
+    for (len, taken) in [(room, true), (room + 1, false)] {
+        let value = vec![0; len].into();
+        let unknown = vec![UnknownAttribute { flags: 0xe0, code: 99, value }].into();
+        let mut network = Network::with([RibPeer { max_prefixes: 1, ..external(1) }]);
+        let update = announce(net("10.1.0.0/24"), nexthop(1), PathAttributes { unknown, ..path(&[65001]) });
+        assert_eq!(network.rib.apply(id(1), update).is_ok(), taken, "{len} octets");
+    }
+}
+
+#[test]
+fn of_each_peer_the_first_refused_routes_are_named() {
+    let picky = |n| {
+        let mut peer = external(n);
+        peer.import.accept = Accept::default();
+        peer
+    };
+    let mut network = Network::with([picky(1), picky(2)]);
+    for n in 1..=5 {
+        network.announce(1, &format!("10.{n}.0.0/16"), path(&[65001]));
+    }
+    network.announce(2, "10.9.0.0/16", path(&[65002]));
+    let named = |limit| {
+        let names = |routes: Vec<RefusedRoute>| {
+            routes.iter().map(|route| route.prefix.to_string()).collect::<Vec<_>>()
+        };
+        network.rib.refused(limit).into_values().map(names).collect::<Vec<_>>()
+    };
+    assert_eq!(named(2), [vec!["10.1.0.0/16", "10.2.0.0/16"], vec!["10.9.0.0/16"]]);
+    assert_eq!(named(1), [["10.1.0.0/16"], ["10.9.0.0/16"]]);
+}
+
+#[test]
+fn on_a_known_link_packets_go_to_the_link_local_address() {
+    // RFC 2545 §3.
+    let global = "2001:db8::1".parse::<Ipv6Addr>().unwrap();
+    let link_local = "fe80::1".parse::<Ipv6Addr>().unwrap();
+    let expected = [(None, global), (Some(7), link_local)];
+    for (interface, address) in expected {
+        let mut network = Network::with([RibPeer { interface, ..external(1) }]);
+        let nexthop = Nexthop::V6 { global, link_local: Some(link_local) };
+        network.rib.apply(id(1), announce(net("2001:db8:1::/48"), nexthop, path(&[65001]))).unwrap();
+        network.settle();
+        let gateway = FibNexthop { address: address.into(), interface };
+        assert_eq!(network.fib[&net("2001:db8:1::/48")], [gateway]);
+    }
 }
 
 #[test]

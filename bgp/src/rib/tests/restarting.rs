@@ -45,6 +45,25 @@ fn a_lost_peer_is_taken_out_in_slices() {
 }
 
 #[test]
+fn a_sweep_says_that_more_remains_whichever_family_it_is_of() {
+    for family in ["10.0.0.N/32", "2001:db8::N/128"] {
+        let mut network = Network::with([external(1), external(2)]);
+        (0..24u8).for_each(|n| {
+            network.announce(
+                if n < 20 { 1 } else { 2 },
+                &family.replace('N', &n.to_string()),
+                path(&[65001]),
+            );
+        });
+        network.settle();
+        network.down(1, false);
+        let slices = std::iter::from_fn(|| network.rib.sweep().then_some(())).count();
+        assert_eq!(slices, 5, "and a sixth, the last: {family}");
+        assert!(!network.rib.wants_sweep());
+    }
+}
+
+#[test]
 fn a_restarting_peer_keeps_its_routes_until_its_end_of_rib() {
     // RFC 4724 §4.2.
     let mut network = after_loss(true);
@@ -76,6 +95,25 @@ fn stale_routes_are_judged_by_the_rules_of_the_new_session() {
     network.up(1, RibPeer { import, ..external(1) });
     network.settle();
     assert_eq!(fib_of(&network), [OTHER]);
+}
+
+#[test]
+fn refused_routes_count_whether_stale_or_fresh() {
+    let picky = || {
+        let mut peer = external(1);
+        peer.import.accept = Accept::Within(vec![net(PREFIX)].into());
+        peer
+    };
+    let mut network = Network::with([picky()]);
+    [PREFIX, OTHER, "10.3.0.0/24"].iter().for_each(|prefix| network.announce(1, prefix, path(&[65001])));
+    network.down(1, true);
+    network.up(1, picky());
+    [PREFIX, OTHER].iter().for_each(|prefix| network.announce(1, prefix, path(&[65001])));
+    let Counts { accepted, rejected, stale, .. } = network.rib.counts(id(1), V4);
+    assert_eq!((accepted, rejected, stale), (1, 2, 1));
+    let refused: Vec<_> =
+        network.rib.refused(5)[&id(1)].iter().map(|route| route.prefix.to_string()).collect();
+    assert_eq!(refused, [OTHER, "10.3.0.0/24"]);
 }
 
 #[test]
@@ -174,10 +212,14 @@ fn a_restarting_speaker_waits_for_the_end_of_rib_of_all() {
 fn a_session_lost_during_the_deferral_owes_its_end_of_rib_again() {
     let mut network = Network::new(config());
     network.rib.defer_selection([id(1)].into());
-    network.up(1, RibPeer { families: vec![V4], ..external(1) });
-    network.down(1, true);
+    network.up(1, external(1));
     network.rib.end_of_rib(id(1), V4);
-    assert!(network.rib.selection_deferred());
+    network.down(1, true);
+    network.rib.end_of_rib(id(1), V6);
+    assert!(network.rib.selection_deferred(), "nobody said that");
+    network.up(1, external(1));
+    network.rib.end_of_rib(id(1), V6);
+    assert!(network.rib.selection_deferred(), "in this session it has said nothing of IPv4");
 
     network.rib.release_selection();
     assert!(!network.rib.selection_deferred());
