@@ -219,3 +219,51 @@ pub(super) fn key_of(remote: SocketAddr) -> PeerKey {
     };
     PeerKey { address: remote.ip(), interface }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::speaker::{Hops, RemoteAsn};
+
+    /// At one address, on a link each.
+    fn peers(transports: impl IntoIterator<Item = Transport>) -> Vec<PeerConfig> {
+        let on_link = |(index, transport)| {
+            let mut peer = PeerConfig::new("tor", [192, 0, 2, 2].into(), RemoteAsn::External);
+            (peer.key.interface, peer.transport) = (Some(index), transport);
+            peer
+        };
+        (1..).zip(transports).map(on_link).collect()
+    }
+
+    #[test]
+    fn of_peers_at_one_address_the_stricter_ttl_counts() {
+        let asks = |hops: [Hops; 3]| peers(hops.map(|hops| Transport { hops, ..Transport::default() }));
+        let (near, far) = (Hops::Security(1), Hops::Security(3));
+        for hops in [[near, far, Hops::Default], [far, near, Hops::Default], [Hops::Default, near, far]] {
+            assert_eq!(least_ttls(&asks(hops)), [(IpAddr::from([192, 0, 2, 2]), 255)].into());
+        }
+        assert_eq!(least_ttls(&asks([Hops::Default, Hops::Default, Hops::Multihop(3)])), BTreeMap::new());
+    }
+
+    #[test]
+    fn peers_at_one_address_are_in_dispute_unless_they_have_one_password() {
+        let in_dispute = |passwords: [Option<&str>; 2]| {
+            let signed = |text: Option<&str>| Transport {
+                password: text.and_then(Password::new),
+                ..Transport::default()
+            };
+            let peers = peers(passwords.map(signed));
+            !disputed(&peers.iter().collect::<Vec<_>>()).is_empty()
+        };
+        assert!(!in_dispute([None, None]) && !in_dispute([Some("a"), Some("a")]));
+        assert!(in_dispute([Some("a"), Some("b")]) && in_dispute([None, Some("a")]));
+    }
+
+    #[test]
+    fn only_link_local_addresses_belong_to_a_link() {
+        let from = |address: &str| key_of(address.parse().unwrap());
+        assert_eq!(from("[fe80::1%7]:179").interface, Some(7));
+        assert_eq!(from("[2001:db8::1%7]:179").interface, None);
+        assert_eq!(from("192.0.2.1:179").interface, None);
+    }
+}

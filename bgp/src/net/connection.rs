@@ -184,3 +184,39 @@ async fn write_some(socket: &mut OwnedWriteHalf, waiting: &mut VecDeque<Bytes>) 
     }
     Ok(written)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_takes_in_pieces_arrives_whole() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        // Many times what a socket buffers, in messages of unequal length.
+        let messages = || (1..=255u8).map(|n| vec![n; 1000 * usize::from(n)]);
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).map(|_| all)
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let sent = runtime.block_on(async {
+            let (_, mut socket) = TcpStream::from_std(ours).unwrap().into_split();
+            let mut waiting: VecDeque<Bytes> = messages().map(Bytes::from).collect();
+            let mut sent = 0;
+            while !waiting.is_empty() {
+                sent += write_some(&mut socket, &mut waiting).await.unwrap();
+            }
+            socket.shutdown().await.unwrap();
+            sent
+        });
+        let expected: Vec<u8> = messages().flatten().collect();
+        assert_eq!(sent, expected.len());
+        assert!(reader.join().unwrap().unwrap() == expected, "other octets arrived");
+    }
+}

@@ -79,3 +79,37 @@ fn block(peer: IpAddr, least: u8) -> Vec<SockFilter> {
     block.extend(verdict);
     block
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    fn reaches(to: SocketAddr, ttl: u32) -> bool {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_ttl_v4(ttl).unwrap();
+        socket.connect_timeout(&to.into(), Duration::from_millis(300)).is_ok()
+    }
+
+    #[test]
+    fn a_listener_that_guards_nobody_any_more_hears_everybody() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let to = listener.local_addr().unwrap();
+        guard(listener.as_fd(), false, &[(to.ip(), 255)].into()).unwrap();
+        assert!(!reaches(to, 254) && reaches(to, 255));
+        guard(listener.as_fd(), false, &BTreeMap::new()).unwrap();
+        assert!(reaches(to, 254));
+        assert!(release(listener.as_fd()).is_ok(), "there is nothing to take away");
+    }
+
+    #[test]
+    fn what_cannot_be_released_is_an_error() {
+        assert!(release(File::open("/dev/null").unwrap().as_fd()).is_err());
+    }
+}

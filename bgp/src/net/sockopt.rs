@@ -145,6 +145,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_the_ttl_says_how_far_a_segment_has_come() {
+        let least = [0, 1, 2, 254, 255].map(|hops| least_ttl(Hops::Security(hops)));
+        assert_eq!(least, [255, 255, 254, 2, 2].map(Some));
+        assert_eq!([Hops::Default, Hops::Multihop(9)].map(least_ttl), [None, None]);
+    }
+
+    #[test]
     fn a_signed_listener_hears_only_the_right_key() {
         let right = Password::new("s3cret").unwrap();
         let wrong = Password::new("guess").unwrap();
@@ -159,6 +166,34 @@ mod tests {
         set_md5(listener.as_fd(), V4, None).unwrap();
         assert!(dial(to, None).is_ok());
         assert!(set_md5(listener.as_fd(), V4, None).is_ok(), "there is nothing to take away");
+    }
+
+    #[test]
+    fn a_key_that_the_kernel_does_not_take_is_an_error() {
+        let udp = std::net::UdpSocket::bind((V4, 0)).unwrap();
+        assert!(set_md5(udp.as_fd(), V4, Password::new("s3cret").as_ref()).is_err());
+        assert!(set_md5(udp.as_fd(), V4, None).is_err());
+    }
+
+    #[test]
+    fn each_peer_is_sent_what_passes_as_many_hops_as_it_is_away() {
+        for address in [V4, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            let to = SocketAddr::new(address, 0);
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
+            let ttl = || if to.is_ipv6() { socket.unicast_hops_v6() } else { socket.ttl_v4() }.unwrap();
+            for (hops, kind, expected) in [
+                (Hops::Default, PeerKind::External, 1),
+                (Hops::Default, PeerKind::Internal, 64),
+                (Hops::Multihop(7), PeerKind::External, 7),
+                (Hops::Security(3), PeerKind::Internal, 255),
+            ] {
+                set_hops(socket.as_fd(), address, hops, kind).unwrap();
+                assert_eq!(ttl(), expected, "{hops:?} to {address}");
+            }
+            set_hops(socket.as_fd(), address, Hops::Multihop(7), PeerKind::External).unwrap();
+            set_listener_ttl(socket.as_fd(), to.is_ipv6()).unwrap();
+            assert_eq!(ttl(), 255);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Speakers on real sockets, each test in a network namespace of its own, against peers made of bytes. Needs root.
 
+mod asking;
 mod ending;
 mod guards;
 

@@ -8,6 +8,7 @@ use std::task::{Context, Wake};
 
 use crate::net::Listen;
 use crate::net::tests::{OURS, address, announcement, greeting, in_namespace, peer};
+use crate::speaker::Password;
 use crate::types::{AfiSafi, Asn, RouterId};
 use crate::wire::encode_end_of_rib;
 
@@ -29,6 +30,24 @@ fn shell() -> (Shell, mpsc::Receiver<FibEvent>) {
 fn hears(shell: &mut Shell, bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     shell.handle(Input::Received { conn: ConnId::Accepted(1), bytes });
+}
+
+#[test]
+fn guards_are_tried_again_later_and_only_where_they_failed() {
+    in_namespace(async || {
+        let (mut shell, _reader) = shell();
+        assert_eq!(shell.guards_due, None);
+        // On different links the kernel cannot tell them apart.
+        let signed = |interface, secret| {
+            let mut peer = peer(3);
+            (peer.key.interface, peer.transport.password) = (Some(interface), Password::new(secret));
+            peer
+        };
+        shell.set_peers(vec![signed(1, "one"), signed(2, "other")]);
+        assert!(shell.guards_due.is_some_and(|due| due > Clock::now()));
+        shell.set_peers(vec![signed(1, "one")]);
+        assert_eq!(shell.guards_due, None);
+    });
 }
 
 #[test]
