@@ -117,7 +117,7 @@ fn examples(text: &str) -> Vec<String> {
     found
 }
 
-/// Of an older chart, a CRD lacks what came later.
+/// Of an older chart, a CRD lacks what came later. A chart that leaves them out takes nothing away.
 pub(crate) fn crds_follow_the_chart(cluster: &Cluster) {
     let columns = || {
         cluster.get(&["crd", "bgppeers.weft.dev"]).unwrap()["spec"]["versions"][0]["additionalPrinterColumns"]
@@ -130,6 +130,13 @@ pub(crate) fn crds_follow_the_chart(cluster: &Cluster) {
     assert_ne!(columns(), wanted);
     cluster.upgrade_weft(&[]).unwrap();
     assert_eq!(columns(), wanted);
+
+    let peers = || cluster.kubectl(&["get", "bgppeers", "-o", "name"]).unwrap();
+    let before = peers();
+    assert!(!before.is_empty(), "there is no peer");
+    cluster.upgrade_weft(&["crds.install=false"]).unwrap();
+    assert_eq!((columns(), peers()), (wanted, before));
+    cluster.upgrade_weft(&[]).unwrap();
 }
 
 /// Of `ci/all-values.yaml`, what must be this cluster's own: its image comes from no registry.
