@@ -205,7 +205,8 @@ fn a_dial_that_fails_is_tried_again_within_the_retry_time() {
 fn a_dial_that_hangs_is_given_up() {
     let mut bench = Bench::new();
     let conn = dialed(&bench.tick_after(Duration::ZERO));
-    assert_eq!(bench.tick_after(Duration::from_secs(10)), [Effect::Abort(conn)]);
+    assert_eq!(bench.tick_after(Duration::from_secs(9)), []);
+    assert_eq!(bench.tick_after(Duration::from_secs(1)), [Effect::Abort(conn)]);
     // When it succeeds after all, nobody wants it: not while we wait, and not beside the next.
     assert_eq!(bench.connected(conn), [Effect::Abort(conn)]);
     let next = dialed(&bench.tick_after(RULES.connect_retry));
@@ -408,6 +409,21 @@ fn of_two_connections_both_ends_keep_the_one_dialed_by_the_greater_identifier() 
             assert_eq!(bench.session.kind(), StateKind::Established);
         }
     }
+}
+
+#[test]
+fn a_peer_that_connects_anew_has_given_up_the_connection_on_which_it_said_nothing() {
+    let mut bench = Bench::new();
+    let dialed = dialed(&bench.tick_after(Duration::ZERO));
+    bench.connected(dialed);
+    bench.connected(ACCEPTED);
+    let effects = bench.connected(ACCEPTED_LATER);
+    assert_eq!(effects[0], Effect::Abort(ACCEPTED));
+    assert_eq!(said(&effects, ACCEPTED_LATER), [Message::Open(open(5))]);
+    // Not ours, and not one on which it has spoken.
+    bench.hears(ACCEPTED_LATER, &open(9).encode());
+    let effects = bench.connected(ConnId::Accepted(3));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Abort(_))), "{effects:?}");
 }
 
 #[test]

@@ -257,6 +257,13 @@ fn a_stop_says_why_and_a_restart_says_nothing() {
 }
 
 #[test]
+fn a_password_is_what_the_kernel_takes_as_a_key() {
+    assert_eq!(Password::new("s3cret").as_ref().map(Password::as_bytes), Some(&b"s3cret"[..]));
+    let lens = [0, 1, 80, 81].map(|len| Password::new(vec![b'x'; len]).is_some());
+    assert_eq!(lens, [false, true, true, false]);
+}
+
+#[test]
 fn what_a_session_was_made_with_cannot_be_changed_under_it() {
     type Change = fn(&mut PeerConfig);
     let changes: [(&str, Change); 8] = [

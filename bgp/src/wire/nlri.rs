@@ -162,8 +162,9 @@ mod tests {
     #[test]
     fn a_list_is_as_long_as_its_prefixes_are_many() {
         for (family, list) in [(AfiSafi::Ipv4Unicast, [8, 10, 0]), (AfiSafi::Ipv6Unicast, [8, 0xfd, 0])] {
-            let lens = [0, 2, 3].map(|octets| Nlri::decode(family, &list[..octets]).map(|nlri| nlri.len()));
-            assert_eq!(lens, [Some(0), Some(1), Some(2)]);
+            let lists = [0, 2, 3].map(|octets| Nlri::decode(family, &list[..octets]).unwrap());
+            let lens = lists.map(|nlri| (nlri.len(), nlri.is_empty()));
+            assert_eq!(lens, [(0, true), (1, false), (2, false)]);
         }
     }
 

@@ -150,6 +150,34 @@ fn a_peer_that_is_left_alone_stays_so_unless_what_it_did_is_allowed() {
 }
 
 #[test]
+fn who_goes_takes_only_its_own_deadlines_along() {
+    let active = |n| PeerConfig { passive: false, ..peer(n, INTERNAL) };
+    let mut crowd = Crowd::new(&[active(1), active(2)], None);
+    let (begun, dial_time) = (crowd.now, Duration::from_secs(10));
+    crowd.now = crowd.now + Duration::from_secs(1);
+    crowd.handle(Input::SetPeers(vec![active(2)]));
+    assert_eq!(crowd.speaker.next_deadline(), Some(begun + dial_time));
+    crowd.handle(Input::SetPeers(vec![]));
+    // What is left is the end of the first round.
+    crowd.run(SpeakerConfig::SETTLE);
+    crowd.run(Duration::from_secs(300));
+    assert_eq!(crowd.speaker.next_deadline(), None);
+}
+
+#[test]
+fn ipv4_over_ipv6_is_offered_where_it_is_wanted_and_of_use() {
+    let (v4, v6) = (AfiSafi::Ipv4Unicast, AfiSafi::Ipv6Unicast);
+    for (extended_nexthop, families, offered) in
+        [(true, vec![v4, v6], true), (true, vec![v6], false), (false, vec![v4], false)]
+    {
+        let mut crowd = Crowd::new(&[PeerConfig { extended_nexthop, families, ..peer(1, INTERNAL) }], None);
+        let effects = crowd.connects(1);
+        let [Message::Open(open)] = &crowd.messages(1, &effects)[..] else { panic!("{effects:?}") };
+        assert_eq!(open.capabilities.extended_nexthop.contains(&v4), offered);
+    }
+}
+
+#[test]
 fn what_failed_before_a_change_is_not_held_against_the_peer() {
     let fails = |crowd: &mut Crowd| {
         crowd.connects(1);

@@ -1,7 +1,8 @@
 //! Graceful restart, both sides of it: what we claim, how long we wait, and what is kept of a peer (RFC 4724).
 
+use super::crowd::{Crowd, EXTERNAL, graceful, own};
 use super::*;
-use crate::wire::HEADER_LEN;
+use crate::wire::{HEADER_LEN, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Of our configuration.
@@ -54,6 +55,22 @@ fn what_others_say_waits_seconds_for_a_router_that_reboots_and_what_was_left_wai
         assert_eq!(time_of(&Effect::Settled, &all), Some(SpeakerConfig::SETTLE));
         assert_eq!(time_of(&Effect::Converged, &all), Some(converged_at));
     }
+}
+
+#[test]
+fn peers_are_told_our_routes_when_the_wait_is_over_though_they_say_nothing() {
+    let mut crowd = Crowd::new(&[crowd::peer(1, EXTERNAL)], both());
+    let prefixes = vec![own(7).into()];
+    crowd.handle(Input::SetOrigin(OriginConfig { prefixes, ..OriginConfig::default() }));
+    crowd.up(1, EXTERNAL, graceful(120, true));
+    let wait = crowd.run(SpeakerConfig::SETTLE - SECOND);
+    assert_eq!(crowd.messages(1, &wait), []);
+    let after = crowd.run(SECOND);
+    let told = |message: &Message| match message {
+        Message::Update(update) => !update.reach.is_empty(),
+        _ => false,
+    };
+    assert!(crowd.messages(1, &after).iter().any(told), "{after:?}");
 }
 
 #[test]
