@@ -84,8 +84,8 @@ pub struct RibPeer {
 
 /// Destinations that one call of [`Rib::sweep`] looks at. Few in tests, so that they see the walk half-way.
 const SWEEP_SLICE: u32 = if cfg!(test) { 4 } else { 4096 };
-/// Pages of 256 sent routes that one call of [`Rib::sweep`] gives back.
-const SWEEP_PAGES: usize = 16;
+/// Pages of 256 sent routes that one call of [`Rib::sweep`] gives back. Few in tests, for the same reason.
+const SWEEP_PAGES: usize = if cfg!(test) { 1 } else { 16 };
 
 /// See the module.
 #[derive(Debug)]

@@ -194,10 +194,15 @@ impl AdjOut {
         routes
     }
 
-    /// Streams and members, for tests of their life.
+    /// Streams and members, for tests of their life. Each has counted right what its log takes.
     #[cfg(test)]
     pub(super) fn census(&self) -> Vec<usize> {
-        self.streams.iter().flatten().map(|stream| stream.members.len()).collect()
+        let members = |stream: &Stream| {
+            let taken = stream.log.iter().map(|chunk| chunk.bytes.len() + size_of_val(chunk)).sum::<usize>();
+            assert_eq!(stream.log_len, taken);
+            stream.members.len()
+        };
+        self.streams.iter().flatten().map(members).collect()
     }
 
     /// When the stream and another of its group have nothing left to say and have told the same, its members go over

@@ -22,8 +22,8 @@ use crate::wire::{encode_end_of_rib, encode_reach, encode_unreach};
 /// Changes that are encoded together, so that prefixes with equal attributes share a message. Small in tests, so that
 /// they meet its edge.
 const BATCH: usize = if cfg!(test) { 8 } else { 1024 };
-/// Encoded octets in one piece of the log, about.
-const CHUNK_LEN: usize = 64 * 1024;
+/// Encoded octets in one piece of the log, about. Few in tests, as above.
+const CHUNK_LEN: usize = if cfg!(test) { 128 } else { 64 * 1024 };
 
 #[derive(Debug)]
 pub(super) struct Stream {

@@ -296,6 +296,22 @@ fn prefixes_with_equal_attributes_share_a_message() {
 }
 
 #[test]
+fn messages_go_out_in_pieces_that_are_neither_long_nor_many() {
+    let mut network = Network::with([external(1)]);
+    network.settle();
+    // Each in a message of its own, of some 60 octets.
+    for n in 0..8u8 {
+        let communities = vec![Community(n.into())];
+        let attributes = OriginAttributes { communities, ..OriginAttributes::default() };
+        network.rib.originate(net(&format!("10.1.{n}.0/24")), attributes);
+    }
+    let lens: Vec<_> =
+        std::iter::from_fn(|| network.rib.poll_advertise(id(1))).map(|piece| piece.len()).collect();
+    let (_, whole) = lens.split_last().expect("there is something to say");
+    assert!(whole.len() > 1 && whole.iter().all(|len| (128..200).contains(len)), "{lens:?}");
+}
+
+#[test]
 fn a_slow_peer_goes_its_own_way_with_bounded_memory_and_returns() {
     let mut network = Network::with([external(1), external(2)]);
     network.settle();
@@ -355,6 +371,19 @@ fn the_change_log_is_squeezed_while_nobody_reads() {
         network.settle();
         assert_eq!(network.told(1), [prefix]);
     }
+}
+
+#[test]
+fn what_a_stream_had_told_is_given_back_in_slices() {
+    let mut network = settled([external(1), external(2)], path(&[65001]));
+    network.originate("2001:db8::/64");
+    network.settle();
+    network.rib.refresh(id(1), V4);
+    while network.deliver_one(1) {}
+    assert_eq!(network.rib.out.census(), [2], "the copy has nothing left to tell");
+    assert!(network.rib.sweep() && network.rib.wants_sweep(), "more than one slice");
+    while network.rib.sweep() {}
+    assert!(!network.rib.wants_sweep());
 }
 
 /// UPDATEs to each of the first two peers since this was asked last.

@@ -302,6 +302,38 @@ fn on_a_known_link_packets_go_to_the_link_local_address() {
 }
 
 #[test]
+fn what_routes_have_in_common_is_kept_once() {
+    let mut network = Network::with([external(1), external(2)]);
+    for (peer, prefix) in [(1, "10.1.0.0/24"), (1, "10.2.0.0/24"), (2, "10.1.0.0/24"), (2, "10.3.0.0/24")] {
+        network.announce(peer, prefix, path(&[65001]));
+    }
+    network.announce(1, "10.4.0.0/24", path(&[65001, 65002]));
+    network.settle();
+    let shared = &network.rib.core.shared;
+    // Nexthops of the FIB: of either alone, and of both.
+    assert_eq!((shared.attributes.len(), shared.nexthops.len(), shared.gateways.len()), (2, 2, 3));
+}
+
+#[test]
+fn what_a_peer_says_once_more_is_no_change() {
+    let mut network = Network::with([external(1)]);
+    let mut changes = |attributes| {
+        let before = network.rib.tables.v4.end();
+        network.announce(1, "10.1.0.0/24", attributes);
+        network.rib.tables.v4.end() - before
+    };
+    assert_eq!([path(&[65001]), path(&[65001]), path(&[65001, 65002])].map(&mut changes), [1, 0, 1]);
+    // Nor is it to have it again after a restart, unless what was said before it is dead.
+    for (keep_stale, changed) in [(true, 0), (false, 1)] {
+        network.down(1, keep_stale);
+        network.up(1, external(1));
+        let before = network.rib.tables.v4.end();
+        network.announce(1, "10.1.0.0/24", path(&[65001, 65002]));
+        assert_eq!(network.rib.tables.v4.end() - before, changed);
+    }
+}
+
+#[test]
 fn updates_of_peers_that_are_not_established_are_ignored() {
     let mut network = Network::with([external(1)]);
     network.down(1, false);

@@ -24,9 +24,11 @@ fn the_routes_of_a_lost_peer_go_and_leave_nothing_behind() {
     let mut network = after_loss(false);
     assert_eq!(network.rib.counts(id(1), V4), Counts::default());
     assert_eq!(network.rib.routes(), [], "dead paths are not shown even before they are swept");
+    assert!(network.rib.core.peers.slot(id(1)).is_some(), "its paths name it");
     network.settle();
     assert!(network.fib.is_empty());
     network.assert_empty();
+    assert!(network.rib.core.peers.slot(id(1)).is_none());
 }
 
 #[test]
