@@ -109,6 +109,14 @@ mod tests {
     }
 
     #[test]
+    fn more_peers_than_the_kernel_can_filter_are_an_error() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let many = (0..700).map(|peer| (Ipv4Addr::from_bits(0x0a00_0000 + peer).into(), 255)).collect();
+        let error = guard(listener.as_fd(), false, &many).unwrap_err();
+        assert!(error.to_string().contains("more peers"), "{error}");
+    }
+
+    #[test]
     fn what_cannot_be_released_is_an_error() {
         assert!(release(File::open("/dev/null").unwrap().as_fd()).is_err());
     }

@@ -105,6 +105,45 @@ fn only_the_signed_connection_of_a_peer_with_a_password_becomes_a_session() {
     });
 }
 
+#[test]
+fn the_address_of_a_peer_that_is_gone_needs_no_key_any_more() {
+    in_namespace(async || {
+        let speaker = speaker();
+        let to = port_of(&speaker).await;
+        let connects = || socket(2, 255).connect_timeout(&to.into(), Duration::from_millis(300)).is_ok();
+        speaker.set_peers(vec![with(password("secret"), Hops::Default)]).await.unwrap();
+        assert!(!connects());
+        // Another, on another link, has the same address and the same key.
+        let mut other = with(password("secret"), Hops::Default);
+        other.key.interface = Some(7);
+        speaker.set_peers(vec![other]).await.unwrap();
+        assert!(!connects());
+        speaker.set_peers(vec![peer(3)]).await.unwrap();
+        assert!(connects());
+    });
+}
+
+#[test]
+fn a_peer_is_heard_at_the_address_that_was_chosen_for_it_alone() {
+    for (local, heard) in [(OURS, true), (address(9), false)] {
+        in_namespace(async move || {
+            let speaker = speaker();
+            let to = port_of(&speaker).await;
+            let mut peer = peer(2);
+            peer.transport.local_address = Some(local.into());
+            speaker.set_peers(vec![peer]).await.unwrap();
+            let stream = connect(2, to);
+            greet(&stream, 2);
+            if heard {
+                established(&speaker).await;
+            } else {
+                is_refused(&speaker, &stream).await;
+            }
+            assert_eq!(speaker.refused().await, Ok(u64::from(!heard)));
+        });
+    }
+}
+
 fn connect_signed(to: SocketAddr) -> TcpStream {
     let signed = socket(2, 255);
     sockopt::set_md5(signed.as_fd(), to.ip(), password("secret").as_ref()).unwrap();
