@@ -147,6 +147,11 @@ image: setup-cluster bin-static ## the container image, in buildah's store and a
 	buildah push $(IMAGE) oci-archive:$(STATIC)/weft-image.tar:$(IMAGE)
 	@echo "$(STATIC)/weft-image.tar: ctr -n k8s.io images import"
 
+.PHONY: dist
+dist: ## what a release is made of, for amd64 and arm64: programs, image, chart, SBOMs, checksums, in target/dist
+	scripts/setup "x86_64-unknown-linux-musl aarch64-unknown-linux-musl" dist
+	scripts/dist $(TARGET_DIR)/dist
+
 .PHONY: setup
 setup: ## install what is missing: packages and the static target
 	scripts/setup $(MUSL)
