@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Speaker;
 use super::config::{OriginConfig, PeerConfig, PeerKey};
 use super::peer::{Peer, export_policy, import_policy};
+use super::refresh::Refreshes;
 use super::telling::Telling;
 use crate::rib::OriginAttributes;
 use crate::session::{Session, StateKind};
@@ -50,6 +51,7 @@ impl Speaker {
             up: None,
             local: None,
             quiet_at: None,
+            refreshes: Refreshes::default(),
             deadline: None,
         };
         self.peers.insert(id, peer);

@@ -10,6 +10,7 @@ mod convergence;
 mod io;
 mod outcome;
 mod peer;
+mod refresh;
 mod show;
 mod status;
 mod telling;
@@ -210,8 +211,12 @@ impl Speaker {
         };
         peer.deadline = None;
         peer.quiet_at = peer.quiet_at.filter(|at| *at > now);
+        let families: Vec<_> = std::iter::from_fn(|| peer.refreshes.poll(now)).collect();
         if peer.stale_until.is_some_and(|until| until <= now) {
             self.drop_stale(id);
+        }
+        for family in families {
+            self.refresh(id, family);
         }
     }
 

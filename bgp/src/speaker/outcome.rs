@@ -10,6 +10,7 @@ use super::Speaker;
 use super::convergence::QUIET;
 use super::io::Effect;
 use super::peer::Peer;
+use super::refresh::Refreshes;
 use crate::rib::LimitExceeded;
 use crate::session::{Effect as SessionEffect, Negotiated, Session, StateKind, Step};
 use crate::types::{AfiSafi, Instant, PeerId};
@@ -56,11 +57,17 @@ impl Speaker {
             SessionEffect::Up { terms, local } => self.came_up(id, terms, local, now),
             SessionEffect::Update(update) => self.update(id, *update, now),
             SessionEffect::Refresh(family) => {
-                self.rib.refresh(id, family);
-                self.untold.insert(id);
+                if self.peers.get_mut(&id).is_some_and(|peer| peer.refreshes.ask(family, now)) {
+                    self.refresh(id, family);
+                }
             }
             SessionEffect::Down { graceful } => self.went_down(id, graceful, now),
         }
+    }
+
+    pub(super) fn refresh(&mut self, id: PeerId, family: AfiSafi) {
+        self.rib.refresh(id, family);
+        self.untold.insert(id);
     }
 
     fn came_up(&mut self, id: PeerId, terms: Box<Negotiated>, local: IpAddr, now: Instant) {
@@ -93,6 +100,7 @@ impl Speaker {
         }
         let terms = peer.up.take();
         peer.quiet_at = None;
+        peer.refreshes = Refreshes::default();
         self.rib.peer_down(id, graceful);
         // RFC 4724 §4.2: only of families that the peer named.
         let kept = terms.filter(|_| graceful).map_or_else(Vec::new, |terms| terms.restart_families());

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::config::{LocalNexthop, PeerConfig, RemoteAsn, SpeakerConfig};
+use super::refresh::Refreshes;
 use super::status::{FamilyStatus, PeerStatus};
 use super::telling::Telling;
 use crate::rib::{Accept, ExportPolicy, ImportPolicy, RefusedRoute, Rib, RibPeer};
@@ -35,6 +36,8 @@ pub(super) struct Peer {
     pub(super) local: Option<IpAddr>,
     /// When it will have been silent for long, if it stays so. `None`: it has been, or nobody waits for it.
     pub(super) quiet_at: Option<Instant>,
+    /// What it asked for in this session.
+    pub(super) refreshes: Refreshes,
     /// Under which it stands in the speaker's queue of deadlines.
     pub(super) deadline: Option<Instant>,
 }
@@ -127,7 +130,8 @@ impl Peer {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.session.next_deadline().into_iter().chain(self.stale_until).chain(self.quiet_at).min()
+        let own = self.session.next_deadline().into_iter().chain(self.refreshes.next_deadline());
+        own.chain(self.stale_until).chain(self.quiet_at).min()
     }
 
     pub(super) fn status(

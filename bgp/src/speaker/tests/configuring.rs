@@ -112,6 +112,21 @@ fn what_a_peer_is_told_once_more_is_not_kept_beside_what_its_group_was_told() {
     assert_ne!(crowd.speaker.next_deadline(), at_once);
 }
 
+/// RFC 2918 sets no pace, and to ask costs 23 octets.
+#[test]
+fn a_peer_that_asks_without_end_is_told_everything_once_and_again_after_a_rest() {
+    let (mut crowd, _) = mesh(2);
+    let ask = |crowd: &mut Crowd| crowd.hears(1, encode_route_refresh(AfiSafi::Ipv4Unicast));
+    assert!(sends_anything(&ask(&mut crowd)));
+    for _ in 0..100 {
+        assert!(!sends_anything(&ask(&mut crowd)));
+    }
+    assert!(!sends_anything(&crowd.run(Duration::from_secs(9))));
+    assert!(sends_anything(&crowd.run(Duration::from_secs(2))));
+    assert!(!sends_anything(&crowd.run(Duration::from_secs(60))), "once for all that it asked");
+    assert!(sends_anything(&ask(&mut crowd)), "it has rested");
+}
+
 #[test]
 fn of_our_prefixes_only_the_difference_is_told() {
     let mut crowd = Crowd::new(&[peer(1, INTERNAL)], None);
