@@ -9,6 +9,7 @@ mod control;
 mod metrics;
 mod operators;
 mod policies;
+mod recent;
 mod serve;
 mod tls;
 
@@ -45,6 +46,7 @@ use crate::supervise::Supervisor;
 use crate::watch::kubernetes::client::Heard;
 use crate::watch::{Problem, SnapshotReceiver};
 
+use self::recent::Recent;
 use self::serve::serve;
 use self::tls::TlsListener;
 
@@ -150,21 +152,28 @@ async fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
+/// What anybody may ask who reaches the port.
+struct Public {
+    agent: Arc<Agent>,
+    metrics: Recent,
+}
+
 fn public_router(agent: Arc<Agent>) -> Router {
     Router::new()
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready_page))
-        .with_state(agent)
+        .with_state(Arc::new(Public { agent, metrics: Recent::default() }))
 }
 
-async fn metrics_page(State(agent): State<Arc<Agent>>) -> impl IntoResponse {
+async fn metrics_page(State(public): State<Arc<Public>>) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], metrics::render(&agent).await)
+    let now = tokio::time::Instant::now();
+    ([(header::CONTENT_TYPE, content_type)], public.metrics.page(now, metrics::render(&public.agent)).await)
 }
 
-async fn ready_page(State(agent): State<Arc<Agent>>) -> (StatusCode, String) {
-    let waiting = readiness::waiting(&agent);
+async fn ready_page(State(public): State<Arc<Public>>) -> (StatusCode, String) {
+    let waiting = readiness::waiting(&public.agent);
     match waiting.is_empty() {
         true => (StatusCode::OK, "ready\n".to_owned()),
         false => (StatusCode::SERVICE_UNAVAILABLE, format!("waiting: {}\n", waiting.join("; "))),
