@@ -2,13 +2,20 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{mpsc, watch};
 
+use super::parts::LOST_NEXTHOPS;
 use super::*;
+use crate::config::DatastoreConfig;
+use crate::plan::Desired;
+use crate::reconcile::routes;
+use crate::remember::Remembered;
 use crate::supervise::brief;
 use crate::testing::{eventually, in_netns, ip};
 use crate::watch::dir;
@@ -253,7 +260,7 @@ fn bgp_begins_with_what_is_remembered_when_the_datastore_does_not_answer_and_end
         let (lost_sender, _lost) = mpsc::channel(LOST_NEXTHOPS);
         let (routes, _) = routes::spawn(&tasks, lost_sender).await.unwrap();
         let (snapshots, receiver) = watch::channel(None);
-        let mut desired = plan_forever(&tasks, "n1".to_owned(), receiver, routes, Some(remembered));
+        let mut desired = planner::spawn(&tasks, "n1".to_owned(), receiver, routes, Some(remembered));
         let first = desired.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         assert_eq!(first.pod_cidrs[0].to_string(), "10.1.0.0/24");
         eventually("announced and blackholed", || ip("route show proto 87").contains("10.1.0.0/24")).await;

@@ -1,0 +1,166 @@
+//! The agent's parts, each started once: where the truth comes from, who owns what in the kernel, and who shows it.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::planner;
+use crate::cni::CniHandle;
+use crate::config::{Config, DatastoreConfig};
+use crate::plan::Desired;
+use crate::reconcile::mtu::{self, MtuReceiver};
+use crate::reconcile::policy::PolicyHandle;
+use crate::reconcile::routes::RouteHandle;
+use crate::reconcile::speaker::SpeakerWatch;
+use crate::reconcile::{policy, routes, speaker};
+use crate::remember::{self, Remembered};
+use crate::report;
+use crate::server::{self, Agent};
+use crate::supervise::Supervisor;
+use crate::watch::dir::DirDatastore;
+use crate::watch::kubernetes::KubernetesDatastore;
+use crate::watch::kubernetes::client::{Heard, client};
+use crate::watch::{Datastore, Problem, SnapshotReceiver, SnapshotSender};
+
+/// Links that go down at once beyond this number wait for hold timers.
+pub(super) const LOST_NEXTHOPS: usize = 256;
+
+/// All but the CNI server, which waits for a plan.
+pub(super) struct Parts {
+    pub(super) agent: Arc<Agent>,
+    pub(super) servers: TaskTracker,
+    pub(super) cni: watch::Sender<Option<CniHandle>>,
+    pub(super) sysctl_problems: watch::Sender<Vec<Problem>>,
+    pub(super) stop_requests: mpsc::Receiver<String>,
+    /// Ends the datastore, the servers and the reports.
+    pub(super) cancel: CancellationToken,
+}
+
+impl Parts {
+    pub(super) async fn start(config: Config, tasks: &Supervisor) -> anyhow::Result<Self> {
+        let cancel = CancellationToken::new();
+        let mut source = Source::open(&config, tasks, &cancel).await?;
+        let client = source.client.take();
+        let owners = Owners::start(&config, tasks, &source).await?;
+        let (cni, cni_shown) = watch::channel(None);
+        let (sysctl_problems, sysctls_shown) = watch::channel(Vec::new());
+        let (stop, stop_requests) = mpsc::channel(1);
+        let agent = Arc::new(agent(config, source, owners, (cni_shown, sysctls_shown, stop)));
+        let servers = server::spawn(tasks, Arc::clone(&agent), client.clone(), cancel.clone()).await?;
+        if let Some(client) = client {
+            tasks.task("report", report::run(Arc::clone(&agent), client, cancel.clone()));
+        }
+        Ok(Self { agent, servers, cni, sysctl_problems, stop_requests, cancel })
+    }
+}
+
+fn agent(
+    config: Config,
+    source: Source,
+    owners: Owners,
+    (cni, sysctl_problems, stop): (
+        watch::Receiver<Option<CniHandle>>,
+        watch::Receiver<Vec<Problem>>,
+        mpsc::Sender<String>,
+    ),
+) -> Agent {
+    Agent {
+        config,
+        datastore: source.name,
+        heard: source.heard,
+        remembered: source.remembered.map(|remembered| remembered.source),
+        started: Instant::now(),
+        snapshots: source.snapshots,
+        desired: owners.desired,
+        routes: owners.routes,
+        policy: owners.policy,
+        speaker: owners.speaker,
+        cni,
+        sysctl_problems,
+        mtu: owners.mtu,
+        stop,
+    }
+}
+
+/// The datastore, and what is known of it from earlier.
+struct Source {
+    heard: Heard,
+    client: Option<kube::Client>,
+    snapshots: SnapshotReceiver,
+    /// As the user named it.
+    name: String,
+    remembered: Option<Remembered>,
+}
+
+impl Source {
+    async fn open(config: &Config, tasks: &Supervisor, cancel: &CancellationToken) -> anyhow::Result<Self> {
+        let (sender, snapshots) = watch::channel(None);
+        match &config.datastore {
+            DatastoreConfig::Dir(path) => {
+                let name = start(tasks, DirDatastore::new(path.clone()), sender, cancel);
+                Ok(Self { heard: Heard::default(), client: None, snapshots, name, remembered: None })
+            }
+            DatastoreConfig::Kubernetes { namespace, state } => {
+                let (heard, node) = (Heard::new(), config.node.clone());
+                let way = kube::Config::infer().await.context("no way to the Kubernetes API")?;
+                let client = client(&way, heard.clone()).context("no way to the Kubernetes API")?;
+                let datastore =
+                    KubernetesDatastore::new(client.clone(), namespace.clone(), node.clone(), tasks.clone());
+                let name = start(tasks, datastore, sender, cancel);
+                tasks.task("memory", remember::keep(state.clone(), node.clone(), snapshots.clone()));
+                let remembered = remember::recall(state, &node).await;
+                Ok(Self { heard, client: Some(client), snapshots, name, remembered })
+            }
+        }
+    }
+}
+
+fn start(
+    tasks: &Supervisor,
+    datastore: impl Datastore + Send + 'static,
+    sender: SnapshotSender,
+    cancel: &CancellationToken,
+) -> String {
+    let name = datastore.name();
+    tasks.task("datastore", datastore.run(sender, cancel.clone()));
+    name
+}
+
+/// What is wanted, and who makes it so.
+struct Owners {
+    desired: watch::Receiver<Option<Arc<Desired>>>,
+    routes: RouteHandle,
+    policy: PolicyHandle,
+    mtu: MtuReceiver,
+    speaker: SpeakerWatch,
+}
+
+impl Owners {
+    async fn start(config: &Config, tasks: &Supervisor, source: &Source) -> anyhow::Result<Self> {
+        let snapshots = &source.snapshots;
+        let (lost_sender, lost) = mpsc::channel(LOST_NEXTHOPS);
+        let (routes, restarting) =
+            routes::spawn(tasks, lost_sender).await.context("cannot read kernel routes")?;
+        let policy = policy::spawn(tasks, snapshots.clone()).context("cannot start the policy thread")?;
+        let remembered = source.remembered.clone();
+        let desired =
+            planner::spawn(tasks, config.node.clone(), snapshots.clone(), routes.clone(), remembered);
+        let (mtu, mtu_task) = mtu::keep(config.mtu, desired.clone(), routes.status());
+        tasks.task("mtu", mtu_task);
+        let inputs = speaker::Inputs {
+            desired: desired.clone(),
+            lost,
+            addresses: routes.addresses_changed(),
+            routes: routes.clone(),
+            restarting,
+            seed: RandomState::new().hash_one(()),
+        };
+        let speaker = speaker::spawn(tasks, inputs);
+        Ok(Self { desired, routes, policy, mtu, speaker })
+    }
+}

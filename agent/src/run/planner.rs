@@ -1,0 +1,119 @@
+//! Turns each snapshot, and the pods that are here, into what we want; before the first, if that takes long, what is
+//! remembered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::plan::{self, Desired, NotYet};
+use crate::reconcile::routes::RouteHandle;
+use crate::remember::Remembered;
+use crate::supervise::Supervisor;
+use crate::watch::{Snapshot, SnapshotReceiver};
+
+/// How long the API server may take to list everything before BGP begins with what is remembered: routers give a node that
+/// restarts some time, and every second of it counts.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
+struct Planner {
+    node: String,
+    routes: RouteHandle,
+    plan: Option<Desired>,
+    publish: watch::Sender<Option<Arc<Desired>>>,
+}
+
+/// Ends with the datastore.
+pub(super) fn spawn(
+    tasks: &Supervisor,
+    node: String,
+    snapshots: SnapshotReceiver,
+    routes: RouteHandle,
+    remembered: Option<Remembered>,
+) -> watch::Receiver<Option<Arc<Desired>>> {
+    let (publish, desired) = watch::channel(None);
+    let planner = Planner { node, routes, plan: None, publish };
+    tasks.task("planner", planner.run(snapshots, remembered));
+    desired
+}
+
+impl Planner {
+    async fn run(mut self, mut snapshots: SnapshotReceiver, remembered: Option<Remembered>) {
+        let answered = timeout(ANSWERS_WITHIN, snapshots.wait_for(Option::is_some)).await.is_ok();
+        if let Some(Remembered { snapshot, source }) = remembered.filter(|_| !answered) {
+            info!(source, "the datastore does not answer, bgp begins with what is remembered");
+            self.replan(&snapshot);
+        }
+        let mut pods = self.routes.pods();
+        let (mut before, mut planned, mut listed) = (None, false, false);
+        loop {
+            // Before a speaker can start from this plan, and converge at once because it has no peers.
+            if planned && !std::mem::replace(&mut listed, true) {
+                self.routes.set_listed().await;
+            }
+            if let Some(plan) = self.plan.clone() {
+                let desired = Desired::with_pods(plan, &self.node, &pods.borrow_and_update().clone());
+                self.publish(desired).await;
+            }
+            planned = tokio::select! {
+                snapshot = next_to_plan(&mut snapshots, &mut before) => match snapshot {
+                    Some(snapshot) => self.replan(&snapshot),
+                    None => return,
+                },
+                Ok(()) = pods.changed() => false,
+            };
+        }
+    }
+
+    /// Whether the snapshot gives a plan.
+    fn replan(&mut self, snapshot: &Snapshot) -> bool {
+        match plan::desired(snapshot, &self.node) {
+            Ok(planned) => {
+                self.plan = Some(planned);
+                return true;
+            }
+            // A node that has gone from the datastore keeps what it has: absent data is no order.
+            Err(NotYet::NoNode(_)) if self.plan.is_some() => {
+                warn!(node = self.node, "our Node is gone, nothing changed");
+            }
+            Err(error) => info!(%error, "waiting"),
+        }
+        false
+    }
+
+    async fn publish(&self, planned: Desired) {
+        let peers = planned.peers.iter().map(|peer| peer.key.address).collect();
+        self.routes.set_own(planned.pod_cidrs.clone(), peers).await;
+        self.publish.send_if_modified(|current| {
+            let changed = current.as_deref() != Some(&planned);
+            if changed {
+                log_problems(&planned, current.as_deref());
+                *current = Some(Arc::new(planned));
+            }
+            changed
+        });
+    }
+}
+
+/// The next snapshot that may make another plan. `before` is the last one that was seen, planned or not.
+pub(crate) async fn next_to_plan(
+    snapshots: &mut SnapshotReceiver,
+    before: &mut Option<Arc<Snapshot>>,
+) -> Option<Arc<Snapshot>> {
+    let differs = |now: &Option<Arc<Snapshot>>| {
+        let Some(now) = now else { return false };
+        let last = before.replace(Arc::clone(now));
+        last.is_none_or(|last| !plan::reads_the_same(&last, now))
+    };
+    snapshots.wait_for(differs).await.ok()?.clone()
+}
+
+fn log_problems(planned: &Desired, before: Option<&Desired>) {
+    for problem in &planned.problems {
+        if before.is_none_or(|before| !before.problems.contains(problem)) {
+            warn!(object = problem.object, error = problem.reason, "object does not act as written");
+        }
+    }
+}
