@@ -19,6 +19,7 @@ use crate::kernel::route::{RouteOp, RouteSocket};
 use crate::kernel::rtnl::Rtnl;
 use crate::lock::{LOCK, RunDirLock};
 use crate::remember::{STATE_DIR, STATE_FILE};
+use crate::supervise::brief;
 
 const NO_SUCH_ROUTE: i32 = libc::ESRCH;
 
@@ -96,7 +97,8 @@ fn pod(observed: &Observed) -> String {
 }
 
 async fn remove_routes(removed: &mut Vec<String>) -> io::Result<()> {
-    let socket = RouteSocket::open()?;
+    let (socket, connection) = RouteSocket::open()?;
+    brief(connection);
     let keys = socket
         .dump(|keys: &mut Vec<_>, route| keys.extend((route.protocol == ROUTE_PROTOCOL).then_some(route.key)))
         .await?;

@@ -26,7 +26,6 @@ use tokio::time::timeout;
 use weft_api::ROUTE_PROTOCOL;
 
 use super::rtnl::{Rtnl, RtnlError};
-use crate::supervise::brief;
 
 /// Distinguishes our routes from others to the same prefix, which the kernel would otherwise replace.
 pub const METRIC: u32 = 87;
@@ -124,8 +123,9 @@ impl std::fmt::Debug for RouteSocket {
 }
 
 impl RouteSocket {
-    /// In the current network namespace and tokio runtime.
-    pub fn open() -> io::Result<Self> {
+    /// In the current network namespace and tokio runtime. It answers while the future is polled, which ends with the
+    /// socket, or when that fails.
+    pub fn open() -> io::Result<(Self, impl Future<Output = ()> + Send + 'static)> {
         let (mut connection, handle, _) = netlink_proto::new_connection(NETLINK_ROUTE)?;
         let socket = connection.socket_mut().socket_mut();
         socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
@@ -135,8 +135,7 @@ impl RouteSocket {
             0 => socket.bind_auto()?.port_number(),
             port => port,
         };
-        brief(connection);
-        Ok(Self { handle, port })
+        Ok((Self { handle, port }, connection))
     }
 
     /// Notifications of our own changes carry this number.

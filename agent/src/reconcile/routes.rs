@@ -151,8 +151,19 @@ impl Reconciler for RouteTable {
 /// Starts the task, in the current network namespace and tokio runtime. `lost` hears of nexthops whose link stays down.
 /// Says whether an earlier agent left routes.
 pub async fn spawn(tasks: &Supervisor, lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)> {
+    let (socket, connection) = RouteSocket::open()?;
+    spawn_over(tasks, socket, connection, lost).await
+}
+
+async fn spawn_over(
+    tasks: &Supervisor,
+    socket: RouteSocket,
+    connection: impl Future<Output = ()> + Send + 'static,
+    lost: mpsc::Sender<IpAddr>,
+) -> io::Result<(RouteHandle, bool)> {
     let monitor = Monitor::open()?;
-    let mut kernel = RouteTable { socket: RouteSocket::open()? };
+    tasks.task("route socket", connection);
+    let mut kernel = RouteTable { socket };
     let have = kernel.observe().await?;
     let restarting = !have.ours.is_empty();
     info!(reconciler = "routes", adopted = have.ours.len(), "kernel routes read");

@@ -3,7 +3,7 @@
 use weft_bgp::types::FibNexthop;
 
 use super::*;
-use crate::supervise::supervisor;
+use crate::supervise::{brief, supervisor};
 use crate::testing::{eventually, in_netns, ip, ip_batch};
 
 struct Lab {
@@ -144,7 +144,9 @@ fn what_the_kernel_holds_equals_the_plan_when_it_is_read_again() {
         let mut want: Vec<_> = lab.routes.installed(None).await;
         want.sort_by_key(|(prefix, _)| *prefix);
 
-        let mut kernel = RouteTable { socket: RouteSocket::open().unwrap() };
+        let (socket, connection) = RouteSocket::open().unwrap();
+        brief(connection);
+        let mut kernel = RouteTable { socket };
         let have = kernel.observe().await.unwrap();
         let want: Routes =
             want.into_iter().map(|(prefix, target)| (routes::own_key(prefix), target)).collect();
@@ -410,5 +412,25 @@ fn a_speaker_that_may_lack_peers_sweeps_nothing() {
         second.routes.follow(FibStream::new(events)).await;
         fib.send(FibEvent::Converged).await.unwrap();
         eventually("the stale route is swept", || !shown("4").contains("10.3.0.0/24")).await;
+    });
+}
+
+/// Without it no route is written, and nobody else would notice.
+#[test]
+fn a_socket_that_fails_is_missed() {
+    in_netns(|| async {
+        let (tasks, mut ends) = supervisor();
+        let (socket, connection) = RouteSocket::open().unwrap();
+        let (fails, failed) = oneshot::channel::<()>();
+        let connection = async {
+            tokio::select! {
+                () = connection => {}
+                _ = failed => {}
+            }
+        };
+        let (_routes, _) = spawn_over(&tasks, socket, connection, mpsc::channel(1).0).await.unwrap();
+        assert_eq!(ends.first().now_or_never(), None);
+        drop(fails);
+        assert_eq!(ends.first().await, "route socket ended");
     });
 }
