@@ -23,6 +23,8 @@ pub(crate) fn of_the_api_server_what_they_ask_for(cluster: &Cluster) {
             part => format!("{}/{part}", of("resource")),
         };
         assert!(!resource.is_empty(), "an agent asked for no resource: {event}");
+        let is_by_name = || event["requestURI"].as_str().unwrap().contains("fieldSelector=metadata.name%3D");
+        assert!(resource != "secrets" || is_by_name(), "more than the Secrets of peers: {event}");
         let mut right =
             |verb: &str| asked.insert((verb.to_owned(), of("apiGroup").to_owned(), resource.clone()));
         right(event["verb"].as_str().unwrap());

@@ -109,8 +109,13 @@ impl Source {
                 let (heard, node) = (Heard::new(), config.node.clone());
                 let way = kube::Config::infer().await.context("no way to the Kubernetes API")?;
                 let client = client(&way, heard.clone()).context("no way to the Kubernetes API")?;
-                let datastore =
-                    KubernetesDatastore::new(client.clone(), namespace.clone(), node.clone(), tasks.clone());
+                let datastore = KubernetesDatastore::new(
+                    client.clone(),
+                    heard.clone(),
+                    namespace.clone(),
+                    node.clone(),
+                    tasks.clone(),
+                );
                 let name = start(tasks, datastore, sender, cancel);
                 tasks.task("memory", remember::keep(state.clone(), node.clone(), snapshots.clone()));
                 let remembered = remember::recall(state, &node).await;

@@ -1,4 +1,4 @@
-//! The datastore `kubernetes`: one watch per kind that we read, on the API server.
+//! The datastore `kubernetes`: one watch per kind that we read, on the API server, and one per Secret that a BGPPeer names.
 //!
 //! In: objects as the server has them, cut down at once to the fields that we act on. Out: snapshots, the first when
 //! every watch has listed once. While the server is away nothing changes; what was missed meanwhile becomes one snapshot.
@@ -6,6 +6,8 @@
 pub mod client;
 mod objects;
 mod raw;
+mod scope;
+mod secrets;
 mod shared;
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -13,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::OptionFuture;
+use futures::stream::{self, BoxStream};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
@@ -21,21 +25,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::client::Heard;
 use self::objects::Objects;
 use self::raw::Raw;
+use self::scope::Scope;
+use self::secrets::Secrets;
 use super::{Datastore, Kind, SnapshotSender};
 use crate::supervise::Supervisor;
 
-/// Every kind that the agent reads. Secrets are those of the agent's own namespace.
-const KINDS: [Kind; 7] = [
-    Kind::Node,
-    Kind::Namespace,
-    Kind::Pod,
-    Kind::NetworkPolicy,
-    Kind::Secret,
-    Kind::BgpConfiguration,
-    Kind::BgpPeer,
-];
+/// Every kind that the agent reads all objects of.
+const KINDS: [Kind; 6] =
+    [Kind::Node, Kind::Namespace, Kind::Pod, Kind::NetworkPolicy, Kind::BgpConfiguration, Kind::BgpPeer];
 /// Events of one watch that wait for the store; the watch waits beyond.
 ///
 /// Few, as for pages: an event is an object as it came, several times larger than what is kept of it.
@@ -51,6 +51,7 @@ const START_SPREAD: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct KubernetesDatastore {
     client: Client,
+    heard: Heard,
     /// Where passwords of BGP peers are looked for.
     namespace: String,
     /// Spreads the agents' start.
@@ -67,46 +68,67 @@ impl std::fmt::Debug for KubernetesDatastore {
 type Event = watcher::Event<Raw>;
 
 impl KubernetesDatastore {
-    pub fn new(client: Client, namespace: String, node: String, tasks: Supervisor) -> Self {
-        Self { client, namespace, node, tasks }
+    /// `client` notes in `heard` what it hears.
+    pub fn new(client: Client, heard: Heard, namespace: String, node: String, tasks: Supervisor) -> Self {
+        Self { client, heard, namespace, node, tasks }
     }
 
-    fn api(&self, kind: Kind) -> Api<Raw> {
-        match kind {
-            Kind::Secret => Api::namespaced_with(self.client.clone(), &self.namespace, &kind),
-            _ => Api::all_with(self.client.clone(), &kind),
+    fn api(&self, scope: &Scope) -> Api<Raw> {
+        match scope {
+            Scope::All(kind) => Api::all_with(self.client.clone(), kind),
+            Scope::Secret(_) => Api::namespaced_with(self.client.clone(), &self.namespace, &Kind::Secret),
         }
     }
 
-    /// Sends the events of one kind until `events` closes. A server that cannot stream lists is asked for pages.
-    async fn watch(self, kind: Kind, events: mpsc::Sender<(Kind, Event)>) {
-        tokio::time::sleep(self.start_delay()).await;
-        let streamed = watcher::Config::default().streaming_lists();
-        let paged = watcher::Config::default().page_size(PAGE);
-        for config in [streamed, paged] {
-            let mut stream = std::pin::pin!(watcher(self.api(kind), config).default_backoff());
+    /// Sends the events of one watch until `events` closes. A server that cannot stream lists is asked for pages.
+    async fn watch(self, scope: Scope, events: mpsc::Sender<(Scope, Event)>) {
+        let config = watcher::Config { field_selector: scope.field_selector(), ..watcher::Config::default() };
+        for config in [config.clone().streaming_lists(), config.page_size(PAGE)] {
+            let mut stream = std::pin::pin!(watcher(self.api(&scope), config).default_backoff());
             let (mut listed, mut failing) = (false, false);
             while let Some(result) = stream.next().await {
                 match result {
                     Ok(event) => {
                         listed |= matches!(event, Event::InitDone);
                         failing &= matches!(event, Event::Init);
-                        if events.send((kind, event)).await.is_err() {
+                        if events.send((scope.clone(), event)).await.is_err() {
                             return;
                         }
                     }
                     Err(error) if !listed && cannot_stream(&error) => {
-                        info!(%kind, %error, "the API server does not stream lists; asking for pages");
+                        info!(watch = %scope, %error, "the API server does not stream lists; asking for pages");
                         break;
                     }
                     // Once per outage, which may be long.
                     Err(error) if !std::mem::replace(&mut failing, true) => {
-                        warn!(%kind, %error, "watch failed, retrying");
+                        warn!(watch = %scope, %error, "watch failed, retrying");
                     }
-                    Err(error) => debug!(%kind, %error, "watch failed again, retrying"),
+                    Err(error) => debug!(watch = %scope, %error, "watch failed again, retrying"),
                 }
             }
         }
+    }
+
+    /// The same as a stream, which asks only while it is polled.
+    fn events(self, scope: Scope) -> BoxStream<'static, (Scope, Event)> {
+        let (sender, events) = mpsc::channel(EVENT_QUEUE);
+        let events = stream::unfold(events, async |mut events| Some((events.recv().await?, events)));
+        let work = stream::once(self.watch(scope, sender)).filter_map(async |()| None);
+        stream::select(events, work).boxed()
+    }
+
+    /// Starts those of kinds. `patience` is that of [`Secrets`].
+    fn watches(self, patience: Duration) -> Watches {
+        let (sender, kinds) = mpsc::channel(EVENT_QUEUE);
+        for kind in KINDS {
+            self.tasks.task(format!("watch of {kind}"), self.clone().watch_kind(kind, sender.clone()));
+        }
+        Watches { kinds, secrets: Secrets::new(self, patience) }
+    }
+
+    async fn watch_kind(self, kind: Kind, events: mpsc::Sender<(Scope, Event)>) {
+        tokio::time::sleep(self.start_delay()).await;
+        self.watch(kind.into(), events).await;
     }
 
     fn start_delay(&self) -> Duration {
@@ -121,19 +143,43 @@ impl Datastore for KubernetesDatastore {
     }
 
     async fn run(self, out: SnapshotSender, stop: CancellationToken) {
-        let (sender, mut events) = mpsc::channel(EVENT_QUEUE);
-        for kind in KINDS {
-            self.tasks.task(format!("watch of {kind}"), self.clone().watch(kind, sender.clone()));
+        stop.run_until_cancelled(keep(self.watches(secrets::LISTED_WITHIN), out)).await;
+    }
+}
+
+/// Makes snapshots of what `watches` say, until they end.
+async fn keep(mut watches: Watches, out: SnapshotSender) {
+    let mut objects = Objects::new(&KINDS);
+    let mut not_before = Instant::now();
+    loop {
+        let waiting = watches.secrets.wait_until(Instant::now());
+        tokio::select! {
+            event = watches.next() => match event {
+                Some(event) => take_batch(event, &mut watches, &mut objects, not_before).await,
+                None => return,
+            },
+            Some(()) = OptionFuture::from(waiting.map(tokio::time::sleep_until)) => {}
         }
-        drop(sender);
-        let mut objects = Objects::new(&KINDS);
-        let mut not_before = Instant::now();
-        while let Some(event) = stop.run_until_cancelled(events.recv()).await.flatten() {
-            take_batch(event, &mut events, &mut objects, not_before).await;
-            if objects.listed() && objects.take_changed() {
-                out.send_replace(Some(Arc::new(objects.snapshot())));
-                not_before = Instant::now() + COALESCE;
-            }
+        watches.secrets.follow(&mut objects, Instant::now());
+        let complete = objects.listed() && watches.secrets.wait_until(Instant::now()).is_none();
+        if complete && objects.take_changed() {
+            out.send_replace(Some(Arc::new(objects.snapshot())));
+            not_before = Instant::now() + COALESCE;
+        }
+    }
+}
+
+struct Watches {
+    kinds: mpsc::Receiver<(Scope, Event)>,
+    secrets: Secrets,
+}
+
+impl Watches {
+    /// `None` when those of kinds have ended.
+    async fn next(&mut self) -> Option<(Scope, Event)> {
+        tokio::select! {
+            event = self.kinds.recv() => event,
+            Some(event) = self.secrets.next() => Some(event),
         }
     }
 }
@@ -149,15 +195,10 @@ fn cannot_stream(error: &watcher::Error) -> bool {
 }
 
 /// Takes `first`, all that waits behind it, and what arrives until `deadline`.
-async fn take_batch(
-    first: (Kind, Event),
-    events: &mut mpsc::Receiver<(Kind, Event)>,
-    objects: &mut Objects,
-    deadline: Instant,
-) {
+async fn take_batch(first: (Scope, Event), watches: &mut Watches, objects: &mut Objects, deadline: Instant) {
     objects.handle(first.0, first.1);
-    while let Ok(Some((kind, event))) = tokio::time::timeout_at(deadline, events.recv()).await {
-        objects.handle(kind, event);
+    while let Ok(Some((scope, event))) = tokio::time::timeout_at(deadline, watches.next()).await {
+        objects.handle(scope, event);
     }
 }
 
@@ -172,23 +213,30 @@ mod tests {
     use super::*;
     use crate::supervise::{brief, supervisor};
 
-    fn namespaces(names: &[&str]) -> mpsc::Receiver<(Kind, Event)> {
-        let (sender, events) = mpsc::channel(EVENT_QUEUE);
-        for name in names {
-            let object = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
-            sender.try_send((Kind::Namespace, Event::Apply(object))).unwrap();
-        }
-        // Nobody closes it.
-        std::mem::forget(sender);
-        events
+    /// Whose API server does not answer requests, and panics at one that ends so.
+    fn datastore(panics_at: &'static str, tasks: Supervisor) -> KubernetesDatastore {
+        let client = Client::new(
+            tower::service_fn(move |request: Request<Body>| async move {
+                assert!(!request.uri().path().ends_with(panics_at), "injected");
+                std::future::pending::<Result<Response<Body>, BoxError>>().await
+            }),
+            "default",
+        );
+        KubernetesDatastore::new(client, Heard::new(), "weft-system".to_owned(), "n1".to_owned(), tasks)
     }
 
     /// How many namespaces a batch holds, and how long it waited for them.
     async fn batch(names: &[&str], not_before: Duration) -> (usize, Duration) {
-        let (mut events, mut objects) = (namespaces(names), Objects::new(&[]));
+        let (sender, kinds) = mpsc::channel(EVENT_QUEUE);
+        for name in names {
+            let object = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
+            sender.try_send((Kind::Namespace.into(), Event::Apply(object))).unwrap();
+        }
+        let secrets = Secrets::new(datastore("/", supervisor().0), Duration::ZERO);
+        let (mut watches, mut objects) = (Watches { kinds, secrets }, Objects::new(&[]));
         let begun = Instant::now();
-        let first = events.recv().await.unwrap();
-        take_batch(first, &mut events, &mut objects, begun + not_before).await;
+        let first = watches.next().await.unwrap();
+        take_batch(first, &mut watches, &mut objects, begun + not_before).await;
         (objects.snapshot().world.namespaces.len(), begun.elapsed())
     }
 
@@ -210,15 +258,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_that_panics_is_missed() {
         let (tasks, mut ends) = supervisor();
-        let client = Client::new(
-            tower::service_fn(|request: Request<Body>| async move {
-                assert!(!request.uri().path().ends_with("/pods"), "injected");
-                std::future::pending::<Result<Response<Body>, BoxError>>().await
-            }),
-            "default",
-        );
-        let datastore = KubernetesDatastore::new(client, "weft-system".to_owned(), "n1".to_owned(), tasks);
-        brief(datastore.run(watch::channel(None).0, CancellationToken::new()));
+        brief(datastore("/pods", tasks).run(watch::channel(None).0, CancellationToken::new()));
         assert_eq!(ends.first().await, "watch of Pod panicked");
     }
 }

@@ -6,24 +6,24 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body as HttpBody, Bytes, Frame};
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt as _};
-use kube::{Client, Config, Resource as _};
+use kube::{Client, Config};
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, Layer, Service, ServiceBuilder};
 use weft_api::control::Problem;
 
 use super::KINDS;
-use super::raw::Raw;
+use super::scope::Scope;
 use crate::watch::Kind;
 
 /// To reach a server, which is a few hops away or gone.
@@ -45,33 +45,53 @@ const STALE_AFTER: Duration = Duration::from_secs(360);
 
 /// When each watch was last heard from: an event, a bookmark, a part of a list.
 #[derive(Clone, Debug, Default)]
-pub struct Heard(Arc<Mutex<BTreeMap<Kind, Instant>>>);
+pub struct Heard(Arc<Mutex<BTreeMap<Scope, Instant>>>);
 
 impl Heard {
     /// All kinds, as if heard from just now.
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(KINDS.map(|kind| (kind, Instant::now())).into())))
+        Self(Arc::new(Mutex::new(KINDS.map(|kind| (kind.into(), Instant::now())).into())))
     }
 
-    /// How long each has said nothing.
+    /// How long nothing was said of each kind; of one with several watches, by the one that is silent for longest.
     pub fn ages(&self, now: Instant) -> BTreeMap<Kind, Duration> {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.iter().map(|(kind, at)| (*kind, now.saturating_duration_since(*at))).collect()
-    }
-
-    pub fn problems(&self, now: Instant) -> impl Iterator<Item = Problem> {
-        let stale = self.ages(now).into_iter().filter(|(_, age)| *age > STALE_AFTER);
-        stale.map(|(kind, _)| Problem {
-            object: format!("watch of {kind}"),
-            reason: format!("nothing heard from the API server for more than {} s", STALE_AFTER.as_secs()),
-        })
-    }
-
-    fn now(&self, kind: Option<Kind>) {
-        if let Some(kind) = kind {
-            let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            heard.insert(kind, Instant::now());
+        let mut ages: BTreeMap<_, Duration> = BTreeMap::new();
+        for (scope, at) in self.lock().iter() {
+            let age = ages.entry(scope.kind()).or_default();
+            *age = now.saturating_duration_since(*at).max(*age);
         }
+        ages
+    }
+
+    pub fn problems(&self, now: Instant) -> Vec<Problem> {
+        let heard = self.lock();
+        let stale = heard.iter().filter(|(_, at)| now.saturating_duration_since(**at) > STALE_AFTER);
+        let problem = |scope: &Scope| Problem {
+            object: format!("watch of {scope}"),
+            reason: format!("nothing heard from the API server for more than {} s", STALE_AFTER.as_secs()),
+        };
+        stale.map(|(scope, _)| problem(scope)).collect()
+    }
+
+    /// There is one more watch, as if heard from just now.
+    pub(super) fn expect(&self, scope: Scope) {
+        self.lock().insert(scope, Instant::now());
+    }
+
+    /// The watch has ended.
+    pub(super) fn forget(&self, scope: &Scope) {
+        self.lock().remove(scope);
+    }
+
+    fn now(&self, scope: Option<&Scope>) {
+        let mut heard = self.lock();
+        if let Some(at) = scope.and_then(|scope| heard.get_mut(scope)) {
+            *at = Instant::now();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Scope, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -144,28 +164,28 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let kind = (request.method() == Method::GET).then(|| kind_of(request.uri())).flatten();
+        let scope = (request.method() == Method::GET).then(|| Scope::of(request.uri())).flatten();
         let patience = self.patience.clone();
         let answer = timeout(patience.answer, self.inner.call(request));
         Box::pin(async move {
             let answer = answer.await.map_err(|_| silent(patience.answer))?.map_err(Into::into)?;
-            Ok(answer.map(|body| StreamBody::new(parts(body, kind, patience))))
+            Ok(answer.map(|body| StreamBody::new(parts(body, scope, patience))))
         })
     }
 }
 
 /// Of an answer, until its end, an error, or a silence.
-fn parts<B>(body: B, kind: Option<Kind>, patience: Patience) -> Parts
+fn parts<B>(body: B, scope: Option<Scope>, patience: Patience) -> Parts
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    Box::pin(stream::unfold(Some((body, patience)), move |state| async move {
-        let (mut body, patience) = state?;
+    Box::pin(stream::unfold(Some((body, scope, patience)), move |state| async move {
+        let (mut body, scope, patience) = state?;
         match timeout(patience.silence, body.frame()).await {
             Ok(Some(Ok(frame))) => {
-                patience.heard.now(kind);
-                Some((Ok(frame), Some((body, patience))))
+                patience.heard.now(scope.as_ref());
+                Some((Ok(frame), Some((body, scope, patience))))
             }
             Ok(Some(Err(error))) => Some((Err(error.into()), None)),
             Ok(None) => None,
@@ -176,12 +196,6 @@ where
 
 fn silent(within: Duration) -> BoxError {
     format!("the API server said nothing for {within:?}").into()
-}
-
-/// Of a list or a watch of one of our kinds.
-fn kind_of(uri: &Uri) -> Option<Kind> {
-    let (_, last) = uri.path().rsplit_once('/')?;
-    KINDS.into_iter().find(|kind| Raw::plural(kind) == last)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use weft_policy::model::{Labels, NamedPort};
 
 use super::raw::Raw;
+use super::scope::Scope;
 use super::shared::Shared;
 use crate::watch::acceptance::{self, Shown};
 use crate::watch::object::{self, Refusal};
@@ -24,8 +25,8 @@ pub(super) struct Objects {
     shown: BTreeMap<ObjectKey, Shown>,
     /// Kinds that have not been listed once.
     unlisted: BTreeSet<Kind>,
-    /// What the list in progress has named, by kind.
-    listing: BTreeMap<Kind, BTreeSet<ObjectKey>>,
+    /// What the list in progress has named, by watch.
+    listing: BTreeMap<Scope, BTreeSet<ObjectKey>>,
     labels: Shared<Labels>,
     ports: Shared<BTreeSet<NamedPort>>,
     /// The next snapshot will differ from the last.
@@ -76,15 +77,17 @@ impl Objects {
         Snapshot { shown: self.shown.clone(), ..Snapshot::new(objects, problems) }
     }
 
-    pub(super) fn handle(&mut self, kind: Kind, event: Event<Raw>) {
+    pub(super) fn handle(&mut self, scope: impl Into<Scope>, event: Event<Raw>) {
+        let scope = scope.into();
+        let kind = scope.kind();
         match event {
-            Event::Init => drop(self.listing.insert(kind, BTreeSet::new())),
+            Event::Init => drop(self.listing.insert(scope, BTreeSet::new())),
             Event::InitApply(raw) => {
                 if let Some(key) = self.apply(kind, &raw.value) {
-                    self.listing.entry(kind).or_default().insert(key);
+                    self.listing.entry(scope).or_default().insert(key);
                 }
             }
-            Event::InitDone => self.finish_list(kind),
+            Event::InitDone => self.finish_list(&scope),
             Event::Apply(raw) => drop(self.apply(kind, &raw.value)),
             Event::Delete(raw) => {
                 if let Some(key) = object::served_key(kind, &raw.value) {
@@ -95,6 +98,33 @@ impl Objects {
                 }
             }
         }
+    }
+
+    /// Those of `namespace` that BGPPeers look for their passwords in. A name that no Secret can have is none.
+    pub(super) fn named_secrets(&self, namespace: &str) -> BTreeSet<String> {
+        let first = ObjectKey { kind: Kind::BgpPeer, namespace: String::new(), name: String::new() };
+        let peers = self.good.range(first..).filter_map(|(_, object)| match object {
+            Object::BgpPeer(peer) => peer.password_secret.as_ref(),
+            _ => None,
+        });
+        let is_in_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.');
+        peers
+            .filter(|named| named.namespace == namespace)
+            .map(|named| named.name.clone())
+            .filter(|name| !name.is_empty() && name.bytes().all(is_in_name))
+            .collect()
+    }
+
+    /// Forgets all Secrets but these.
+    pub(super) fn keep_secrets(&mut self, named: &BTreeSet<String>) {
+        let stays = |scope: &Scope| scope.name().is_none_or(|name| named.contains(name));
+        self.listing.retain(|scope, _| stays(scope));
+        self.retain(|key| key.kind != Kind::Secret || named.contains(&key.name));
+    }
+
+    pub(super) fn refuse_secret(&mut self, namespace: &str, name: &str, reason: String) {
+        let key = ObjectKey { kind: Kind::Secret, namespace: namespace.to_owned(), name: name.to_owned() };
+        self.refuse(key, Refused { reason, closed: None });
     }
 
     /// The object's key; `None` for one without a name, which no server sends.
@@ -115,14 +145,17 @@ impl Objects {
             }
             Err(Refusal { key, reason, closed }) => {
                 let key = key?;
-                let refused = Refused { reason, closed };
-                if self.refused.get(&key) != Some(&refused) {
-                    warn!(object = %key, error = refused.reason, "object refused");
-                    self.refused.insert(key.clone(), refused);
-                    self.changed = true;
-                }
+                self.refuse(key.clone(), Refused { reason, closed });
                 Some(key)
             }
+        }
+    }
+
+    fn refuse(&mut self, key: ObjectKey, refused: Refused) {
+        if self.refused.get(&key) != Some(&refused) {
+            warn!(object = %key, error = refused.reason, "object refused");
+            self.refused.insert(key, refused);
+            self.changed = true;
         }
     }
 
@@ -136,17 +169,21 @@ impl Objects {
     }
 
     /// What the list did not name is gone.
-    fn finish_list(&mut self, kind: Kind) {
-        let named = self.listing.remove(&kind).unwrap_or_default();
+    fn finish_list(&mut self, scope: &Scope) {
+        let named = self.listing.remove(scope).unwrap_or_default();
+        self.retain(|key| !scope.covers(key) || named.contains(key));
+        if matches!(scope, Scope::All(kind) if self.unlisted.remove(kind)) {
+            info!(watch = %scope, objects = named.len(), "listed");
+        }
+    }
+
+    fn retain(&mut self, stays: impl Fn(&ObjectKey) -> bool) {
         let known = |objects: &Self| objects.good.len() + objects.refused.len() + objects.shown.len();
         let before = known(self);
-        self.good.retain(|key, _| key.kind != kind || named.contains(key));
-        self.refused.retain(|key, _| key.kind != kind || named.contains(key));
-        self.shown.retain(|key, _| key.kind != kind || named.contains(key));
+        self.good.retain(|key, _| stays(key));
+        self.refused.retain(|key, _| stays(key));
+        self.shown.retain(|key, _| stays(key));
         self.changed |= known(self) != before;
-        if self.unlisted.remove(&kind) {
-            info!(%kind, objects = named.len(), "listed");
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::supervise::brief;
+use crate::watch::kubernetes::raw::Raw;
 
 const EVENT: &str = "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"7\"}}}\n";
 
@@ -67,16 +68,24 @@ async fn an_answer_that_falls_silent_is_an_error_and_its_last_part_was_heard() {
 async fn a_watch_that_says_nothing_for_long_is_a_problem() {
     let heard = Heard::new();
     let begun = Instant::now();
-    assert_eq!(heard.problems(begun).count(), 0);
+    assert_eq!(heard.problems(begun), []);
     get(Full::new(Bytes::from(EVENT)).map_err(|never| match never {}), &heard).await;
-    let problems: Vec<_> = heard.problems(begun + STALE_AFTER).map(|problem| problem.object).collect();
+    let problems: Vec<_> =
+        heard.problems(begun + STALE_AFTER).into_iter().map(|problem| problem.object).collect();
     assert!(problems.contains(&"watch of Node".to_owned()) && !problems.contains(&"watch of Pod".to_owned()));
 }
 
 #[test]
-fn the_kind_is_read_from_the_path() {
-    let kind = |path: &str| kind_of(&path.parse().unwrap());
-    assert_eq!(kind("/api/v1/namespaces/weft-system/secrets?limit=100"), Some(Kind::Secret));
-    assert_eq!(kind("/apis/weft.dev/v1alpha1/bgppeers"), Some(Kind::BgpPeer));
-    assert_eq!(kind("/api/v1/nodes/n1/status"), None);
+fn a_secret_is_a_watch_of_its_own_while_somebody_names_it() {
+    let heard = Heard::new();
+    let begun = Instant::now();
+    assert!(!heard.ages(begun).contains_key(&Kind::Secret), "nobody names one");
+    let secret = |name: &str| Scope::Secret(name.to_owned());
+    heard.expect(secret("a"));
+    heard.expect(secret("b"));
+    heard.forget(&secret("b"));
+    heard.now(Some(&secret("b")));
+    let problems = heard.problems(Instant::now() + STALE_AFTER);
+    let objects: Vec<_> = problems.iter().map(|problem| problem.object.as_str()).collect();
+    assert!(objects.contains(&"watch of Secret a") && !objects.contains(&"watch of Secret b"), "{objects:?}");
 }
