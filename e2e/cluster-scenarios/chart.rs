@@ -30,7 +30,18 @@ pub(crate) fn objects_tell_whether_they_are_accepted(cluster: &Cluster) {
     until_accepted(cluster, "bgppeer/told", "False", "selects no node");
     cluster.apply(&peer("192.0.2.9", json!({ "kubernetes.io/hostname": "node1" })).to_string()).unwrap();
     until_accepted(cluster, "bgppeer/told", "True", "in force");
+    let mut guarded = peer("192.0.2.9", json!({ "kubernetes.io/hostname": "node1" }));
+    guarded["spec"]["passwordSecret"] = json!({ "namespace": "weft-system", "name": "told" });
+    cluster.apply(&guarded.to_string()).unwrap();
+    until_accepted(cluster, "bgppeer/told", "False", "Secret weft-system/told is missing");
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "namespace": "weft-system", "name": "told" },
+        "stringData": { "password": "told" },
+    });
+    cluster.apply(&secret.to_string()).unwrap();
+    until_accepted(cluster, "bgppeer/told", "True", "in force");
     cluster.kubectl(&["delete", "bgppeer", "told"]).unwrap();
+    cluster.kubectl(&["-n", "weft-system", "delete", "secret", "told"]).unwrap();
 }
 
 /// As the rack's operator named it.
