@@ -76,6 +76,12 @@ pub fn brief<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) 
 }
 
 impl Ends {
+    /// The names of all, when all have ended and nobody can start more.
+    #[cfg(test)]
+    pub(crate) fn all(mut self) -> std::collections::BTreeSet<String> {
+        std::iter::from_fn(|| self.0.blocking_recv()).map(|end| end.part).collect()
+    }
+
     /// Waits for the first, and says in words which parts are gone: never while all are there.
     pub async fn first(&mut self) -> String {
         let Some(first) = self.0.recv().await else { return std::future::pending().await };

@@ -97,7 +97,7 @@ async fn tell(
     if !pace.is_due(&status, Instant::now()) {
         return Ok(());
     }
-    let outcome = node_status::write(agent, client, status.clone()).await;
+    let outcome = node_status::write(&agent.config.node, &agent.snapshots, client, status.clone()).await;
     match &outcome {
         Ok(()) => pace.wrote(status, Instant::now()),
         Err(_) => pace.failed(Instant::now()),

@@ -140,19 +140,22 @@ pub(super) async fn ensure(
 }
 
 /// Also where somebody has deleted the object, unless it went with our Node.
-pub(super) async fn write(agent: &Agent, client: &Client, status: NodeStatusStatus) -> kube::Result<()> {
+pub(super) async fn write(
+    name: &str,
+    snapshots: &SnapshotReceiver,
+    client: &Client,
+    status: NodeStatusStatus,
+) -> kube::Result<()> {
     let status = NodeStatusStatus { observed_time: Some(Time(now())), ..status };
     let patch = Patch::Apply(patch(&json!({ "status": status })));
     let api: Api<NodeStatus> = Api::all(client.clone());
     let params = PatchParams::apply(MANAGER).force();
-    let write = || api.patch_status(&agent.config.node, &params, &patch);
+    let write = || api.patch_status(name, &params, &patch);
     match write().await {
-        Err(kube::Error::Api(answer)) if answer.code == 404 => {
-            match ensure(&agent.config.node, &agent.snapshots, client).await? {
-                Some(_) => write().await.map(drop),
-                None => Ok(()),
-            }
-        }
+        Err(kube::Error::Api(answer)) if answer.code == 404 => match ensure(name, snapshots, client).await? {
+            Some(_) => write().await.map(drop),
+            None => Ok(()),
+        },
         answer => answer.map(drop),
     }
 }
@@ -175,6 +178,7 @@ pub(super) fn now() -> Timestamp {
 pub(super) mod tests {
     use std::sync::{Arc, Mutex};
 
+    use axum::http::StatusCode;
     use axum::routing::patch;
     use axum::{Json, Router};
     use tokio::sync::watch;
@@ -267,6 +271,35 @@ pub(super) mod tests {
         assert_eq!(ensure().await.unwrap(), Some(NodeStatusStatus::default()));
         let owner = json!([{ "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1" }]);
         assert_eq!(made.lock().unwrap()[0]["metadata"]["ownerReferences"], owner);
+    }
+
+    #[tokio::test]
+    async fn it_comes_back_when_somebody_has_deleted_it() {
+        let is_there = Arc::new(Mutex::new(false));
+        let (make, look) = (Arc::clone(&is_there), Arc::clone(&is_there));
+        let make = async move |body: String| {
+            *make.lock().unwrap() = true;
+            body
+        };
+        let object = json!({ "metadata": { "name": "n1" }, "spec": {} }).to_string();
+        let status = async move || match *look.lock().unwrap() {
+            true => (StatusCode::OK, object.clone()),
+            false => (StatusCode::NOT_FOUND, json!({ "code": 404, "status": "Failure" }).to_string()),
+        };
+        let path = "/apis/weft.dev/v1alpha1/nodestatuses/n1";
+        let api = Router::new().route(path, patch(make)).route(&format!("{path}/status"), patch(status));
+        let client = Client::new(api, "default");
+        let (snapshots, receiver) = watch::channel(None);
+        let write = || super::write("n1", &receiver, &client, node(3, 0, 0));
+
+        snapshots.send_replace(Some(Arc::default()));
+        write().await.unwrap();
+        assert!(!*is_there.lock().unwrap(), "it went with its Node");
+        let own = NodeInfo { uid: Some("u1".to_owned()), ..NodeInfo::default() };
+        let nodes = [("n1".to_owned(), Arc::new(own))].into();
+        snapshots.send_replace(Some(Arc::new(Snapshot { nodes, ..Snapshot::default() })));
+        write().await.unwrap();
+        assert!(*is_there.lock().unwrap());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,8 @@ use crate::watch::{Datastore, Problem, SnapshotReceiver, SnapshotSender};
 /// Links that go down at once beyond this number wait for hold timers.
 pub(super) const LOST_NEXTHOPS: usize = 256;
 
+const NO_WAY: &str = "no way to the Kubernetes API";
+
 /// All but the CNI server, which waits for a plan.
 pub(super) struct Parts {
     pub(super) agent: Arc<Agent>,
@@ -43,8 +45,21 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) async fn start(config: Config, tasks: &Supervisor) -> anyhow::Result<Self> {
+        let way = match &config.datastore {
+            DatastoreConfig::Dir(_) => None,
+            DatastoreConfig::Kubernetes { .. } => Some(kube::Config::infer().await.context(NO_WAY)?),
+        };
+        Self::start_over(way, config, tasks).await
+    }
+
+    /// `way` is that to the Kubernetes API, for the datastore that needs one.
+    pub(super) async fn start_over(
+        way: Option<kube::Config>,
+        config: Config,
+        tasks: &Supervisor,
+    ) -> anyhow::Result<Self> {
         let cancel = CancellationToken::new();
-        let mut source = Source::open(&config, tasks, &cancel).await?;
+        let mut source = Source::open(way, &config, tasks, &cancel).await?;
         let client = source.client.take();
         let owners = Owners::start(&config, tasks, &source).await?;
         let (cni, cni_shown) = watch::channel(None);
@@ -98,17 +113,22 @@ struct Source {
 }
 
 impl Source {
-    async fn open(config: &Config, tasks: &Supervisor, cancel: &CancellationToken) -> anyhow::Result<Self> {
+    async fn open(
+        way: Option<kube::Config>,
+        config: &Config,
+        tasks: &Supervisor,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         let (sender, snapshots) = watch::channel(None);
-        match &config.datastore {
-            DatastoreConfig::Dir(path) => {
+        match (&config.datastore, way) {
+            (DatastoreConfig::Kubernetes { .. }, None) => bail!(NO_WAY),
+            (DatastoreConfig::Dir(path), _) => {
                 let name = start(tasks, DirDatastore::new(path.clone()), sender, cancel);
                 Ok(Self { heard: Heard::default(), client: None, snapshots, name, remembered: None })
             }
-            DatastoreConfig::Kubernetes { namespace, state } => {
+            (DatastoreConfig::Kubernetes { namespace, state }, Some(way)) => {
                 let (heard, node) = (Heard::new(), config.node.clone());
-                let way = kube::Config::infer().await.context("no way to the Kubernetes API")?;
-                let client = client(&way, heard.clone()).context("no way to the Kubernetes API")?;
+                let client = client(&way, heard.clone()).context(NO_WAY)?;
                 let datastore = KubernetesDatastore::new(
                     client.clone(),
                     heard.clone(),

@@ -15,7 +15,7 @@ use super::*;
 use crate::config::DatastoreConfig;
 use crate::plan::Desired;
 use crate::reconcile::routes;
-use crate::remember::Remembered;
+use crate::remember::{Remembered, StateConfig};
 use crate::supervise::brief;
 use crate::testing::{eventually, in_netns, ip};
 use crate::watch::dir;
@@ -183,6 +183,60 @@ fn an_agent_that_has_lost_a_part_ends_and_says_which_and_forwarding_goes_on() {
         assert!(ip("route show proto 87").contains("blackhole 10.1.0.0/24"));
         assert!(table().contains("chain forward"));
     });
+}
+
+/// Each by name, or its end is missed: clippy bans the ways to start one beside the supervisor, but for work that ends.
+#[test]
+fn every_part_of_an_agent_is_supervised() {
+    let ends = in_netns(|| async {
+        let machine = Machine::new("parts");
+        machine.write("node.yaml", NODE);
+        let (tasks, ends) = supervisor();
+        let inner = supervisor().1;
+        let agent = live(machine.config(), tasks, inner, std::future::pending());
+        let ready = machine.until("/v1/status", |status| status["ready"] == true);
+        tokio::select! {
+            ended = agent => panic!("{ended:?}"),
+            _ = ready => {}
+        }
+        ends
+    });
+    let parts = [
+        "bgp",
+        "cni",
+        "control server",
+        "datastore",
+        "flows",
+        "metrics server",
+        "mtu",
+        "planner",
+        "policy",
+        "route socket",
+        "routes",
+    ];
+    assert_eq!(ends.all().iter().map(String::as_str).collect::<Vec<_>>(), parts);
+}
+
+#[test]
+fn every_part_that_a_cluster_adds_is_supervised() {
+    let ends = in_netns(|| async {
+        let machine = Machine::new("cluster-parts");
+        let state = StateConfig { dir: machine.directory.join("state"), passwords: false, bootstrap: None };
+        let datastore = DatastoreConfig::Kubernetes { namespace: "weft-system".to_owned(), state };
+        fs::create_dir(machine.directory.join("run")).unwrap();
+        let (tasks, ends) = supervisor();
+        let way = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let config = Config { datastore, ..machine.config() };
+        Parts::start_over(Some(way), config, &tasks).await.unwrap();
+        ends
+    });
+    let (ended, kinds) =
+        (ends.all(), ["BGPConfiguration", "BGPPeer", "Namespace", "NetworkPolicy", "Node", "Pod"]);
+    let watches = kinds.map(|kind| format!("watch of {kind}"));
+    let parts = watches.into_iter().chain(["datastore", "memory", "report"].map(str::to_owned));
+    for part in parts {
+        assert!(ended.contains(&part), "{part}: {ended:?}");
+    }
 }
 
 #[test]

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 
-/// Runs `test` on a thread in a fresh namespace with `lo` up. Needs root.
+/// Runs `test` on a thread in a fresh namespace with `lo` up, and ends all tasks that it leaves. Needs root.
 #[expect(clippy::disallowed_methods, reason = "joined, and its panic is ours")]
-pub(crate) fn in_netns<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+pub(crate) fn in_netns<F: Future<Output: Send + 'static>>(
+    test: impl FnOnce() -> F + Send + 'static,
+) -> F::Output {
     let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("tests against the kernel run as root");
         ip("link set lo up");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
+        runtime.block_on(test())
     });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// `ip ARGS` in the caller's namespace; returns what it printed.

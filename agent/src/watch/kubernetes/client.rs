@@ -97,14 +97,14 @@ impl Heard {
 
 /// A client of the cluster that `config` names.
 pub fn client(config: &Config, heard: Heard) -> kube::Result<Client> {
-    connect(config, Patience { heard, answer: ANSWER_WITHIN, silence: SILENCE })
+    connect(config, Patience { heard, connect: CONNECT_WITHIN, answer: ANSWER_WITHIN, silence: SILENCE })
 }
 
 fn connect(config: &Config, patience: Patience) -> kube::Result<Client> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_WITHIN));
+    connector.set_connect_timeout(Some(patience.connect));
     connector.set_keepalive(Some(KEEPALIVE_AFTER));
     connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
     connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
@@ -124,6 +124,8 @@ fn connect(config: &Config, patience: Patience) -> kube::Result<Client> {
 #[derive(Clone, Debug)]
 struct Patience {
     heard: Heard,
+    /// See [`CONNECT_WITHIN`].
+    connect: Duration,
     /// See [`ANSWER_WITHIN`].
     answer: Duration,
     /// See [`SILENCE`].

@@ -6,6 +6,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::supervise::brief;
+use crate::testing::{in_netns, ip};
 use crate::watch::kubernetes::raw::Raw;
 
 const EVENT: &str = "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"7\"}}}\n";
@@ -13,7 +14,7 @@ const EVENT: &str = "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resource
 const SHORT: Duration = Duration::from_millis(100);
 
 fn impatient(heard: &Heard) -> Patience {
-    Patience { heard: heard.clone(), answer: SHORT, silence: SHORT }
+    Patience { heard: heard.clone(), connect: SHORT, answer: SHORT, silence: SHORT }
 }
 
 /// How the answer ends.
@@ -50,6 +51,24 @@ async fn a_server_that_accepts_and_never_answers_is_an_error() {
     let api: Api<Raw> = Api::all_with(client, &Kind::Pod);
     let error = api.list(&ListParams::default()).await.unwrap_err();
     assert!(error.to_string().contains("said nothing for 100ms"), "{error}");
+}
+
+#[test]
+fn a_server_that_is_gone_is_an_error_before_an_answer_could_be() {
+    in_netns(|| async {
+        // Nobody is at the other end.
+        ip("link add up1 type veth peer name other");
+        ip("link set other up");
+        ip("link set up1 up");
+        ip("addr add 192.0.2.1/24 dev up1");
+        ip("neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev up1");
+        let patience = Patience { answer: Duration::from_secs(3600), ..impatient(&Heard::new()) };
+        let config = Config::new("http://192.0.2.2:6443".parse().unwrap());
+        let api: Api<Raw> = Api::all_with(connect(&config, patience).unwrap(), &Kind::Pod);
+        let params = ListParams::default();
+        let listed = tokio::time::timeout(Duration::from_secs(20), api.list(&params)).await;
+        assert!(listed.expect("it waits for ever").is_err());
+    });
 }
 
 #[tokio::test]
