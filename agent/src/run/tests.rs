@@ -17,7 +17,7 @@ use crate::plan::Desired;
 use crate::reconcile::routes;
 use crate::remember::{Remembered, StateConfig};
 use crate::supervise::brief;
-use crate::testing::{eventually, in_netns, ip};
+use crate::testing::{PATIENCE, eventually, in_netns, ip};
 use crate::watch::dir;
 
 const NODE: &str = "apiVersion: v1
@@ -66,7 +66,7 @@ impl Machine {
 
     /// Asks on the control socket until the answer satisfies.
     async fn until(&self, path: &str, holds: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         let mut last = None;
         while Instant::now() < deadline {
             if let Ok(stream) = UnixStream::connect(self.directory.join("run").join(AGENT_SOCKET)).await {

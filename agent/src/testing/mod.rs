@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 
+/// What has not happened by then never will. A machine that many test on has its moments: what waits for the kernel's RTNL lock,
+/// or for a commit of nftables, waits for all namespaces that anybody ends.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Runs `test` on a thread in a fresh namespace with `lo` up, and ends all tasks that it leaves. Needs root.
 #[expect(clippy::disallowed_methods, reason = "joined, and its panic is ours")]
 pub(crate) fn in_netns<F: Future<Output: Send + 'static>>(
@@ -37,7 +41,7 @@ pub(crate) fn ip_batch(commands: &str) {
 
 /// Polls until `holds`, with a deadline.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while !holds() {
         assert!(tokio::time::Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
