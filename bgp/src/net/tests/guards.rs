@@ -4,6 +4,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use super::super::admission::Admission;
+use super::super::listener::Listeners;
 use super::super::sockopt;
 use super::*;
 use crate::speaker::{Hops, Password};
@@ -142,6 +143,21 @@ fn a_peer_is_heard_at_the_address_that_was_chosen_for_it_alone() {
             assert_eq!(speaker.refused().await, Ok(u64::from(!heard)));
         });
     }
+}
+
+#[test]
+fn what_the_kernel_cannot_hand_over_is_no_end_of_the_backlog() {
+    in_namespace(async || {
+        let listeners = Listeners::bind(&Listen { port: 0, addresses: vec![OURS.into()] }).unwrap();
+        let to = listeners.local_addresses()[0];
+        let _streams = [2, 3].map(|number| connect(number, to));
+        let taken = all_descriptors();
+        let (backlog, error) = listeners.backlog();
+        drop(taken);
+        assert!(backlog.is_empty() && error.is_some());
+        let (backlog, error) = listeners.backlog();
+        assert_eq!((backlog.len(), error.map(|error| error.to_string())), (2, None));
+    });
 }
 
 fn connect_signed(to: SocketAddr) -> TcpStream {

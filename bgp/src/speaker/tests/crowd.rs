@@ -119,8 +119,8 @@ impl Crowd {
         self.hears(n, bytes)
     }
 
-    pub(super) fn hangs_up(&mut self, n: u16) {
-        self.handle(Input::Closed { conn: self.conns[&n] });
+    pub(super) fn hangs_up(&mut self, n: u16) -> Vec<Effect> {
+        self.handle(Input::Closed { conn: self.conns[&n] })
     }
 
     pub(super) fn state(&self, n: u16) -> StateKind {

@@ -114,6 +114,21 @@ fn we_are_the_nexthop_by_the_address_that_the_peer_talks_to() {
 }
 
 #[test]
+fn why_a_session_ended_is_said_then_and_not_when_it_is_back() {
+    let reasons = |effects: Vec<Effect>| {
+        let reason = |effect| match effect {
+            Effect::PeerStateChanged { to, reason, .. } => Some((to, reason)),
+            _ => None,
+        };
+        effects.into_iter().filter_map(reason).collect::<Vec<_>>()
+    };
+    let mut crowd = Crowd::new(&[peer(1, EXTERNAL)], None);
+    crowd.up(1, EXTERNAL, None);
+    assert_eq!(reasons(crowd.hangs_up(1)), [(StateKind::Active, Some("connection lost".to_owned()))]);
+    assert_eq!(reasons(crowd.connects(1)), [(StateKind::OpenSent, None)]);
+}
+
+#[test]
 fn why_an_attempt_failed_is_said_when_it_does_and_not_of_the_next() {
     let mut crowd = Crowd::new(&[], None);
     let active = PeerConfig { passive: false, ..peer(1, INTERNAL) };
