@@ -293,7 +293,10 @@ impl Model {
         let leads = |from: Option<&str>, to: Option<&str>| {
             from.is_none_or(|from| !self.topology.ways(&self.damage, from, to, v6).is_empty())
         };
-        if ends().any(|node| self.damage.silent.contains(node)) {
+        // Who knew the way and has died since keeps it.
+        let hears = |end: Option<&str>| end.is_none_or(|node| self.runs(node));
+        let is_silent = |end: Option<&str>| end.is_some_and(|node| self.damage.silent.contains(node));
+        if is_silent(here) && hears(there) || is_silent(there) && hears(here) {
             Verdict::Closed
         } else if !ends().all(|node| self.ways_are_sure(node)) {
             Verdict::Unknown

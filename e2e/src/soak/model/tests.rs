@@ -87,6 +87,14 @@ fn an_agent_that_left_takes_its_routes_along_and_keeps_its_own_pods_together() {
 }
 
 #[test]
+fn who_died_before_a_neighbour_left_keeps_the_way_to_it() {
+    let model =
+        told(&[r#"{"kill-agent":{"node":"node2"}}"#, r#"{"stop-agent":{"node":"node1"}}"#, r#""quiet""#]);
+    assert_eq!([verdict(&model, "a", "b"), verdict(&model, "b", "a")], [Verdict::Unknown; 2]);
+    assert_eq!(verdict(&model, "c", "a"), Verdict::Closed, "node3 has heard it");
+}
+
+#[test]
 fn rules_flushed_without_an_agent_are_nobody_knows_what() {
     let model = told(&[
         DENY,
