@@ -67,3 +67,17 @@ impl CniError {
             .to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_document_with_its_code_and_its_reason() {
+        let document = CniError::TryAgain("the agent starts".to_owned()).document(CniVersion::V1_0_0);
+        let expected = json!({
+            "cniVersion": "1.0.0", "code": 11, "msg": "try again later: the agent starts", "details": "",
+        });
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&document).ok(), Some(expected));
+    }
+}

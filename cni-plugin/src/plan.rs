@@ -130,3 +130,84 @@ pub fn detach(attachment: &Attachment) -> Vec<Step> {
     steps.push(Step::Group(DYING_GROUP));
     steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attachment::{Addresses, AttachmentId, NetnsId, PodRef};
+
+    fn attachment(ifname: &str) -> Attachment {
+        let addresses =
+            Addresses { v4: Some(Ipv4Addr::new(10, 0, 0, 5)), v6: Some("fd00::5".parse().unwrap()) };
+        Attachment {
+            id: AttachmentId { container_id: "c1".to_owned(), ifname: ifname.to_owned() },
+            link: "weft0123456789a".to_owned(),
+            ifindex: 7,
+            pod: None,
+            mac: Mac::of_pod(&addresses),
+            addresses,
+            netns: NetnsId(1),
+            mtu: 1400,
+            ports: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_link_is_made_with_all_that_tells_whose_it_is() {
+        let expected = CreateLink {
+            host_name: "weft0123456789a".to_owned(),
+            pod_name: "eth0".to_owned(),
+            pod_mac: Mac([0x0e, 0x57, 10, 0, 0, 5]),
+            mtu: 1400,
+            group: LINK_GROUP,
+        };
+        assert_eq!(create(&attachment("eth0")), expected);
+    }
+
+    /// Two networks of one pod would else have equal default routes.
+    #[test]
+    fn the_default_routes_of_eth0_come_first() {
+        let metrics = |ifname| {
+            let steps = pod_side(&attachment(ifname)).into_iter();
+            let metric = |step| match step {
+                Step::DefaultRoute { metric, .. } => Some(metric),
+                _ => None,
+            };
+            steps.filter_map(metric).collect::<Vec<_>>()
+        };
+        assert_eq!((metrics("eth0"), metrics("net1")), (vec![0, 0], vec![SECONDARY_METRIC; 2]));
+    }
+
+    #[test]
+    fn each_address_is_made_reachable_on_both_sides_and_taken_back() {
+        let attachment = attachment("eth0");
+        let addresses: Vec<_> = attachment.addresses.iter().collect();
+        assert_eq!(addresses.len(), 2);
+        let (inside, outside) = (pod_side(&attachment), host_side(&attachment));
+        for address in addresses {
+            let host = Step::Neighbour { address: gateway(address), mac: Mac::HOST };
+            assert!(inside.contains(&Step::Address(address)) && inside.contains(&host), "{address}");
+            let pod = Step::Neighbour { address, mac: attachment.mac };
+            let route = Step::HostRoute { address, protocol: ROUTE_PROTOCOL };
+            assert!(outside.contains(&pod) && outside.contains(&route), "{address}");
+            let gone = Step::RemoveHostRoute { address, protocol: ROUTE_PROTOCOL };
+            assert!(detach(&attachment).contains(&gone), "{address}");
+        }
+        assert_eq!(gateway(Ipv6Addr::LOCALHOST.into()).to_string(), "fe80::1");
+        assert_eq!(gateway(Ipv4Addr::LOCALHOST.into()).to_string(), "169.254.1.1");
+        assert_eq!(detach(&attachment).last(), Some(&Step::Group(DYING_GROUP)));
+    }
+
+    /// With the alias the link can be recovered; with the routes packets come in.
+    #[test]
+    fn names_come_before_the_alias_and_routes_last() {
+        let mut attachment = attachment("eth0");
+        assert_eq!(host_side(&attachment).first(), Some(&Step::Alias(link::alias(&attachment))));
+        attachment.pod = Some(PodRef { namespace: "demo".to_owned(), name: "a".repeat(250), uid: None });
+        let steps = host_side(&attachment);
+        let names = link::alternative_names(&attachment);
+        assert_eq!(steps[..2], [Step::AlternativeNames(names), Step::Alias(link::alias(&attachment))]);
+        assert!(matches!(steps[steps.len() - 2..], [Step::HostRoute { .. }, Step::HostRoute { .. }]));
+        assert!(steps.ends_with(&repair(&attachment)));
+    }
+}

@@ -84,7 +84,7 @@ impl Journal {
 
     /// Shortens the file when it has grown out of proportion to `ledger`.
     pub(super) fn tidy(&mut self, ledger: &Ledger) -> io::Result<()> {
-        let long = FEWEST_RECORDS.max(RECORDS_PER_ENTRY * ledger.len());
+        let long = FEWEST_RECORDS.max(RECORDS_PER_ENTRY * ledger.entries().len());
         if self.current.as_ref().is_some_and(|current| current.records >= long) {
             self.current = Some(self.rewrite(ledger)?);
         }

@@ -238,7 +238,7 @@ fn with_a_full_run_directory_no_pod_is_added_and_pods_that_go_are_forgotten() {
         drop((handle, service));
         let (_handle, service) = dir.agent().await;
         recovery::audit(&service, &dir.0).await.unwrap();
-        assert_eq!(service.shared.read(weft_cni::ledger::Ledger::len), 0, "what has no link is free");
+        assert_eq!(service.shared.read(|ledger| ledger.entries().len()), 0, "what has no link is free");
         service.shared.allocate(unallocated("next")).unwrap_err();
         std::fs::remove_file(dir.0.join("fill")).unwrap();
         service.shared.allocate(unallocated("next")).unwrap();

@@ -43,6 +43,9 @@ fn every_fault_has_its_code() {
         ("ADD", &[("CNI_IFNAME", "sixteen-letters-")], good, 4),
         ("ADD", &[("CNI_IFNAME", "..")], good, 4),
         ("ADD", &[("CNI_IFNAME", "a:b")], good, 4),
+        ("ADD", &[("CNI_IFNAME", "a/b")], good, 4),
+        ("ADD", &[("CNI_IFNAME", "a b")], good, 4),
+        ("ADD", &[("CNI_IFNAME", "a\u{7f}")], good, 4),
         ("ADD", &[("CNI_NETNS", "")], good, 4),
         ("CHECK", &[("CNI_NETNS", "")], &conf("1.1.0", r#","prevResult":{}"#), 4),
         ("DEL", &[("CNI_IFNAME", "")], good, 4),
@@ -63,6 +66,32 @@ fn every_fault_has_its_code() {
         let error = call(command, env, stdin).expect_err(command);
         assert_eq!(error.code(), *code, "{command} {env:?} {stdin}: {error}");
     }
+}
+
+#[test]
+fn the_longest_names_are_good() {
+    let id =
+        AttachmentId { container_id: "a".repeat(MAX_CONTAINER_ID), ifname: "fifteen-letters".to_owned() };
+    let names = [("CNI_CONTAINERID", id.container_id.as_str()), ("CNI_IFNAME", id.ifname.as_str())];
+    assert_eq!(call("DEL", &names, &conf("1.1.0", "")), Ok(Call::Del(id.clone())));
+    assert!(is_kubernetes_name(&"a".repeat(253)) && !is_kubernetes_name(&"a".repeat(254)));
+}
+
+#[test]
+fn a_runtime_may_insist_on_its_own_namespace() {
+    for (value, insists) in [("1", true), ("true", true), ("0", false), ("false", false), ("", false)] {
+        let Ok(Call::Add(pod)) = call("ADD", &[("CNI_NETNS_OVERRIDE", value)], &conf("1.1.0", "")) else {
+            panic!()
+        };
+        assert_eq!(pod.netns_override, insists, "{value:?}");
+    }
+}
+
+#[test]
+fn add_knows_the_host_ports_of_its_pod() {
+    let more = r#","runtimeConfig":{"portMappings":[{"hostPort":8080,"containerPort":80}]}"#;
+    let Ok(Call::Add(pod)) = call("ADD", &[], &conf("1.1.0", more)) else { panic!() };
+    assert_eq!(pod.ports.iter().map(ToString::to_string).collect::<Vec<_>>(), ["tcp *:8080"]);
 }
 
 #[test]

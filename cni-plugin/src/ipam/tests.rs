@@ -34,6 +34,8 @@ fn pools_of_one_and_two_addresses_use_all_of_them() {
     let mut two = ipam(&["10.0.0.6/31"]);
     assert_eq!(take_one(&mut two, secs(0)).v4, Some("10.0.0.6".parse().unwrap()));
     assert_eq!(take_one(&mut two, secs(0)).v4, Some("10.0.0.7".parse().unwrap()));
+    assert_eq!(take_one(&mut ipam(&["fd00::6/127"]), secs(0)).v6, Some("fd00::6".parse().unwrap()));
+    assert_eq!(take_one(&mut ipam(&["fd00::4/126"]), secs(0)).v6, Some("fd00::5".parse().unwrap()));
 }
 
 #[test]
@@ -93,9 +95,66 @@ fn pods_keep_their_addresses_when_pools_change_and_cooling_survives_it() {
 fn the_same_pools_once_more_change_nothing() {
     let mut ipam = ipam(&["10.0.0.0/24"]);
     take_one(&mut ipam, secs(0));
+    let second = take_one(&mut ipam, secs(0));
+    ipam.release(&second, None);
     let before = ipam.clone();
     ipam.set_pools(&["10.0.0.0/24".parse().unwrap()], &[]);
-    assert_eq!(ipam, before);
+    assert_eq!(ipam, before, "nor does the cursor move");
+    ipam.set_pools(&["10.0.0.0/24".parse().unwrap()], &["10.0.0.3".parse().unwrap()]);
+    assert_eq!(
+        ipam.pools().map(|(_, counts)| counts.reserved).collect::<Vec<_>>(),
+        [3],
+        "other reservations count"
+    );
+}
+
+/// Within a word of the bitmap, and over many.
+#[test]
+fn a_pool_is_handed_out_in_order_and_round_again() {
+    for (pool, first, usable) in
+        [("10.0.0.0/28", "10.0.0.0", 14), ("10.0.0.0/24", "10.0.0.0", 254), ("fd00::/120", "fd00::", 255)]
+    {
+        let mut ipam = ipam(&[pool]);
+        let nth = |n: u8| match first.parse().unwrap() {
+            IpAddr::V4(v4) => IpAddr::from((v4.to_bits() + u32::from(n)).to_be_bytes()),
+            IpAddr::V6(v6) => IpAddr::from((v6.to_bits() + u128::from(n)).to_be_bytes()),
+        };
+        for n in 1..=usable {
+            let taken = take_one(&mut ipam, secs(0));
+            assert_eq!(taken.iter().next(), Some(nth(n)));
+            // Behind the cursor: its turn is in the next round.
+            if n % 3 == 0 {
+                ipam.release(&taken, None);
+            }
+        }
+        for n in (1..=usable).filter(|n| n % 3 == 0) {
+            assert_eq!(take_one(&mut ipam, secs(0)).iter().next(), Some(nth(n)));
+        }
+        assert!(ipam.pick(secs(0)).is_err());
+    }
+}
+
+#[test]
+fn what_has_cooled_down_is_free_and_what_no_pool_holds_is_forgotten() {
+    for pools in [&["10.0.0.4/32"][..], &["10.0.1.0/24"]] {
+        let mut ipam = ipam(&["10.0.0.4/32"]);
+        let only = take_one(&mut ipam, secs(0));
+        ipam.release(&only, Some(secs(10)));
+        ipam.set_pools(&pools.iter().map(|pool| pool.parse().unwrap()).collect::<Vec<_>>(), &[]);
+        ipam.pick(secs(10) + COOLDOWN - secs(1)).unwrap();
+        assert_eq!(ipam.cooling().len(), 1);
+        ipam.pick(secs(10) + COOLDOWN).unwrap();
+        assert_eq!(ipam.cooling(), []);
+    }
+}
+
+/// More would be a bitmap of 2^64 bits.
+#[test]
+fn of_a_large_pool_the_first_part_is_handed_out() {
+    for pool in ["10.0.0.0/8", "fd00::/64"] {
+        let sizes: Vec<_> = ipam(&[pool]).pools().map(|(_, counts)| counts.size).collect();
+        assert_eq!(sizes, [1 << 16], "{pool}");
+    }
 }
 
 #[test]

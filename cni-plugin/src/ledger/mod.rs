@@ -55,16 +55,8 @@ impl Ledger {
     }
 
     /// In order of their ids.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
         self.entries.values()
-    }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     pub fn ipam(&self) -> &Ipam {
@@ -117,9 +109,10 @@ impl Ledger {
     /// As [`Ledger::apply`], for a journal some of whose lines may be lost: a later line is truer than what it contradicts.
     /// Whether it contradicts nothing.
     pub fn apply_after_loss(&mut self, record: &Record) -> bool {
-        let fits = self.apply(record).is_ok();
+        if self.apply(record).is_ok() {
+            return true;
+        }
         match record {
-            _ if fits => {}
             Record::Alloc { attachment } => {
                 self.end_those_in_the_way(attachment);
                 self.apply(record).expect("nothing is in the way");
@@ -133,7 +126,7 @@ impl Ledger {
             }
             Record::Release { .. } | Record::Free { .. } | Record::Cool { .. } => {}
         }
-        fits
+        false
     }
 
     /// Nothing was ever allocated that was not free.

@@ -87,3 +87,30 @@ fn a_snapshot_leads_to_the_same_ledger_from_every_phase() {
         assert_eq!(copy, ledger, "after {steps} steps");
     }
 }
+
+#[test]
+fn whoever_has_anything_of_an_attachment_is_in_its_way() {
+    let port = PortMapping { transport: Transport::Tcp, host_port: 80, container_port: 8080, host_ip: None };
+    let old = Attachment { ports: vec![port], ..attachment("old", [10, 0, 0, 1]) };
+    let mut ledger = Ledger::default();
+    ledger.apply(&Record::Alloc { attachment: old.clone() }).unwrap();
+    ledger.apply(&Record::Alloc { attachment: attachment("other", [10, 0, 0, 2]) }).unwrap();
+    let new = attachment("new", [10, 0, 0, 3]);
+    assert_eq!(ledger.in_the_way_of(&new), []);
+    for new in [
+        Attachment { id: old.id.clone(), ..new.clone() },
+        Attachment { link: old.link.clone(), ..new.clone() },
+        Attachment { addresses: old.addresses, ..new.clone() },
+        Attachment { ports: vec![PortMapping { container_port: 1, ..port }], ..new.clone() },
+    ] {
+        assert_eq!(ledger.in_the_way_of(&new), std::slice::from_ref(&old.id), "{new:?}");
+    }
+}
+
+#[test]
+fn what_is_picked_comes_from_the_pools() {
+    let mut ledger = Ledger::default();
+    assert_eq!(ledger.pick(Duration::ZERO), Err(IpamError::NoPools));
+    ledger.ipam_mut().set_pools(&["10.0.0.0/24".parse().unwrap()], &[]);
+    assert_eq!(ledger.pick(Duration::ZERO).unwrap().v4, Some([10, 0, 0, 1].into()));
+}

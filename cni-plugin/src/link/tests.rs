@@ -65,8 +65,9 @@ fn a_pod_whose_name_is_lost_is_unknown_and_not_nameless() {
         let read = attachment_of("weft0123456789a", 1, 1500, &alias, &[]).unwrap();
         assert!(read.pod.is_some_and(|pod| pod.is_unknown()), "{alias}");
     }
-    let alias = "weft/1 cid=c1 if=eth0 ip=10.0.0.1 netns=1 pod=none";
-    assert_eq!(attachment_of("weft0123456789a", 1, 1500, alias, &[]).unwrap().pod, None);
+    let pod = |alias: &str| attachment_of("weft0123456789a", 1, 1500, alias, &[]).unwrap().pod;
+    assert_eq!(pod("weft/1 cid=c1 if=eth0 ip=10.0.0.1 netns=1 pod=none"), None);
+    assert!(!pod("weft/1 cid=c1 if=eth0 ip=10.0.0.1 netns=1 pod=demo/web").unwrap().is_unknown());
 }
 
 proptest! {
@@ -82,7 +83,10 @@ proptest! {
             attachment_of(&attachment.link, attachment.ifindex, attachment.mtu, &alias, &names).unwrap();
         // As many as there is room for.
         prop_assert!(attachment.ports.starts_with(&read.ports));
-        prop_assert!(read.ports.len() == attachment.ports.len() || alias.len() > 255 - 64);
+        if let Some(next) = attachment.ports.get(read.ports.len()) {
+            let separator = if read.ports.is_empty() { " ports=" } else { "," };
+            prop_assert!(alias.len() + separator.len() + port_text(next).len() > 255, "{alias}");
+        }
         read.ports.clone_from(&attachment.ports);
         prop_assert_eq!(read, attachment);
     }
