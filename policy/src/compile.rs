@@ -83,8 +83,9 @@ pub enum Full {
 /// Whether the table can hold `pod` beside `local`. More than it can hold is refused by the kernel as a whole.
 pub fn room_for<'a>(local: impl Iterator<Item = &'a LocalPod>, pod: &'a LocalPod) -> Result<(), Full> {
     let all: Vec<_> = local.chain([pod]).collect();
-    let addresses = |v4| all.iter().flat_map(|pod| &pod.ips).filter(|ip| ip.is_ipv4() == v4).count();
-    if addresses(true).max(addresses(false)) > MAX_LOCAL {
+    let mut addresses = [0; 2];
+    all.iter().flat_map(|pod| &pod.ips).for_each(|ip| addresses[family_of(*ip) as usize] += 1);
+    if addresses.into_iter().any(|of_family| of_family > MAX_LOCAL) {
         return Err(Full::Addresses);
     }
     let mut links: BTreeMap<&PodKey, usize> = BTreeMap::new();

@@ -117,3 +117,20 @@ impl<'a> Peers<'a> {
         if any { Self { any, ..Self::default() } } else { Self { any, pods: self.pods.clone(), blocks } }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_union_weighs_what_it_holds() {
+        let block = |text: &str, except: &[&str]| Block {
+            prefix: text.parse().unwrap(),
+            except: except.iter().map(|text| text.parse().unwrap()).collect(),
+        };
+        let blocks =
+            [block("10.0.0.0/8", &["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"]), block("fd00::/8", &[])];
+        let peers = Peers { blocks: blocks.iter().collect(), ..Peers::default() };
+        assert_eq!((Peers::default().weight(), peers.weight()), (1, 1 + (1 + 3) + 1));
+    }
+}

@@ -79,16 +79,17 @@ fn subtract(prefix: IpNetwork, except: &[IpNetwork], out: &mut BTreeSet<IpNetwor
     }
 }
 
+/// `None` of a single address. A prefix has no host bits, so the sum carries nothing.
 fn halves(prefix: IpNetwork) -> Option<[IpNetwork; 2]> {
     let len = prefix.prefix() + 1;
     match prefix {
         IpNetwork::V4(v4) => {
-            let high = u32::from(v4.ip()) | 1_u32.checked_shl(32_u32.checked_sub(len.into())?)?;
+            let high = u32::from(v4.ip()) + 1_u32.checked_shl(32_u32.checked_sub(len.into())?)?;
             let half = |ip| Ipv4Network::new(ip, len).ok().map(IpNetwork::V4);
             Some([half(v4.ip())?, half(high.into())?])
         }
         IpNetwork::V6(v6) => {
-            let high = u128::from(v6.ip()) | 1_u128.checked_shl(128_u32.checked_sub(len.into())?)?;
+            let high = u128::from(v6.ip()) + 1_u128.checked_shl(128_u32.checked_sub(len.into())?)?;
             let half = |ip| Ipv6Network::new(ip, len).ok().map(IpNetwork::V6);
             Some([half(v6.ip())?, half(high.into())?])
         }
@@ -120,6 +121,7 @@ mod tests {
         assert_eq!(minus("10.0.0.0/30", &["10.0.0.1/32"]), ["10.0.0.0/32", "10.0.0.2/31"]);
         assert_eq!(minus("0.0.0.0/0", &["128.0.0.0/1"]), ["0.0.0.0/1"]);
         assert_eq!(minus("fd00::/126", &["fd00::/128", "fd00::3/128"]), ["fd00::1/128", "fd00::2/128"]);
+        assert_eq!(minus("fd00::/125", &["fd00::/126"]), ["fd00::4/126"]);
         assert_eq!(minus("10.0.0.0/32", &["10.0.0.0/32"]), [""; 0]);
         assert_eq!(minus("10.0.0.0/8", &["11.0.0.0/8", "fd00::/8"]), ["10.0.0.0/8"]);
     }
@@ -177,5 +179,13 @@ mod tests {
         let wide = block("10.0.0.0/15", &[]);
         let Blocks::Masked(sets) = arrange(blocks.iter().chain([&wide])) else { panic!("expected sets") };
         assert_eq!(sets.iter().map(|(len, set)| (*len, set.len())).collect::<Vec<_>>(), [(15, 1), (16, 15)]);
+    }
+
+    #[test]
+    fn excepts_count_as_prefixes() {
+        let blocks: Vec<_> =
+            (0..9).map(|i| block(&format!("10.{i}.0.0/16"), &[&format!("10.{i}.1.0/24")])).collect();
+        assert!(matches!(arrange(blocks[..8].iter()), Blocks::Inline(_)));
+        assert!(matches!(arrange(blocks.iter()), Blocks::Masked(_)));
     }
 }

@@ -75,3 +75,21 @@ fn fnv1a(bytes: &[u8]) -> u64 {
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_contents_with_one_hash_the_later_gets_another_name() {
+        let mut builder = Builder::default();
+        let taken = format!("u4_{:016x}", fnv1a(b"a"));
+        builder.meanings.insert(taken.clone(), b"of the same hash".to_vec());
+        assert!(!builder.knows("u4", b"a"));
+        let set = || Set { key: Vec::new(), size: None, elements: [].into() };
+        let name = builder.set("u4", b"a".to_vec(), set);
+        assert_ne!(name, taken);
+        assert_eq!(builder.set("u4", b"a".to_vec(), set), name, "and keeps it");
+        assert_eq!(builder.finish().sets.into_keys().collect::<Vec<_>>(), [name]);
+    }
+}

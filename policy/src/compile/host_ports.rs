@@ -207,6 +207,15 @@ mod tests {
         assert_eq!(room_for([&a, &b].into_iter(), &with("a", 4, 1..=1)), Ok(()), "the same port again");
     }
 
+    #[test]
+    fn only_what_leaves_by_its_own_link_is_masqueraded() {
+        let local = [pod("a", 1, &[(Protocol::Tcp, 80, None)])];
+        let ruleset = compile(&World::default(), &local, &Options::default()).ruleset;
+        let matches = vec![Match::IifOifInSet { set: "hairpin".to_owned() }, Match::CtDnat];
+        let hairpin = Rule { matches, end: End::Masquerade, ..Rule::default() };
+        assert_eq!(ruleset.chains["nat_post"].rules, [hairpin]);
+    }
+
     /// Where `route_localnet` is not set, the kernel refuses such packets on a pod's link.
     #[test]
     fn connections_of_the_node_from_its_loopback_are_not_translated() {

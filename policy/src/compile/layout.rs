@@ -151,3 +151,25 @@ pub(super) fn chain(rules: Vec<Rule>) -> Chain {
 pub(super) fn base(kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
     Chain { base: Some(BaseChain { kind, hook, priority }), rules }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::compile::{Options, compile};
+    use crate::model::{HostPort, Protocol};
+    use crate::testing::Cluster;
+
+    /// Anti-spoofing before connection tracking (-200), so that what is spoofed makes no entry; host ports after kube-proxy
+    /// (-100, 100), policy after the host's filters (0).
+    #[test]
+    fn base_chains_stand_where_others_leave_room() {
+        let mut cluster = Cluster::new();
+        let port = HostPort { protocol: Protocol::Tcp, host_port: 80, host_ip: None, port: 80 };
+        cluster.local[0].ports.insert(port);
+        let ruleset = compile(&cluster.world, &cluster.local, &Options::default()).ruleset;
+        let base =
+            ruleset.chains.iter().filter_map(|(name, chain)| Some((name.as_str(), chain.base?.priority)));
+        let expected =
+            [("forward", 10), ("nat_out", -95), ("nat_post", 105), ("nat_pre", -95), ("pre", -300)];
+        assert_eq!(base.collect::<Vec<_>>(), expected);
+    }
+}

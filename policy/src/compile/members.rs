@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::owners::Owners;
 use crate::model::{Labels, NamespaceMatch, Pod, PodPeer};
-use crate::selector::Operator;
+use crate::selector::{Operator, Selector};
 
 /// A pod that may be a peer.
 pub(super) struct Member<'a> {
@@ -58,8 +58,8 @@ impl<'a> Members<'a> {
     /// At most so many pods and namespaces are looked at to find those that `peer` means; an index not made yet costs them all.
     pub(super) fn candidates(&self, peer: &'a PodPeer) -> usize {
         match label(peer) {
-            Some((key, _)) if !self.by_label.borrow().contains_key(key) => self.pods.len(),
-            Some((key, values)) => {
+            Some((_, key, _)) if !self.by_label.borrow().contains_key(key) => self.pods.len(),
+            Some((_, key, values)) => {
                 let pods = self.by_value(key);
                 1 + values.iter().filter_map(|value| pods.get(value.as_str())).map(Vec::len).sum::<usize>()
             }
@@ -76,30 +76,29 @@ impl<'a> Members<'a> {
 
     fn search(&self, peer: &'a PodPeer) -> Rc<[usize]> {
         let selected = |index: &usize| peer.pods.matches(&self.pods[*index].pod.labels);
-        let Some((key, values)) = label(peer) else {
+        let Some((namespaces, key, values)) = label(peer) else {
             return self.ranges(peer).into_iter().flatten().filter(selected).collect();
         };
         let pods = self.by_value(key);
         let candidates = values.iter().filter_map(|value| pods.get(value.as_str())).flatten().copied();
-        let found = candidates.filter(|index| self.is_in(peer, self.pods[*index].namespace));
+        let found = candidates.filter(|index| self.is_selected(self.pods[*index].namespace, namespaces));
         found.filter(selected).collect()
     }
 
     fn ranges(&self, peer: &PodPeer) -> Vec<Range<usize>> {
-        if let NamespaceMatch::Named(name) = &peer.namespaces {
-            return self.by_namespace.get(name.as_str()).cloned().into_iter().collect();
-        }
-        let wanted = self.by_namespace.iter().filter(|(namespace, _)| self.is_in(peer, namespace));
-        wanted.map(|(_, range)| range.clone()).collect()
-    }
-
-    fn is_in(&self, peer: &PodPeer, namespace: &str) -> bool {
         match &peer.namespaces {
-            NamespaceMatch::Named(name) => name == namespace,
+            NamespaceMatch::Named(name) => {
+                self.by_namespace.get(name.as_str()).cloned().into_iter().collect()
+            }
             NamespaceMatch::Labelled(selector) => {
-                self.namespaces.get(namespace).is_some_and(|labels| selector.matches(labels))
+                let selected = self.by_namespace.iter().filter(|(name, _)| self.is_selected(name, selector));
+                selected.map(|(_, range)| range.clone()).collect()
             }
         }
+    }
+
+    fn is_selected(&self, namespace: &str, selector: &Selector) -> bool {
+        self.namespaces.get(namespace).is_some_and(|labels| selector.matches(labels))
     }
 
     fn by_value(&self, key: &'a str) -> Rc<ByValue<'a>> {
@@ -116,11 +115,46 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A label that the pods must have leads to fewer of them than a selection of namespaces; one namespace to fewer still.
-fn label(peer: &PodPeer) -> Option<(&str, &BTreeSet<String>)> {
-    let NamespaceMatch::Labelled(_) = &peer.namespaces else { return None };
+/// A label that the pods must have leads to fewer of them than a selection of namespaces, which comes with it; one namespace
+/// leads to fewer still.
+fn label(peer: &PodPeer) -> Option<(&Selector, &str, &BTreeSet<String>)> {
+    let NamespaceMatch::Labelled(namespaces) = &peer.namespaces else { return None };
     peer.pods.requirements.iter().find_map(|requirement| match &requirement.operator {
-        Operator::In(values) => Some((requirement.key.as_str(), values)),
+        Operator::In(values) => Some((namespaces, requirement.key.as_str(), values)),
         Operator::NotIn(_) | Operator::Exists | Operator::DoesNotExist => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AnyOr, PolicyPeer};
+    use crate::testing::{Cluster, policy};
+
+    fn peer(text: &str) -> PodPeer {
+        let policy = policy(&format!("{{podSelector: {{}}, ingress: [{{from: [{text}]}}]}}"));
+        let AnyOr::Only(peers) = &policy.ingress.as_ref().unwrap()[0].peers else { panic!("no peers") };
+        let [PolicyPeer::Pods(peer)] = peers.as_slice() else { panic!("no selector") };
+        peer.clone()
+    }
+
+    #[test]
+    fn an_index_costs_all_pods_once_and_then_those_with_the_value() {
+        let (own, labelled_namespace) =
+            (peer("{podSelector: {}}"), peer("{namespaceSelector: {matchLabels: {ns: y}}}"));
+        let [labelled, unknown] = ["a", "nobody"].map(|value| {
+            peer(&format!("{{namespaceSelector: {{}}, podSelector: {{matchLabels: {{pod: {value}}}}}}}"))
+        });
+        let cluster = Cluster::new();
+        let owners = Owners::new(&cluster.world, &cluster.local, &mut Vec::new());
+        let members = Members::new(&cluster.world.namespaces, &owners);
+        assert_eq!(members.candidates(&labelled), members.all().len());
+        assert_eq!(members.union(&[&labelled].into()).count(), 3);
+        assert_eq!(members.candidates(&labelled), 1 + 3);
+        assert_eq!(members.candidates(&unknown), 1);
+        // The namespaces, and the pods of one.
+        for candidates in [&own, &labelled_namespace].map(|peer| members.candidates(peer)) {
+            assert_eq!(candidates, 3 + 3);
+        }
+    }
 }

@@ -155,7 +155,11 @@ fn a_policy_that_is_too_large_closes_what_it_selects_and_says_of_what_it_has_too
         let with = |count| {
             policy(&format!("{{podSelector: {{}}, ingress: [{{{field}: [{}]}}]}}", list(item, count)))
         };
-        assert_eq!(with(most).problems, []);
+        let largest = with(most);
+        assert_eq!(largest.problems, []);
+        let mut cluster = crate::testing::Cluster::new();
+        cluster.world.policies.insert(largest.key.clone(), largest.into());
+        assert!(cluster.judge("x/b -> x/a tcp/80").allowed(), "{item}");
         let refused = with(most + 1);
         assert_eq!((&refused.ingress, &refused.egress), (&Some(Vec::new()), &Some(Vec::new())), "{item}");
         let said = refused.problems[0].to_string();
