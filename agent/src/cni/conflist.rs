@@ -121,7 +121,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -252,5 +252,23 @@ mod tests {
         install_client(&from, &bin_dir).unwrap();
         let mode = std::fs::metadata(bin_dir.join(PLUGIN)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111);
+    }
+
+    #[test]
+    fn another_client_takes_the_place_of_the_one_before_and_the_same_is_left_alone() {
+        let dir = Dir::new("upgrade");
+        let (from, bin_dir) = (dir.0.join("built"), dir.0.join("bin"));
+        let installed = bin_dir.join(PLUGIN);
+        let install = |content: &str| {
+            std::fs::write(&from, content).unwrap();
+            install_client(&from, &bin_dir).unwrap();
+            assert_eq!(std::fs::read_to_string(&installed).unwrap(), content);
+            // Open, so that no other file gets its number.
+            File::open(&installed).unwrap()
+        };
+        let [first, again, other] = ["old", "old", "new"].map(install);
+        let inode = |file: &File| file.metadata().unwrap().ino();
+        assert_eq!(inode(&first), inode(&again));
+        assert_ne!(inode(&first), inode(&other));
     }
 }

@@ -102,6 +102,20 @@ fn pods_outside_the_pod_cidrs_are_announced_one_by_one_and_named() {
     assert_eq!(announced, ["10.1.0.0/24", "fd00:1::/64", "10.7.0.1/32", "10.7.0.2/32"]);
     assert_eq!(strays.pod_cidrs, planned.pod_cidrs, "new pods get no address there");
     assert!(reasons(&strays)["Node n1"].contains("2 addresses outside"), "{:?}", strays.problems);
+    for (count, more) in [(MAX_NAMED, false), (MAX_NAMED + 1, true)] {
+        let many = (0..count).map(|i| format!("10.7.0.{i}/32").parse().unwrap()).collect();
+        let strays = planned.clone().with_pods("n1", &many);
+        assert_eq!(reasons(&strays)["Node n1"].ends_with('…'), more, "{:?}", strays.problems);
+    }
+}
+
+#[test]
+fn no_time_for_a_restart_means_no_graceful_restart() {
+    let mut snapshot = cluster();
+    for (seconds, time) in [(120, Some(120)), (0, None)] {
+        snapshot.bgp.graceful_restart_seconds = seconds;
+        assert_eq!(plan(&snapshot, "n1").speaker.restart_time, time);
+    }
 }
 
 #[test]
@@ -133,11 +147,12 @@ fn pods_make_no_new_plan_and_whatever_a_plan_reads_does() {
     let key = PodKey { namespace: "demo".to_owned(), name: "web".to_owned() };
     after.world.pods.insert(key, Arc::default());
     assert!(before != after && reads_the_same(&before, &after));
-    let changes: [fn(&mut Snapshot); 4] = [
+    let changes: [fn(&mut Snapshot); 5] = [
         |snapshot| node_mut(snapshot, "n2").asn = Some(65001),
         |snapshot| snapshot.bgp.asn = 65001,
         |snapshot| *snapshot = with_peer(snapshot.clone(), "tor", "{address: 192.0.2.9, asn: external}"),
         |snapshot| drop(snapshot.secrets.insert((String::new(), String::new()), BTreeMap::new())),
+        |snapshot| drop(snapshot.strays.insert("n2".to_owned(), BTreeSet::new())),
     ];
     for (index, change) in changes.iter().enumerate() {
         let mut after = cluster();
