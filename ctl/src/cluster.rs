@@ -7,7 +7,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
 use std::path::Path;
 use weft_api::control::OPERATORS_ANNOTATION;
-use weft_api::crd::NodeStatus;
+use weft_api::crd::WeftNode;
 
 use crate::client::{AgentPod, Client, Operators};
 
@@ -47,9 +47,9 @@ impl Cluster {
     }
 
     /// In order of name.
-    pub(crate) async fn node_statuses(&self) -> Result<Vec<NodeStatus>> {
-        let api: Api<NodeStatus> = Api::all(self.client.clone());
-        let list = api.list(&ListParams::default()).await.context("cannot list nodestatuses.weft.dev")?;
+    pub(crate) async fn weft_nodes(&self) -> Result<Vec<WeftNode>> {
+        let api: Api<WeftNode> = Api::all(self.client.clone());
+        let list = api.list(&ListParams::default()).await.context("cannot list weftnodes.weft.dev")?;
         let mut statuses = list.items;
         statuses.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
         Ok(statuses)

@@ -31,7 +31,7 @@ pub(crate) fn objects_tell_whether_they_are_accepted(cluster: &Cluster) {
     cluster.apply(&peer("192.0.2.9", json!({ "kubernetes.io/hostname": "node1" })).to_string()).unwrap();
     until_accepted(cluster, "bgppeer/told", "True", "in force");
     let mut guarded = peer("192.0.2.9", json!({ "kubernetes.io/hostname": "node1" }));
-    guarded["spec"]["passwordSecret"] = json!({ "namespace": "weft-system", "name": "told" });
+    guarded["spec"]["session"] = json!({ "security": { "passwordSecret": { "name": "told" } } });
     cluster.apply(&guarded.to_string()).unwrap();
     until_accepted(cluster, "bgppeer/told", "False", "Secret weft-system/told is missing");
     let secret = json!({

@@ -87,7 +87,7 @@ pub(crate) fn a_pod_cidr_comes_late(cluster: &Cluster) {
 
     // The agent runs and says what it lacks; nobody starts it again and again.
     wait::until("word of the missing podCIDR", JOINED, || {
-        let status = cluster.get(&["nodestatus", NODE])?;
+        let status = cluster.get(&["weftnode", NODE])?;
         let message = status.pointer("/status/conditions/0/message").and_then(|message| message.as_str());
         Ok(message.is_some_and(|message| message.contains("has no podCIDRs")).then_some(()))
     })

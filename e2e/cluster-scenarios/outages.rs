@@ -84,7 +84,7 @@ struct RoutersPatience<'a>(&'a Cluster, Value);
 impl<'a> RoutersPatience<'a> {
     fn shortened(cluster: &'a Cluster) -> Self {
         let before = cluster.get(&["bgpconfiguration", "default"]).unwrap();
-        let before = before["spec"]["gracefulRestartSeconds"].clone();
+        let before = before["spec"]["gracefulRestart"]["restartSeconds"].clone();
         set_graceful_restart(cluster, &GRACEFUL_RESTART.into()).unwrap();
         Self(cluster, before)
     }
@@ -103,7 +103,7 @@ fn set_graceful_restart(cluster: &Cluster, seconds: &Value) -> anyhow::Result<()
     let peers = |node: &str| -> anyhow::Result<Value> {
         Ok(serde_json::from_str(&cluster.lab().weftctl(node, "bgp peers -o json")?)?)
     };
-    let patch = json!({ "spec": { "gracefulRestartSeconds": seconds } }).to_string();
+    let patch = json!({ "spec": { "gracefulRestart": { "restartSeconds": seconds } } }).to_string();
     let begun = std::time::Instant::now();
     cluster.kubectl(&["patch", "bgpconfiguration", "default", "--type=merge", "--patch", &patch])?;
     for node in &cluster.lab().plan().nodes {

@@ -12,7 +12,7 @@ use weft_e2e::wait;
 use crate::story::{CONVERGED, Scene};
 
 const TAINT: &str = "weft.dev/starting";
-/// Counts in a NodeStatus are up to a minute old, on a machine that is not busy.
+/// Counts in a WeftNode are up to a minute old, on a machine that is not busy.
 const COUNTED: Duration = Duration::from_secs(90);
 const NODE1: &str = "/api/v1/nodes/node1";
 const NODE2: &str = "/api/v1/nodes/node2";
@@ -93,8 +93,8 @@ fn condition(of_type: &str) -> Value {
     }]}})
 }
 
-fn node_status(name: &str) -> Value {
-    json!({ "apiVersion": "weft.dev/v1alpha1", "kind": "NodeStatus", "metadata": { "name": name }, "spec": {} })
+fn weft_node(name: &str) -> Value {
+    json!({ "apiVersion": "weft.dev/v1alpha1", "kind": "WeftNode", "metadata": { "name": name }, "spec": {} })
 }
 
 fn applied(path: &str) -> String {
@@ -106,8 +106,8 @@ fn what_its_agent_does(peer: &str) -> Vec<(&'static str, String, Value)> {
     vec![
         ("STRATEGIC", format!("{NODE1}/status"), condition("NetworkUnavailable")),
         ("PATCH", NODE1.to_owned(), taints(&["theirs"])),
-        ("APPLY", applied(&format!("{OURS}/nodestatuses/node1")), node_status("node1")),
-        ("PATCH", format!("{OURS}/nodestatuses/node1/status"), json!({ "status": { "pods": 99 } })),
+        ("APPLY", applied(&format!("{OURS}/weftnodes/node1")), weft_node("node1")),
+        ("PATCH", format!("{OURS}/weftnodes/node1/status"), json!({ "status": { "pods": 99 } })),
         ("PATCH", format!("{peer}/status"), condition("Accepted")),
     ]
 }
@@ -123,7 +123,7 @@ fn writes_beyond(peer: &str) -> Vec<Attempt> {
     let metadata = [
         json!({ "labels": { "node-role.kubernetes.io/control-plane": "" } }),
         json!({ "labels": null }),
-        json!({ "annotations": { "weft.dev/asn": "64999" } }),
+        json!({ "annotations": { "thief.example/a": "b" } }),
         json!({ "finalizers": ["thief.example/stay"] }),
     ];
     let mut all: Vec<_> = metadata
@@ -144,8 +144,8 @@ fn writes_beyond(peer: &str) -> Vec<Attempt> {
         (NODE1.to_owned(), json!({ "spec": { "unschedulable": true } })),
         (NODE1.to_owned(), json!({ "spec": { "providerID": "thief://1" } })),
         (NODE2.to_owned(), json!({ "spec": { "taints": [] } })),
-        (format!("{OURS}/nodestatuses/node2"), json!({ "metadata": { "labels": { "a": "b" } } })),
-        (format!("{OURS}/nodestatuses/node2/status"), json!({ "status": { "pods": 99 } })),
+        (format!("{OURS}/weftnodes/node2"), json!({ "metadata": { "labels": { "a": "b" } } })),
+        (format!("{OURS}/weftnodes/node2/status"), json!({ "status": { "pods": 99 } })),
         (format!("{peer}/status"), condition("Thief")),
         (format!("{OURS}/bgpconfigurations/default/status"), condition("Thief")),
     ]);
@@ -154,8 +154,8 @@ fn writes_beyond(peer: &str) -> Vec<Attempt> {
         (By::Policy, "STRATEGIC", status.clone(), condition("Ready")),
         (By::Policy, "STRATEGIC", status, condition("Thief")),
         (By::Policy, "STRATEGIC", format!("{NODE2}/status"), condition("NetworkUnavailable")),
-        (By::Policy, "POST", format!("{OURS}/nodestatuses"), node_status("nowhere")),
-        (By::Policy, "APPLY", applied(&format!("{OURS}/nodestatuses/nowhere")), node_status("nowhere")),
+        (By::Policy, "POST", format!("{OURS}/weftnodes"), weft_node("nowhere")),
+        (By::Policy, "APPLY", applied(&format!("{OURS}/weftnodes/nowhere")), weft_node("nowhere")),
     ]);
     all
 }
@@ -172,7 +172,7 @@ fn no_right_to(peer: &str) -> Vec<Attempt> {
         ("DELETE", peer.to_owned(), Value::Null),
         ("POST", format!("{OURS}/bgppeers"), json!({})),
         ("PATCH", format!("{OURS}/bgpconfigurations/default"), json!({ "spec": { "clusterCidrs": [] } })),
-        ("DELETE", format!("{OURS}/nodestatuses/node1"), Value::Null),
+        ("DELETE", format!("{OURS}/weftnodes/node1"), Value::Null),
         ("DELETE", NODE1.to_owned(), Value::Null),
         ("GET", format!("{NODE1}/proxy/pods"), Value::Null),
         ("POST", "/api/v1/nodes".to_owned(), json!({})),
@@ -199,7 +199,7 @@ fn no_right_to(peer: &str) -> Vec<Attempt> {
 /// Under the same policy the agents say what they have to say, each of its own node.
 fn agents_still_work(cluster: &Cluster) {
     let scene = Scene::set(cluster, "stolen-token");
-    let pods = || cluster.get(&["nodestatus", "node2"]).unwrap()["status"]["pods"].as_u64();
+    let pods = || cluster.get(&["weftnode", "node2"]).unwrap()["status"]["pods"].as_u64();
     let before = pods();
     let _server = scene.server("counted", "node2", &[]);
     let unavailable = json!({ "status": { "conditions": [
@@ -223,6 +223,6 @@ fn agents_still_work(cluster: &Cluster) {
         Ok((available && untainted).then_some(()))
     })
     .unwrap();
-    wait::until_true("a NodeStatus that counts the pod", COUNTED, || pods() > before).unwrap();
+    wait::until_true("a WeftNode that counts the pod", COUNTED, || pods() > before).unwrap();
     cluster.kubectl(&["taint", "node", "node2", "theirs-"]).unwrap();
 }

@@ -20,7 +20,7 @@ fn both_ends_must_have_the_password_and_the_ttl() {
         lab.run_with_input("tor2", "vtysh", &guarded).unwrap();
     }
     password(&lab, "wrong");
-    guard(&lab, "tor1", "passwordSecret", &json!({ "namespace": "default", "name": "bgp" }));
+    guard(&lab, "tor1", "passwordSecret", &json!({ "name": "bgp" }));
     lab.start_agents().unwrap();
     let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
     let outside = lab.namespace(OUTSIDE).unwrap();
@@ -34,13 +34,13 @@ fn both_ends_must_have_the_password_and_the_ttl() {
     password(&lab, "right");
     reaches(&outside, &a);
     cut_off(&outside, &b);
-    guard(&lab, "tor2", "ttlSecurity", &json!(1));
+    guard(&lab, "tor2", "ttlSecurityHops", &json!(1));
     reaches(&outside, &b);
     reaches(a.namespace(), &b);
 
     // And of what a router says from too far away the node does: its sessions stay down.
     let before = dropped(&lab, "node1", "TCPMinTTLDrop");
-    guard(&lab, "tor1", "ttlSecurity", &json!(1));
+    guard(&lab, "tor1", "ttlSecurityHops", &json!(1));
     wait::until_true("the node drops", CONVERGED, || dropped(&lab, "node1", "TCPMinTTLDrop") > before)
         .unwrap();
     cut_off(&outside, &a);
@@ -49,7 +49,7 @@ fn both_ends_must_have_the_password_and_the_ttl() {
 
 fn password(lab: &Lab, password: &str) {
     let secret = format!(
-        "{{ apiVersion: v1, kind: Secret, metadata: {{ namespace: default, name: bgp }}, stringData: {{ password: {password} }} }}"
+        "{{ apiVersion: v1, kind: Secret, metadata: {{ namespace: weft-system, name: bgp }}, stringData: {{ password: {password} }} }}"
     );
     lab.store().apply(&secret).unwrap();
 }
@@ -59,7 +59,7 @@ fn guard(lab: &Lab, tor: &str, field: &str, value: &Value) {
     for family in ["v4", "v6"] {
         let file = lab.store().dir().join(format!("bgppeer-{tor}-{family}.yaml"));
         let mut peer: Value = serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-        peer["spec"][field] = value.clone();
+        peer["spec"]["session"]["security"][field] = value.clone();
         lab.store().apply(&peer.to_string()).unwrap();
     }
 }

@@ -1,12 +1,15 @@
 //! Which of the objects that users write are in force as written. Every node comes to the same answer: what only one node
-//! cannot do stands in its own NodeStatus.
+//! cannot do stands in its own WeftNode.
 
 use std::collections::BTreeMap;
 
-use weft_api::crd::BGPPeerSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use weft_api::crd::{BGPNodeOverrideSpec, BGPPeerSpec, SessionSettings};
+use weft_policy::translate;
 
-use super::{communities, peers};
-use crate::watch::{Kind, ObjectKey, Snapshot};
+use super::nodes::Overrides;
+use super::{nodes, peers, settings};
+use crate::watch::{Kind, NodeInfo, ObjectKey, Snapshot};
 
 /// What holds instead of an object that cannot be read. The same words from agents that know an earlier version and from
 /// those that do not, as one of them speaks for all.
@@ -27,18 +30,55 @@ fn refusal(snapshot: &Snapshot, key: &ObjectKey) -> Option<String> {
     if let Some(reason) = unread(snapshot, &key.to_string()) {
         return Some(format!("{reason}; {INSTEAD}"));
     }
-    match key.kind {
+    let bgp = &snapshot.bgp;
+    let judged = match key.kind {
         Kind::BgpPeer => {
-            let spec = snapshot.bgp_peers.get(&key.name)?;
-            peers::check(snapshot, spec).and_then(|()| check_nodes(snapshot, &key.name, spec)).err()
+            let spec = bgp.peers.get(&key.name)?;
+            peers::check(snapshot, spec).and_then(|()| check_nodes(snapshot, &key.name, spec))
         }
-        Kind::BgpConfiguration => {
-            let mut problems = Default::default();
-            communities(&snapshot.bgp.communities, &mut problems);
-            problems.into_iter().next().map(|problem| problem.reason)
+        Kind::BgpNodeOverride => {
+            let spec = bgp.overrides.get(&key.name)?;
+            nodes::check(snapshot, spec).and_then(|()| check_override(snapshot, &key.name, spec))
         }
-        Kind::Node | Kind::Namespace | Kind::Pod | Kind::NetworkPolicy | Kind::Secret => None,
+        Kind::BgpAdvertisement => {
+            selects_some(snapshot, bgp.advertisements.get(&key.name)?.node_selector.as_ref())
+        }
+        Kind::BgpPeerProfile => {
+            let settings = &bgp.profiles.get(&key.name)?.session;
+            missing_filter(snapshot, settings)
+        }
+        Kind::BgpConfiguration => missing_filter(snapshot, &bgp.configuration().session),
+        Kind::BgpFilter | Kind::Node | Kind::Namespace | Kind::Pod | Kind::NetworkPolicy | Kind::Secret => {
+            Ok(())
+        }
+    };
+    judged.err()
+}
+
+fn missing_filter(snapshot: &Snapshot, settings: &SessionSettings) -> Result<(), String> {
+    settings::import_rules(snapshot, settings).1.map_or(Ok(()), |name| Err(peers::missing_filter(&name)))
+}
+
+fn selects_some(snapshot: &Snapshot, selector: Option<&LabelSelector>) -> Result<(), String> {
+    let selector = selector.map(translate::selector).transpose();
+    let selector = selector.map_err(|reason| format!("spec.nodeSelector: {reason}"))?;
+    let is_selected =
+        |node: &NodeInfo| selector.as_ref().is_none_or(|selector| selector.matches(&node.labels));
+    match snapshot.nodes.values().any(|node| is_selected(node)) {
+        true => Ok(()),
+        false => Err("spec.nodeSelector: selects no node".to_owned()),
     }
+}
+
+/// Some node must be selected, and on none may an earlier one say otherwise.
+fn check_override(snapshot: &Snapshot, name: &str, spec: &BGPNodeOverrideSpec) -> Result<(), String> {
+    selects_some(snapshot, Some(&spec.node_selector))?;
+    let configuration = snapshot.bgp.configuration();
+    let overrides = Overrides::new(snapshot, &configuration);
+    let overruled = snapshot.nodes.iter().find_map(|(node, info)| {
+        overrides.overruled(info).remove(name).map(|reason| format!("{reason} on node {node}"))
+    });
+    overruled.map_or(Ok(()), Err)
 }
 
 /// Why an object cannot be read as the server has it. Of such an object some agents know an earlier version, so that no
@@ -63,7 +103,7 @@ fn check_nodes(snapshot: &Snapshot, name: &str, spec: &BGPPeerSpec) -> Result<()
             && peers::check(snapshot, rival).is_ok()
     };
     let mut rivals = BTreeMap::new();
-    for (other, rival) in snapshot.bgp_peers.range(..name.to_owned()).filter(is_rival) {
+    for (other, rival) in snapshot.bgp.peers.range(..name.to_owned()).filter(is_rival) {
         for node in peers::selected(snapshot, rival)? {
             rivals.entry(node).or_insert(other);
         }
@@ -83,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::watch::acceptance::Shown;
-    use crate::watch::{NodeInfo, Problem};
+    use crate::watch::{BgpObjects, Problem};
 
     fn peer(name: &str) -> ObjectKey {
         ObjectKey { kind: Kind::BgpPeer, namespace: String::new(), name: name.to_owned() }
@@ -109,10 +149,13 @@ mod tests {
             nodes: [("n1", "a"), ("n2", "a"), ("n3", "b"), ("n4", "b")]
                 .map(|(name, rack)| (name.to_owned(), node(rack)))
                 .into(),
-            bgp_peers: peers
-                .iter()
-                .map(|(name, address, rack)| ((*name).to_owned(), spec(address, rack)))
-                .collect(),
+            bgp: BgpObjects {
+                peers: peers
+                    .iter()
+                    .map(|(name, address, rack)| ((*name).to_owned(), spec(address, rack)))
+                    .collect(),
+                ..BgpObjects::default()
+            },
             shown: peers.iter().map(|(name, ..)| (peer(name), Shown::default())).collect(),
             ..Snapshot::default()
         }
@@ -145,6 +188,46 @@ mod tests {
         assert_eq!(verdict(&snapshot, "tor").as_deref(), Some("spec.nodeSelector: selects no node"));
     }
 
+    /// Of an object of another kind, by its spec.
+    fn judged(snapshot: &Snapshot, kind: Kind) -> Option<String> {
+        let key = ObjectKey { kind, namespace: String::new(), name: "it".to_owned() };
+        let shown = [(key.clone(), Shown::default())].into();
+        judge(&Snapshot { shown, ..snapshot.clone() })[&key].clone()
+    }
+
+    #[test]
+    fn objects_of_every_kind_say_why_they_are_not_in_force() {
+        let rack = |rack: &str| serde_json::json!({ "matchLabels": { "rack": rack } });
+        let mut snapshot = racks(&[]);
+        for (label, selected) in [("a", None), ("c", Some("spec.nodeSelector: selects no node"))] {
+            let advertisement = serde_json::json!({ "nodeSelector": rack(label) });
+            snapshot.bgp.advertisements =
+                [("it".to_owned(), serde_json::from_value(advertisement).unwrap())].into();
+            assert_eq!(judged(&snapshot, Kind::BgpAdvertisement).as_deref(), selected, "{label}");
+            let of_rack = serde_json::json!({ "nodeSelector": rack(label), "asn": 65001 });
+            snapshot.bgp.overrides = [("it".to_owned(), serde_json::from_value(of_rack).unwrap())].into();
+            assert_eq!(judged(&snapshot, Kind::BgpNodeOverride).as_deref(), selected, "{label}");
+        }
+        let all =
+            |asn: u32| serde_json::from_value(serde_json::json!({ "nodeSelector": {}, "asn": asn })).unwrap();
+        snapshot.bgp.overrides = [("a".to_owned(), all(1)), ("it".to_owned(), all(2))].into();
+        let reason = "spec.asn: BGPNodeOverride a says otherwise on node n1";
+        assert_eq!(judged(&snapshot, Kind::BgpNodeOverride).as_deref(), Some(reason));
+
+        let settings = serde_json::json!({ "session": { "importFilters": ["f"] } });
+        let profile: weft_api::crd::BGPPeerProfileSpec = serde_json::from_value(settings).unwrap();
+        let configuration = snapshot.bgp.written.get_or_insert_default();
+        configuration.session = profile.session.clone();
+        snapshot.bgp.profiles = [("it".to_owned(), profile)].into();
+        for kind in [Kind::BgpPeerProfile, Kind::BgpConfiguration] {
+            assert!(judged(&snapshot, kind).unwrap().contains("BGPFilter f is missing"), "{kind}");
+        }
+        snapshot.bgp.filters.insert("f".to_owned(), Default::default());
+        for kind in [Kind::BgpPeerProfile, Kind::BgpConfiguration] {
+            assert_eq!(judged(&snapshot, kind), None, "{kind}");
+        }
+    }
+
     #[test]
     fn what_some_agents_know_from_earlier_does_not_count_against_others() {
         let mut snapshot = racks(&[("first", "192.0.2.9", ""), ("second", "192.0.2.9", "")]);
@@ -170,7 +253,10 @@ mod tests {
         };
         let spec = serde_json::json!({ "address": "192.0.2.1", "asn": "external" });
         let known = Snapshot {
-            bgp_peers: [("tor".to_owned(), serde_json::from_value(spec).unwrap())].into(),
+            bgp: BgpObjects {
+                peers: [("tor".to_owned(), serde_json::from_value(spec).unwrap())].into(),
+                ..BgpObjects::default()
+            },
             ..unread.clone()
         };
         let verdict = judge(&unread)[&key].clone().unwrap();

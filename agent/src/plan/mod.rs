@@ -5,18 +5,23 @@
 
 pub mod acceptance;
 pub mod mtu;
+pub mod nodes;
 pub mod peers;
 pub mod policy;
 pub mod routes;
+mod settings;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
+use weft_api::crd::{BGPAdvertisementSpec, CommunityText};
 use weft_bgp::speaker::{OriginConfig, PeerConfig};
 use weft_bgp::types::{Asn, RouterId};
 use weft_bgp::wire::{Community, LargeCommunity};
+use weft_policy::translate;
 
+use self::nodes::Overrides;
+use self::peers::Planner;
 use crate::watch::{NodeInfo, Problem, Snapshot};
 
 /// What this node wants, as far as the snapshot alone decides it.
@@ -76,7 +81,6 @@ pub enum NotYet {
 pub fn reads_the_same(one: &Snapshot, other: &Snapshot) -> bool {
     one.nodes == other.nodes
         && one.bgp == other.bgp
-        && one.bgp_peers == other.bgp_peers
         && one.secrets == other.secrets
         && one.strays == other.strays
 }
@@ -84,16 +88,22 @@ pub fn reads_the_same(one: &Snapshot, other: &Snapshot) -> bool {
 pub fn desired(snapshot: &Snapshot, node: &str) -> Result<Desired, NotYet> {
     let own = snapshot.nodes.get(node).ok_or_else(|| NotYet::NoNode(node.to_owned()))?;
     let mut problems = BTreeSet::new();
+    let configuration = &*snapshot.bgp.configuration();
+    let overrides = &Overrides::new(snapshot, configuration);
+    let bgp = &overrides.of(node, own);
+    for (name, reason) in overrides.overruled(own) {
+        problems.insert(Problem { object: format!("BGPNodeOverride {name}"), reason });
+    }
     let speaker = SpeakerPlan {
-        asn: asn_of(snapshot, own),
-        router_id: router_id(node, own),
-        max_paths: snapshot.bgp.max_paths.into(),
-        restart_time: Some(snapshot.bgp.graceful_restart_seconds).filter(|seconds| *seconds > 0),
-        listen_port: snapshot.bgp.listen_port,
+        asn: bgp.asn,
+        router_id: bgp.router_id,
+        max_paths: configuration.max_paths.into(),
+        restart_time: Some(configuration.graceful_restart.restart_seconds).filter(|seconds| *seconds > 0),
+        listen_port: bgp.listen_port,
     };
-    let peers = peers::plan(snapshot, node, own, &mut problems);
-    let (communities, large_communities) = communities(&snapshot.bgp.communities, &mut problems);
-    let origin = OriginConfig { prefixes: own.pod_cidrs.clone(), communities, large_communities };
+    let peers =
+        Planner { snapshot, configuration, overrides, name: node, node: own, own: bgp }.peers(&mut problems);
+    let origin = origin(snapshot, own);
     if own.pod_cidrs.is_empty() {
         let reason = "has no podCIDRs: no pod can be wired".to_owned();
         problems.insert(Problem { object: format!("Node {node}"), reason });
@@ -101,45 +111,34 @@ pub fn desired(snapshot: &Snapshot, node: &str) -> Result<Desired, NotYet> {
     Ok(Desired { speaker, peers, origin, pod_cidrs: own.pod_cidrs.clone(), problems })
 }
 
-/// The AS of a node: its annotation, else that of the cluster.
-pub(crate) fn asn_of(snapshot: &Snapshot, node: &NodeInfo) -> Asn {
-    Asn(node.asn.unwrap_or(snapshot.bgp.asn))
-}
-
-/// The first IPv4 InternalIP. A node without one gets a number out of its name: an identifier need not be an address
-/// (RFC 6286), and must stay the same over restarts.
-fn router_id(name: &str, node: &NodeInfo) -> RouterId {
-    let address = node.internal_ips.iter().find_map(|ip| match ip {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    });
-    RouterId(
-        address.unwrap_or_else(|| Ipv4Addr::from_bits(u32::try_from(seed(name) >> 32).unwrap_or(1).max(1))),
-    )
+/// The node's pod CIDRs, with what all BGPAdvertisements that select it attach.
+fn origin(snapshot: &Snapshot, node: &NodeInfo) -> OriginConfig {
+    let selects = |spec: &&BGPAdvertisementSpec| {
+        let selector = spec.node_selector.as_ref().map(translate::selector).transpose();
+        selector.is_ok_and(|selector| selector.is_none_or(|selector| selector.matches(&node.labels)))
+    };
+    let chosen = snapshot.bgp.advertisements.values().filter(selects).flat_map(|spec| &spec.communities);
+    let (mut communities, mut large) = (BTreeSet::new(), BTreeSet::new());
+    for community in chosen {
+        match *community {
+            CommunityText::Standard { asn, value } => {
+                communities.insert(u32::from(asn) << 16 | u32::from(value));
+            }
+            CommunityText::Large { global, local1, local2 } => drop(large.insert((global, local1, local2))),
+        }
+    }
+    let large = large.into_iter().map(|(global, local1, local2)| LargeCommunity { global, local1, local2 });
+    OriginConfig {
+        prefixes: node.pod_cidrs.clone(),
+        communities: communities.into_iter().map(Community).collect(),
+        large_communities: large.collect(),
+    }
 }
 
 /// A number out of a name, the same on every machine and in every version (FNV-1a).
 pub fn seed(name: &str) -> u64 {
     name.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-fn communities(texts: &[String], problems: &mut BTreeSet<Problem>) -> (Vec<Community>, Vec<LargeCommunity>) {
-    let (mut communities, mut large) = (Vec::new(), Vec::new());
-    for text in texts {
-        let parts: Option<Vec<u32>> = text.split(':').map(|part| part.parse().ok()).collect();
-        match parts.as_deref() {
-            Some(&[asn, value]) if asn <= 0xffff && value <= 0xffff => {
-                communities.push(Community(asn << 16 | value));
-            }
-            Some(&[global, local1, local2]) => large.push(LargeCommunity { global, local1, local2 }),
-            _ => {
-                let reason = format!("spec.communities: {text:?} is no community, left out");
-                problems.insert(Problem { object: "BGPConfiguration default".to_owned(), reason });
-            }
-        }
-    }
-    (communities, large)
 }
 
 #[cfg(test)]

@@ -1,63 +1,45 @@
 //! Who this node speaks BGP with.
 //!
-//! In: nodes, BGPConfiguration, BGPPeers, Secrets. Out: peers, at most one per remote address. A BGPPeer that names a
-//! fellow node's address takes the place of the mesh's session with that node; as it may be a reflector, it is trusted
-//! like a router. A peer that cannot be made safely (its
-//! password is missing) is not made at all.
+//! In: nodes, BGPConfiguration, BGPPeers with their profiles and filters, Secrets. Out: peers, at most one per remote
+//! address. A BGPPeer that names a fellow node's address takes the place of the mesh's session with that node; as it may be
+//! a reflector, it is trusted like a router. A peer that cannot be made safely (its password is missing) is not made at all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
-use weft_api::crd::{AsnRule, BGPPeerSpec, Family, NodeMesh, PeerAsn, SecretKeyRef};
+use weft_api::crd::{AsnRule, BGPConfigurationSpec, BGPPeerSpec, NodeMesh, PeerAsn, SessionSettings};
 use weft_bgp::rib::Prefixes;
-use weft_bgp::speaker::{Hops, LocalNexthop, Password, PeerConfig, RemoteAsn, Transport};
-use weft_bgp::types::{AfiSafi, Asn, PeerKind};
+use weft_bgp::speaker::{LocalNexthop, PeerConfig, RemoteAsn, Transport};
+use weft_bgp::types::{Asn, PeerKind};
 use weft_policy::selector::Selector;
 use weft_policy::translate;
 
-use super::asn_of;
-use crate::watch::object::parse_cidr;
+use super::nodes::{NodeBgp, Overrides};
+use super::settings;
 use crate::watch::{NodeInfo, Problem, Snapshot};
 
-pub(super) fn plan(
-    snapshot: &Snapshot,
-    name: &str,
-    own: &NodeInfo,
-    problems: &mut BTreeSet<Problem>,
-) -> Vec<PeerConfig> {
-    let planner =
-        Planner { snapshot, name, own, asn: asn_of(snapshot, own), accept: accepted(snapshot, own) };
-    let mut peers: BTreeMap<IpAddr, PeerConfig> = BTreeMap::new();
-    for (name, spec) in &snapshot.bgp_peers {
-        let made = match planner
-            .selects(spec)
-            .and_then(|selected| selected.then(|| planner.peer(name, spec)).transpose())
-        {
-            Ok(None) => continue,
-            Ok(Some(peer)) => match peers.get(&peer.key.address) {
-                None => Ok(peer),
-                Some(first) => Err(format!("spec.address: BGPPeer {} has the same", first.name)),
-            },
-            Err(reason) => Err(reason),
-        };
-        match made {
-            Ok(peer) => drop(peers.insert(peer.key.address, peer)),
-            Err(reason) => drop(problems.insert(Problem { object: format!("BGPPeer {name}"), reason })),
-        }
-    }
-    for peer in planner.mesh(problems) {
-        peers.entry(peer.key.address).or_insert(peer);
-    }
-    peers.into_values().collect()
+/// What plans of one node look at.
+pub(super) struct Planner<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) configuration: &'a BGPConfigurationSpec,
+    pub(super) overrides: &'a Overrides<'a>,
+    pub(super) name: &'a str,
+    pub(super) node: &'a NodeInfo,
+    /// The node itself.
+    pub(super) own: &'a NodeBgp,
 }
 
 /// What can be said of a BGPPeer without knowing the node.
 pub(super) fn check(snapshot: &Snapshot, spec: &BGPPeerSpec) -> Result<(), String> {
     node_selector(spec)?;
-    check_address(spec.address)?;
-    password(snapshot, spec).map(drop)
+    check_address(spec)?;
+    let settings = session(snapshot, &snapshot.bgp.configuration(), spec)?;
+    settings::password(snapshot, &settings)?;
+    match settings::import_rules(snapshot, &settings) {
+        (_, None) => Ok(()),
+        (_, Some(filter)) => Err(missing_filter(&filter)),
+    }
 }
 
 /// Names of the nodes that a BGPPeer selects, in order.
@@ -75,128 +57,151 @@ fn node_selector(spec: &BGPPeerSpec) -> Result<Option<Selector>, String> {
     selector.map_err(|reason| format!("spec.nodeSelector: {reason}"))
 }
 
-fn check_address(address: IpAddr) -> Result<(), String> {
+fn check_address(spec: &BGPPeerSpec) -> Result<IpAddr, String> {
+    let address = spec.address.ok_or("spec.address: missing")?;
     let is_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     if is_link_local || address.is_multicast() || address.is_unspecified() || address.is_loopback() {
         return Err(format!("spec.address: {address} is no address of a router"));
     }
-    Ok(())
+    Ok(address)
 }
 
-fn password(snapshot: &Snapshot, spec: &BGPPeerSpec) -> Result<Option<Password>, String> {
-    let Some(SecretKeyRef { namespace, name, key }) = &spec.password_secret else { return Ok(None) };
-    let secret = snapshot.secrets.get(&(namespace.clone(), name.clone()));
-    let secret = secret.ok_or_else(|| {
-        format!("spec.passwordSecret: Secret {namespace}/{name} is missing; the session stays down")
-    })?;
-    let value = secret.get(key).ok_or_else(|| {
-        format!("spec.passwordSecret: Secret {namespace}/{name} has no key {key}; the session stays down")
-    })?;
-    let too_long = || {
-        format!(
-            "spec.passwordSecret: {key} of Secret {namespace}/{name} is not 1-{} bytes long",
-            Password::MAX_LEN
-        )
+/// As the peer, its profile and the cluster say.
+fn session(
+    snapshot: &Snapshot,
+    configuration: &BGPConfigurationSpec,
+    spec: &BGPPeerSpec,
+) -> Result<SessionSettings, String> {
+    let profile = match &spec.profile {
+        None => SessionSettings::default(),
+        Some(name) => match snapshot.bgp.profiles.get(name) {
+            Some(profile) => profile.session.clone(),
+            None => {
+                return Err(format!(
+                    "spec.profile: BGPPeerProfile {name} is missing; the session stays down"
+                ));
+            }
+        },
     };
-    Password::new(value).map(Some).ok_or_else(too_long)
+    Ok(spec.session.clone().or(&profile).or(&configuration.session))
+}
+
+pub(super) fn missing_filter(name: &str) -> String {
+    format!(
+        "spec.session.importFilters: BGPFilter {name} is missing; nothing is accepted where it would be asked"
+    )
 }
 
 /// How the peers of the mesh are named: this and the node's name, which no BGPPeer's name can begin with.
 pub const MESH: &str = "mesh/";
 
-/// What routers may announce: the cluster's prefixes without those of this node, as nobody else has our pods. What lies
-/// inside ours but in another accepted prefix is left out when routes are planned.
-fn accepted(snapshot: &Snapshot, own: &NodeInfo) -> Prefixes {
-    let configured = snapshot.bgp.cluster_cidrs.iter().filter_map(|text| parse_cidr(text).ok());
-    let of_nodes = snapshot.nodes.values().flat_map(|node| node.pod_cidrs.iter().copied());
-    configured.chain(of_nodes).filter(|prefix| !own.pod_cidrs.contains(prefix)).collect()
-}
-
-struct Planner<'a> {
-    snapshot: &'a Snapshot,
-    name: &'a str,
-    own: &'a NodeInfo,
-    asn: Asn,
-    accept: Prefixes,
-}
-
 impl Planner<'_> {
-    fn selects(&self, spec: &BGPPeerSpec) -> Result<bool, String> {
-        Ok(node_selector(spec)?.is_none_or(|selector| selector.matches(&self.own.labels)))
+    pub(super) fn peers(&self, problems: &mut BTreeSet<Problem>) -> Vec<PeerConfig> {
+        let accept = self.accepted();
+        let mut peers: BTreeMap<IpAddr, PeerConfig> = BTreeMap::new();
+        for (name, spec) in &self.snapshot.bgp.peers {
+            let made = self
+                .selects(spec)
+                .and_then(|selected| selected.then(|| self.peer(name, spec, &accept, problems)).transpose());
+            let made = match made {
+                Ok(None) => continue,
+                Ok(Some(peer)) => match peers.get(&peer.key.address) {
+                    None => Ok(peer),
+                    Some(first) => Err(format!("spec.address: BGPPeer {} has the same", first.name)),
+                },
+                Err(reason) => Err(reason),
+            };
+            match made {
+                Ok(peer) => drop(peers.insert(peer.key.address, peer)),
+                Err(reason) => drop(problems.insert(Problem { object: format!("BGPPeer {name}"), reason })),
+            }
+        }
+        for peer in self.mesh(problems) {
+            peers.entry(peer.key.address).or_insert(peer);
+        }
+        peers.into_values().collect()
     }
 
-    fn peer(&self, name: &str, spec: &BGPPeerSpec) -> Result<PeerConfig, String> {
-        if self.own.internal_ips.contains(&spec.address) {
-            return Err(format!("spec.address: {} is that of this node", spec.address));
+    /// What routers may announce: the cluster's prefixes without those of this node, as nobody else has our pods. What lies
+    /// inside ours but in another accepted prefix is left out when routes are planned.
+    fn accepted(&self) -> Prefixes {
+        let of_nodes = self.snapshot.nodes.values().flat_map(|node| node.pod_cidrs.iter().copied());
+        let all = self.snapshot.bgp.cluster_cidrs().chain(of_nodes);
+        all.filter(|prefix| !self.node.pod_cidrs.contains(prefix)).collect()
+    }
+
+    fn selects(&self, spec: &BGPPeerSpec) -> Result<bool, String> {
+        Ok(node_selector(spec)?.is_none_or(|selector| selector.matches(&self.node.labels)))
+    }
+
+    fn peer(
+        &self,
+        name: &str,
+        spec: &BGPPeerSpec,
+        accept: &Prefixes,
+        problems: &mut BTreeSet<Problem>,
+    ) -> Result<PeerConfig, String> {
+        let address = check_address(spec)?;
+        if self.own.addresses.contains(&address) || self.node.internal_ips.contains(&address) {
+            return Err(format!("spec.address: {address} is that of this node"));
         }
-        check_address(spec.address)?;
         let asn = match spec.asn {
             PeerAsn::Number(asn) => RemoteAsn::Number(Asn(asn)),
             PeerAsn::Rule(AsnRule::Internal) => RemoteAsn::Internal,
             PeerAsn::Rule(AsnRule::External) => RemoteAsn::External,
         };
-        let more: Vec<_> = spec.accept_cidrs.iter().filter_map(|text| parse_cidr(text).ok()).collect();
-        let accept = match more.as_slice() {
-            [] => self.accept.clone(),
-            _ => self.accept.iter().chain(more).collect(),
-        };
-        let hops = match (spec.ttl_security, spec.multihop) {
-            (Some(hops), _) => Hops::Security(hops),
-            (None, Some(hops)) => Hops::Multihop(hops),
-            (None, None) => Hops::Default,
-        };
+        let settings = session(self.snapshot, self.configuration, spec)?;
+        let password = settings::password(self.snapshot, &settings)?;
+        let (rules, missing) = settings::import_rules(self.snapshot, &settings);
+        if let Some(filter) = missing {
+            problems.insert(Problem { object: format!("BGPPeer {name}"), reason: missing_filter(&filter) });
+        }
         // On a shared link the kernel knows best; over several hops the router expects the node's own address.
-        let is_far = asn.kind(self.asn) == PeerKind::Internal || spec.multihop.is_some();
-        let password = password(self.snapshot, spec)?;
-        Ok(PeerConfig {
-            families: families(&spec.families),
+        let is_far =
+            asn.kind(self.own.asn) == PeerKind::Internal || settings.multihop.is_some_and(|hops| hops > 1);
+        let transport = Transport {
+            port: spec.port,
+            local_address: if is_far { self.own_address(address.is_ipv4()) } else { None },
+            ..Transport::default()
+        };
+        let peer = PeerConfig {
             passive: spec.passive,
-            hold_time: spec.hold_time_seconds.unwrap_or(self.snapshot.bgp.hold_time_seconds),
-            extended_nexthop: spec.extended_nexthop,
-            accept,
-            accept_default_route: spec.accept_default_route,
-            enforce_first_asn: spec.enforce_first_asn,
-            max_prefixes: spec.max_prefixes,
-            transport: Transport {
-                port: spec.port,
-                local_address: if is_far { self.own_address(spec.address.is_ipv4()) } else { None },
-                hops,
-                password,
-            },
-            ..self.common(name.to_owned(), spec.address, asn)
-        })
+            rules,
+            accept: accept.clone(),
+            transport,
+            ..self.common(name.to_owned(), address, asn)
+        };
+        Ok(settings::apply(peer, &settings, password))
     }
 
     /// Every other node of our AS, over the first family that both have; IPv4 before IPv6.
     fn mesh(&self, problems: &mut BTreeSet<Problem>) -> Vec<PeerConfig> {
-        match self.snapshot.bgp.node_mesh {
+        match self.configuration.node_mesh {
             NodeMesh::None => return Vec::new(),
             NodeMesh::Full => {}
         }
-        let others = self
-            .snapshot
-            .nodes
-            .iter()
-            .filter(|(name, node)| *name != self.name && asn_of(self.snapshot, node) == self.asn);
+        let others = self.snapshot.nodes.iter().filter(|(name, _)| *name != self.name);
+        let others = others.map(|(name, node)| (name, node, self.overrides.of(name, node)));
         let mut peers = Vec::new();
-        for (name, node) in others {
-            let reachable =
-                [true, false].into_iter().find_map(|v4| Some((self.own_address(v4)?, address(node, v4)?)));
-            match reachable {
+        for (name, node, bgp) in others.filter(|(_, _, bgp)| bgp.asn == self.own.asn) {
+            let reachable = [true, false]
+                .into_iter()
+                .find_map(|v4| Some((self.own_address(v4)?, address(&bgp.addresses, v4)?)));
+            let made = match reachable {
                 Some((local, remote)) if local != remote => {
-                    peers.push(self.mesh_peer(name, node, (local, remote)));
+                    self.mesh_peer(name, node, bgp.listen_port, (local, remote))
                 }
                 Some((_, remote)) => {
-                    let reason = format!("status.addresses: {remote} is that of node {} too", self.name);
-                    problems.insert(Problem { object: format!("Node {name}"), reason });
+                    Err(format!("status.addresses: {remote} is that of node {} too", self.name))
                 }
-                None => {
-                    let reason = format!(
-                        "status.addresses: no InternalIP of a family that node {} has too",
-                        self.name
-                    );
-                    problems.insert(Problem { object: format!("Node {name}"), reason });
-                }
+                None => Err(format!(
+                    "status.addresses: no InternalIP of a family that node {} has too",
+                    self.name
+                )),
+            };
+            match made {
+                Ok(peer) => peers.push(peer),
+                Err(reason) => drop(problems.insert(Problem { object: format!("Node {name}"), reason })),
             }
         }
         peers
@@ -204,55 +209,42 @@ impl Planner<'_> {
 
     /// It may announce what is that node's, or a part of it, its pods from former pod CIDRs, and nothing else; with itself as
     /// nexthop. So a node that comes or goes changes no other node's peer.
-    fn mesh_peer(&self, name: &str, node: &NodeInfo, (local, remote): (IpAddr, IpAddr)) -> PeerConfig {
-        let is_ours = |prefix: &IpNetwork| self.own.pod_cidrs.contains(prefix);
+    fn mesh_peer(
+        &self,
+        name: &str,
+        node: &NodeInfo,
+        port: u16,
+        (local, remote): (IpAddr, IpAddr),
+    ) -> Result<PeerConfig, String> {
+        let is_ours = |prefix: &IpNetwork| self.node.pod_cidrs.contains(prefix);
         let strays = self.snapshot.strays.get(name).into_iter().flatten();
-        PeerConfig {
+        let settings = &self.configuration.session;
+        let password = settings::password(self.snapshot, settings)?;
+        let peer = PeerConfig {
             accept: node.pod_cidrs.iter().chain(strays).copied().filter(|prefix| !is_ours(prefix)).collect(),
             enforce_own_nexthop: true,
-            hold_time: self.snapshot.bgp.hold_time_seconds,
             // The other node plans the opposite: of each pair one dials.
             let_peer_dial: local < remote,
-            transport: Transport {
-                port: self.snapshot.bgp.listen_port,
-                local_address: Some(local),
-                ..Transport::default()
-            },
+            transport: Transport { port, local_address: Some(local), ..Transport::default() },
             ..self.common(format!("{MESH}{name}"), remote, RemoteAsn::Internal)
-        }
+        };
+        Ok(settings::apply(peer, settings, password))
     }
 
     fn common(&self, name: String, address: IpAddr, asn: RemoteAsn) -> PeerConfig {
-        let nexthop = LocalNexthop {
-            v4: self
-                .own
-                .internal_ips
-                .iter()
-                .find_map(|ip| if let IpAddr::V4(v4) = ip { Some(*v4) } else { None }),
-            v6: self
-                .own
-                .internal_ips
-                .iter()
-                .find_map(|ip| if let IpAddr::V6(v6) = ip { Some(*v6) } else { None }),
-        };
-        let connect_retry = Duration::from_secs(self.snapshot.bgp.connect_retry_seconds.into());
-        PeerConfig { connect_retry, nexthop, ..PeerConfig::new(name, address, asn) }
+        let addresses = &self.own.addresses;
+        let v4: Option<Ipv4Addr> =
+            addresses.iter().find_map(|ip| if let IpAddr::V4(v4) = ip { Some(*v4) } else { None });
+        let v6: Option<Ipv6Addr> =
+            addresses.iter().find_map(|ip| if let IpAddr::V6(v6) = ip { Some(*v6) } else { None });
+        PeerConfig { nexthop: LocalNexthop { v4, v6 }, ..PeerConfig::new(name, address, asn) }
     }
 
     fn own_address(&self, v4: bool) -> Option<IpAddr> {
-        address(self.own, v4)
+        address(&self.own.addresses, v4)
     }
 }
 
-fn address(node: &NodeInfo, v4: bool) -> Option<IpAddr> {
-    node.internal_ips.iter().copied().find(|ip| ip.is_ipv4() == v4)
-}
-
-/// In our order, each once.
-fn families(written: &[Family]) -> Vec<AfiSafi> {
-    let wanted = |family| match family {
-        AfiSafi::Ipv4Unicast => Family::Ipv4,
-        AfiSafi::Ipv6Unicast => Family::Ipv6,
-    };
-    AfiSafi::ALL.into_iter().filter(|family| written.contains(&wanted(*family))).collect()
+fn address(addresses: &[IpAddr], v4: bool) -> Option<IpAddr> {
+    addresses.iter().copied().find(|ip| ip.is_ipv4() == v4)
 }

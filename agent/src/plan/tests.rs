@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weft_api::crd::{BGPPeerSpec, NodeMesh};
+use serde::de::DeserializeOwned;
+use weft_api::crd::{BGPConfigurationSpec, NodeMesh};
+use weft_bgp::rib::{PrefixRange, PrefixRule};
 use weft_bgp::speaker::{Hops, RemoteAsn};
 use weft_bgp::types::AfiSafi;
 use weft_policy::model::PodKey;
@@ -9,7 +11,7 @@ use weft_policy::model::PodKey;
 use super::*;
 use crate::watch::object;
 
-fn node(labels: &str, asn: Option<u32>, ips: &[&str], cidrs: &[&str]) -> NodeInfo {
+fn node(labels: &str, ips: &[&str], cidrs: &[&str]) -> NodeInfo {
     NodeInfo {
         labels: labels
             .split_terminator(',')
@@ -18,7 +20,6 @@ fn node(labels: &str, asn: Option<u32>, ips: &[&str], cidrs: &[&str]) -> NodeInf
                 (key.to_owned(), value.to_owned())
             })
             .collect(),
-        asn,
         internal_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
         pod_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
         ..NodeInfo::default()
@@ -28,9 +29,9 @@ fn node(labels: &str, asn: Option<u32>, ips: &[&str], cidrs: &[&str]) -> NodeInf
 /// Three nodes, dual stack but for n3.
 fn cluster() -> Snapshot {
     let nodes = [
-        ("n1", node("rack=a", None, &["192.0.2.1", "2001:db8::1"], &["10.1.0.0/24", "fd00:1::/64"])),
-        ("n2", node("rack=b", None, &["192.0.2.2", "2001:db8::2"], &["10.2.0.0/24", "fd00:2::/64"])),
-        ("n3", node("rack=b", None, &["2001:db8::3"], &["fd00:3::/64"])),
+        ("n1", node("rack=a", &["192.0.2.1", "2001:db8::1"], &["10.1.0.0/24", "fd00:1::/64"])),
+        ("n2", node("rack=b", &["192.0.2.2", "2001:db8::2"], &["10.2.0.0/24", "fd00:2::/64"])),
+        ("n3", node("rack=b", &["2001:db8::3"], &["fd00:3::/64"])),
     ];
     Snapshot { nodes: nodes.map(|(name, node)| (name.to_owned(), node.into())).into(), ..Snapshot::default() }
 }
@@ -39,13 +40,22 @@ fn node_mut<'a>(snapshot: &'a mut Snapshot, name: &str) -> &'a mut NodeInfo {
     Arc::make_mut(snapshot.nodes.get_mut(name).unwrap())
 }
 
-fn peer_spec(yaml: &str) -> BGPPeerSpec {
+fn spec<T: DeserializeOwned>(yaml: &str) -> T {
     serde_saphyr::from_str(yaml).unwrap()
 }
 
 fn with_peer(mut snapshot: Snapshot, name: &str, yaml: &str) -> Snapshot {
-    snapshot.bgp_peers.insert(name.to_owned(), peer_spec(yaml));
+    snapshot.bgp.peers.insert(name.to_owned(), spec(yaml));
     snapshot
+}
+
+fn with_override(mut snapshot: Snapshot, name: &str, yaml: &str) -> Snapshot {
+    snapshot.bgp.overrides.insert(name.to_owned(), spec(yaml));
+    snapshot
+}
+
+fn configuration(snapshot: &mut Snapshot) -> &mut BGPConfigurationSpec {
+    snapshot.bgp.written.get_or_insert_default()
 }
 
 fn plan(snapshot: &Snapshot, node: &str) -> Desired {
@@ -113,7 +123,7 @@ fn pods_outside_the_pod_cidrs_are_announced_one_by_one_and_named() {
 fn no_time_for_a_restart_means_no_graceful_restart() {
     let mut snapshot = cluster();
     for (seconds, time) in [(120, Some(120)), (0, None)] {
-        snapshot.bgp.graceful_restart_seconds = seconds;
+        configuration(&mut snapshot).graceful_restart.restart_seconds = seconds;
         assert_eq!(plan(&snapshot, "n1").speaker.restart_time, time);
     }
 }
@@ -132,11 +142,13 @@ fn both_ends_of_the_mesh_agree_on_the_addresses() {
 #[test]
 fn the_mesh_joins_nodes_of_one_as_only_and_can_be_turned_off() {
     let mut snapshot = cluster();
-    node_mut(&mut snapshot, "n2").asn = Some(65001);
+    let rack_c = "{nodeSelector: {matchExpressions: [{key: rack, operator: In, values: [c]}]}, asn: 65001}";
+    snapshot = with_override(snapshot, "rack-c", rack_c);
+    node_mut(&mut snapshot, "n2").labels.insert("rack".to_owned(), "c".to_owned());
     assert_eq!(names(&plan(&snapshot, "n1")), ["mesh/n3"]);
     assert!(names(&plan(&snapshot, "n2")).is_empty());
     assert_eq!(plan(&snapshot, "n2").speaker.asn, Asn(65001));
-    snapshot.bgp.node_mesh = NodeMesh::None;
+    configuration(&mut snapshot).node_mesh = NodeMesh::None;
     assert!(names(&plan(&snapshot, "n1")).is_empty());
 }
 
@@ -147,11 +159,15 @@ fn pods_make_no_new_plan_and_whatever_a_plan_reads_does() {
     let key = PodKey { namespace: "demo".to_owned(), name: "web".to_owned() };
     after.world.pods.insert(key, Arc::default());
     assert!(before != after && reads_the_same(&before, &after));
-    let changes: [fn(&mut Snapshot); 5] = [
-        |snapshot| node_mut(snapshot, "n2").asn = Some(65001),
-        |snapshot| snapshot.bgp.asn = 65001,
+    let changes: [fn(&mut Snapshot); 9] = [
+        |snapshot| node_mut(snapshot, "n2").pod_cidrs.clear(),
+        |snapshot| configuration(snapshot).asn = 65001,
         |snapshot| *snapshot = with_peer(snapshot.clone(), "tor", "{address: 192.0.2.9, asn: external}"),
-        |snapshot| drop(snapshot.secrets.insert((String::new(), String::new()), BTreeMap::new())),
+        |snapshot| *snapshot = with_override(snapshot.clone(), "all", "{nodeSelector: {}, asn: 65001}"),
+        |snapshot| drop(snapshot.bgp.profiles.insert(String::new(), spec("{}"))),
+        |snapshot| drop(snapshot.bgp.filters.insert(String::new(), spec("{}"))),
+        |snapshot| drop(snapshot.bgp.advertisements.insert(String::new(), spec("{}"))),
+        |snapshot| drop(snapshot.secrets.insert(String::new(), BTreeMap::new())),
         |snapshot| drop(snapshot.strays.insert("n2".to_owned(), BTreeSet::new())),
     ];
     for (index, change) in changes.iter().enumerate() {
@@ -177,16 +193,16 @@ fn accepted(desired: &Desired, name: &str) -> Vec<String> {
 #[test]
 fn what_is_accepted_of_routers_is_the_cluster_without_our_own_pods() {
     let mut snapshot = with_peer(cluster(), "tor", "{address: 192.0.2.254, asn: external}");
-    snapshot.bgp.cluster_cidrs = vec!["10.0.0.0/8".to_owned()];
+    configuration(&mut snapshot).cluster_cidrs = vec!["10.0.0.0/8".parse().unwrap()];
     let desired = plan(&snapshot, "n1");
     assert_eq!(accepted(&desired, "tor"), ["10.0.0.0/8", "fd00:2::/64", "fd00:3::/64"]);
-    assert!(!peer(&desired, "tor").accept_default_route && !peer(&desired, "tor").enforce_own_nexthop);
+    assert!(peer(&desired, "tor").rules.is_empty() && !peer(&desired, "tor").enforce_own_nexthop);
 }
 
 #[test]
 fn what_is_accepted_of_a_fellow_node_is_its_own() {
     let mut snapshot = cluster();
-    snapshot.bgp.cluster_cidrs = vec!["10.0.0.0/8".to_owned()];
+    configuration(&mut snapshot).cluster_cidrs = vec!["10.0.0.0/8".parse().unwrap()];
     // By mistake, as it is ours.
     node_mut(&mut snapshot, "n3").pod_cidrs.push("10.1.0.0/24".parse().unwrap());
     // Of a pod that has outlived its pod CIDR.
@@ -201,7 +217,7 @@ fn what_is_accepted_of_a_fellow_node_is_its_own() {
 fn a_node_that_joins_changes_no_peer_of_the_mesh() {
     let named = |n: usize| {
         let (ip, cidr) = (format!("192.0.2.{n}"), format!("10.{n}.0.0/24"));
-        (format!("n{n}"), Arc::new(node("", None, &[&ip], &[&cidr])))
+        (format!("n{n}"), Arc::new(node("", &[&ip], &[&cidr])))
     };
     let before = Snapshot { nodes: (1..=100).map(named).collect(), ..Snapshot::default() };
     let mut after = before.clone();
@@ -231,28 +247,116 @@ fn a_peer_is_for_the_nodes_that_its_selector_names() {
 
 #[test]
 fn a_peers_fields_reach_its_session() {
-    let spec = "{address: 192.0.2.254, port: 1179, asn: 65000, families: [ipv6], passive: true, acceptDefaultRoute: true,
-        acceptCidrs: [172.16.0.0/12], maxPrefixes: 7, holdTimeSeconds: 9, ttlSecurity: 1, extendedNexthop: false, enforceFirstAsn: false}";
+    let spec = "{address: 192.0.2.254, port: 1179, asn: 65000, passive: true, session: {families: [ipv6],
+        limits: {maxPrefixes: 7}, timers: {holdTimeSeconds: 9, connectRetrySeconds: 3}, security: {ttlSecurityHops: 1},
+        extendedNexthop: false, enforceFirstAsn: false}}";
     let desired = plan(&with_peer(cluster(), "tor", spec), "n1");
     let tor = peer(&desired, "tor");
     assert_eq!(
         (tor.asn, tor.transport.port, tor.transport.hops),
         (RemoteAsn::Number(Asn(65000)), 1179, Hops::Security(1))
     );
-    assert_eq!(
-        (tor.families.as_slice(), tor.passive, tor.accept_default_route),
-        ([AfiSafi::Ipv6Unicast].as_slice(), true, true)
-    );
-    assert_eq!((tor.max_prefixes, tor.hold_time), (7, 9));
+    assert_eq!((tor.families.as_slice(), tor.passive), ([AfiSafi::Ipv6Unicast].as_slice(), true));
+    assert_eq!((tor.max_prefixes, tor.hold_time, tor.connect_retry.as_secs()), (7, 9, 3));
     assert!(!tor.extended_nexthop && !tor.enforce_first_asn);
-    assert!(tor.accept.hold("172.16.0.0/12".parse().unwrap()));
     assert_eq!(tor.transport.local_address, None, "on the link the kernel chooses");
     assert_eq!(tor.nexthop.v6, "2001:db8::1".parse().ok());
 }
 
 #[test]
+fn what_a_peer_does_not_say_its_profile_does_and_then_the_cluster() {
+    let mut snapshot = with_peer(
+        cluster(),
+        "tor",
+        "{address: 192.0.2.254, asn: external, profile: tors, session: {timers: {holdTimeSeconds: 9}}}",
+    );
+    let desired = plan(&snapshot, "n1");
+    assert!(!names(&desired).contains(&"tor"), "its password may stand in the profile");
+    assert!(reasons(&desired)["BGPPeer tor"].contains("BGPPeerProfile tors is missing"));
+
+    let profile = "{session: {timers: {holdTimeSeconds: 30}, limits: {maxPrefixes: 7}}}";
+    snapshot.bgp.profiles.insert("tors".to_owned(), spec(profile));
+    configuration(&mut snapshot).session =
+        spec("{timers: {connectRetrySeconds: 2, holdTimeSeconds: 60}, limits: {maxPrefixes: 8}}");
+    let desired = plan(&snapshot, "n1");
+    let of = |name| {
+        let PeerConfig { hold_time, max_prefixes, connect_retry, .. } = peer(&desired, name);
+        (*hold_time, *max_prefixes, connect_retry.as_secs())
+    };
+    assert_eq!((of("tor"), of("mesh/n2")), ((9, 7, 2), (60, 8, 2)));
+}
+
+#[test]
+fn filters_decide_in_their_order_and_one_that_is_missing_accepts_nothing() {
+    let tor = "{address: 192.0.2.254, asn: external, session: {importFilters: [second, first]}}";
+    let mut snapshot = with_peer(cluster(), "tor", tor);
+    let first = "{rules: [{prefixes: [{cidr: 0.0.0.0/0}, {cidr: 172.16.0.0/12, minLength: 16, maxLength: 24}], action: accept}]}";
+    snapshot.bgp.filters.insert("first".to_owned(), spec(first));
+    snapshot.bgp.filters.insert(
+        "second".to_owned(),
+        spec("{rules: [{prefixes: [{cidr: 10.2.0.0/16, minLength: 24}], action: reject}]}"),
+    );
+    let range = |network: &str, lengths| PrefixRange { network: network.parse().unwrap(), lengths };
+    let rule = |ranges, accept| PrefixRule { prefixes: Some(ranges), accept };
+    let reject = rule(vec![range("10.2.0.0/16", 24..=24)], false);
+    let accept = rule(vec![range("0.0.0.0/0", 0..=0), range("172.16.0.0/12", 16..=24)], true);
+    let desired = plan(&snapshot, "n1");
+    assert_eq!(peer(&desired, "tor").rules, [reject.clone(), accept]);
+    assert!(desired.problems.is_empty() && peer(&desired, "mesh/n2").rules.is_empty());
+
+    snapshot.bgp.filters.remove("first");
+    let desired = plan(&snapshot, "n1");
+    assert_eq!(peer(&desired, "tor").rules, [reject, PrefixRule { prefixes: None, accept: false }]);
+    assert!(reasons(&desired)["BGPPeer tor"].contains("BGPFilter first is missing"));
+}
+
+#[test]
+fn an_override_is_known_to_the_node_and_to_its_fellows() {
+    let one = "{nodeSelector: {matchLabels: {rack: a}}, listenPort: 1179, routerId: 192.0.2.77, localAddresses: [203.0.113.1]}";
+    let snapshot = with_override(cluster(), "edge", one);
+    let own = plan(&snapshot, "n1");
+    assert_eq!(
+        (own.speaker.listen_port, own.speaker.router_id),
+        (1179, RouterId("192.0.2.77".parse().unwrap()))
+    );
+    assert_eq!(peer(&own, "mesh/n2").transport.local_address, "203.0.113.1".parse().ok());
+    assert_eq!(peer(&own, "mesh/n2").nexthop.v4, "203.0.113.1".parse().ok());
+    assert_eq!(peer(&own, "mesh/n2").transport.port, 179);
+    let fellow = plan(&snapshot, "n2");
+    let edge = peer(&fellow, "mesh/n1");
+    assert_eq!((edge.key.address, edge.transport.port), ("203.0.113.1".parse().unwrap(), 1179));
+}
+
+#[test]
+fn of_two_overrides_the_first_by_name_counts_and_each_may_say_another_thing() {
+    let all = |rest: &str| format!("{{nodeSelector: {{}}, {rest}}}");
+    let snapshot = with_override(cluster(), "a", &all("asn: 65001"));
+    let snapshot = with_override(snapshot, "b", &all("asn: 65002, listenPort: 1179"));
+    let desired = plan(&snapshot, "n1");
+    assert_eq!((desired.speaker.asn, desired.speaker.listen_port), (Asn(65001), 1179));
+    assert_eq!(reasons(&desired)["BGPNodeOverride b"], "spec.asn: BGPNodeOverride a says otherwise");
+    assert_eq!(names(&desired), ["mesh/n2", "mesh/n3"], "they are all in it");
+}
+
+#[test]
+fn what_one_node_alone_can_have_is_refused_for_several() {
+    for field in ["routerId: 192.0.2.77", "localAddresses: [203.0.113.1]"] {
+        let spec = format!("{{nodeSelector: {{}}, asn: 65001, {field}}}");
+        let snapshot = with_override(cluster(), "all", &spec);
+        assert_eq!(plan(&snapshot, "n1").speaker, plan(&cluster(), "n1").speaker, "not even the AS");
+        let key = object::ObjectKey {
+            kind: crate::watch::Kind::BgpNodeOverride,
+            namespace: String::new(),
+            name: "all".to_owned(),
+        };
+        let snapshot = Snapshot { shown: [(key.clone(), Default::default())].into(), ..snapshot };
+        assert!(acceptance::judge(&snapshot)[&key].as_ref().unwrap().contains("more than one node"));
+    }
+}
+
+#[test]
 fn a_far_router_sees_the_nodes_own_address() {
-    let far = with_peer(cluster(), "far", "{address: 203.0.113.1, asn: external, multihop: 3}");
+    let far = with_peer(cluster(), "far", "{address: 203.0.113.1, asn: external, session: {multihop: 3}}");
     let desired = plan(&far, "n1");
     let peer = peer(&desired, "far");
     assert_eq!(
@@ -277,14 +381,14 @@ fn of_two_peers_with_one_address_the_first_name_counts() {
 
 #[test]
 fn without_its_password_a_peer_is_not_spoken_to() {
-    let spec = "{address: 192.0.2.254, asn: external, passwordSecret: {namespace: kube-system, name: bgp}}";
+    let spec = "{address: 192.0.2.254, asn: external, session: {security: {passwordSecret: {name: bgp}}}}";
     let mut snapshot = with_peer(cluster(), "tor", spec);
     let desired = plan(&snapshot, "n1");
     assert!(!names(&desired).contains(&"tor"), "fail closed");
-    assert!(reasons(&desired)["BGPPeer tor"].contains("Secret kube-system/bgp is missing"));
+    assert!(reasons(&desired)["BGPPeer tor"].contains("Secret bgp is missing"));
 
     let secret = [("password".to_owned(), b"hunter2".to_vec())];
-    snapshot.secrets.insert(("kube-system".to_owned(), "bgp".to_owned()), secret.into());
+    snapshot.secrets.insert("bgp".to_owned(), secret.into());
     let desired = plan(&snapshot, "n1");
     assert_eq!(
         peer(&desired, "tor").transport.password.as_ref().map(weft_bgp::speaker::Password::as_bytes),
@@ -302,28 +406,38 @@ fn addresses_that_no_router_has_are_refused() {
 }
 
 #[test]
-fn own_prefixes_are_announced_with_the_configured_communities() {
+fn own_prefixes_are_announced_with_the_communities_of_all_that_select_the_node() {
     let mut snapshot = cluster();
-    snapshot.bgp.communities =
-        vec!["65000:100".to_owned(), "4200000000:1:2".to_owned(), "65536:1".to_owned()];
+    let advertisements = [
+        ("all", "{communities: ['65000:100', '4200000000:1:2']}"),
+        ("here", "{nodeSelector: {matchLabels: {rack: a}}, communities: ['65000:7', '65000:100']}"),
+        ("there", "{nodeSelector: {matchLabels: {rack: b}}, communities: ['65000:9']}"),
+    ];
+    for (name, yaml) in advertisements {
+        snapshot.bgp.advertisements.insert(name.to_owned(), spec(yaml));
+    }
     let desired = plan(&snapshot, "n1");
     assert_eq!(desired.origin.prefixes, desired.pod_cidrs);
-    assert_eq!(desired.origin.communities, [Community(65000 << 16 | 100)]);
+    assert_eq!(desired.origin.communities, [Community(65000 << 16 | 7), Community(65000 << 16 | 100)]);
     assert_eq!(
         desired.origin.large_communities,
         [LargeCommunity { global: 4_200_000_000, local1: 1, local2: 2 }]
     );
-    assert!(reasons(&desired)["BGPConfiguration default"].contains("65536:1"));
 }
 
 #[test]
 fn the_router_id_is_the_ipv4_address_or_a_lasting_number() {
     let snapshot = cluster();
     assert_eq!(plan(&snapshot, "n1").speaker.router_id, RouterId("192.0.2.1".parse().unwrap()));
-    let numbers: BTreeSet<_> =
-        ["n3", "n4", "worker-17"].map(|name| router_id(name, &snapshot.nodes["n3"])).into();
+    let number = |name: &str| {
+        let mut snapshot = cluster();
+        let node = Arc::clone(&snapshot.nodes["n3"]);
+        snapshot.nodes.insert(name.to_owned(), node);
+        plan(&snapshot, name).speaker.router_id
+    };
+    let numbers: BTreeSet<_> = ["n3", "n4", "worker-17"].map(number).into();
     assert_eq!(numbers.len(), 3);
-    assert_eq!(router_id("n3", &snapshot.nodes["n3"]), plan(&snapshot, "n3").speaker.router_id);
+    assert_eq!(number("n3"), plan(&snapshot, "n3").speaker.router_id);
 }
 
 #[test]
@@ -332,6 +446,6 @@ fn an_object_from_yaml_and_the_plan_fit_together() {
     let (_, parsed) = object::parse(&serde_saphyr::from_str(yaml).unwrap()).unwrap();
     let object::Object::BgpPeer(spec) = parsed else { panic!("{parsed:?}") };
     let mut snapshot = cluster();
-    snapshot.bgp_peers.insert("tor".to_owned(), spec);
+    snapshot.bgp.peers.insert("tor".to_owned(), spec);
     assert_eq!(peer(&plan(&snapshot, "n1"), "tor").asn, RemoteAsn::Internal);
 }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use weft_api::crd::SecretKeyRef;
 use weft_cni::journal::crc32c;
 
-use crate::watch::object::{self, ASN_ANNOTATION};
-use crate::watch::{NodeInfo, Snapshot};
+use crate::watch::object;
+use crate::watch::{BgpObjects, NodeInfo, Snapshot};
 
 /// Changes when older agents would misread it.
 const FORMAT: u32 = 1;
@@ -41,10 +41,8 @@ pub(super) enum Refused {
 
 pub(super) fn encode(snapshot: &Snapshot, node: &str, at: Timestamp, passwords: bool) -> String {
     let nodes = snapshot.nodes.iter().map(|(name, info)| node_object(name, info));
-    let configuration = ours("BGPConfiguration", "default", &snapshot.bgp);
-    let peers = snapshot.bgp_peers.iter().map(|(name, spec)| ours("BGPPeer", name, spec));
     let secrets = if passwords { secrets(snapshot) } else { Vec::new() };
-    let items: Vec<Value> = nodes.chain([configuration]).chain(peers).chain(secrets).collect();
+    let items: Vec<Value> = nodes.chain(ours(&snapshot.bgp)).chain(secrets).collect();
     let body = json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string();
     let crc32c = crc32c(body.as_bytes());
     let header = json!(Header { format: FORMAT, node: node.to_owned(), at, crc32c });
@@ -73,31 +71,45 @@ pub(super) fn decode(text: &str, node: &str) -> Result<(Timestamp, Snapshot), Re
 
 /// What plans read of it.
 fn node_object(name: &str, node: &NodeInfo) -> Value {
-    let annotations: BTreeMap<_, _> = node.asn.iter().map(|asn| (ASN_ANNOTATION, asn.to_string())).collect();
     let address = |ip| json!({ "type": "InternalIP", "address": ip });
     json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": { "name": name, "labels": node.labels, "annotations": annotations },
+        "metadata": { "name": name, "labels": node.labels },
         "spec": { "podCIDRs": node.pod_cidrs },
         "status": { "addresses": node.internal_ips.iter().map(address).collect::<Vec<_>>() },
     })
 }
 
-fn ours(kind: &str, name: &str, spec: &impl Serialize) -> Value {
-    json!({ "apiVersion": "weft.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
+fn ours(bgp: &BgpObjects) -> Vec<Value> {
+    let BgpObjects { written, peers, profiles, overrides, filters, advertisements } = bgp;
+    let configuration = written.as_ref().map(|spec| ("default".to_owned(), spec));
+    let mut objects = all("BGPConfiguration", configuration.iter().map(|(name, spec)| (name, *spec)));
+    objects.extend(all("BGPPeer", peers));
+    objects.extend(all("BGPPeerProfile", profiles));
+    objects.extend(all("BGPNodeOverride", overrides));
+    objects.extend(all("BGPFilter", filters));
+    objects.extend(all("BGPAdvertisement", advertisements));
+    objects
 }
 
-/// Of each Secret that a peer names, the one value.
+fn all<'a, S: Serialize + 'a>(
+    kind: &str,
+    specs: impl IntoIterator<Item = (&'a String, &'a S)>,
+) -> Vec<Value> {
+    let object = |(name, spec)| json!({ "apiVersion": "weft.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec });
+    specs.into_iter().map(object).collect()
+}
+
+/// Of each Secret that a session names, the one value.
 fn secrets(snapshot: &Snapshot) -> Vec<Value> {
-    let named = snapshot.bgp_peers.values().filter_map(|spec| spec.password_secret.as_ref());
-    let kept = named.filter_map(|SecretKeyRef { namespace, name, key }| {
-        let value = snapshot.secrets.get(&(namespace.clone(), name.clone()))?.get(key)?;
-        Some(((namespace, name), (key, ByteString(value.clone()))))
+    let kept = snapshot.bgp.password_secrets().filter_map(|SecretKeyRef { name, key }| {
+        let value = snapshot.secrets.get(name)?.get(key)?;
+        Some((name, (key, ByteString(value.clone()))))
     });
     let mut secrets: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
     for (secret, (key, value)) in kept {
         secrets.entry(secret).or_default().insert(key, value);
     }
-    let object = |((namespace, name), data)| json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "namespace": namespace, "name": name }, "data": data });
+    let object = |(name, data)| json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "data": data });
     secrets.into_iter().map(object).collect()
 }

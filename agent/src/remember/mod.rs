@@ -1,8 +1,8 @@
 //! What BGP needs to know, kept over a restart and a reboot: an agent that starts while the API server is away speaks BGP
 //! from it, and from what an operator wrote down for that case, until every watch has listed.
 //!
-//! In: snapshots that were planned from. Out: one file on a disk, and at the next start a [`Remembered`]. It holds nodes,
-//! the BGPConfiguration and BGPPeers: no pods and no policies, which are in force in the kernel as they were, and no
+//! In: snapshots that were planned from. Out: one file on a disk, and at the next start a [`Remembered`]. It holds nodes
+//! and what says how they speak BGP: no pods and no policies, which are in force in the kernel as they were, and no
 //! passwords unless that is asked for. A peer whose password is not kept stays down.
 
 mod file;
@@ -77,15 +77,11 @@ impl Remembered {
         for (name, said) in &other.snapshot.nodes {
             let node = Arc::make_mut(self.snapshot.nodes.entry(name.clone()).or_default());
             node.labels.extend(said.labels.clone());
-            node.asn = said.asn.or(node.asn);
             replace_by_some(&mut node.internal_ips, &said.internal_ips);
             replace_by_some(&mut node.pod_cidrs, &said.pod_cidrs);
         }
-        self.snapshot.bgp_peers.extend(other.snapshot.bgp_peers);
+        self.snapshot.bgp.override_by(other.snapshot.bgp);
         self.snapshot.secrets.extend(other.snapshot.secrets);
-        if other.snapshot.is_bgp_written {
-            self.snapshot.bgp = other.snapshot.bgp;
-        }
         Self { snapshot: self.snapshot, source: format!("{} and {}", self.source, other.source) }
     }
 }

@@ -37,22 +37,31 @@ impl Drop for Dir {
     }
 }
 
-/// Two nodes, one with an AS of its own; a router, one with a password, one for others; what BGP does not need.
+/// Two nodes; a router with a profile, one with a password; one object of each kind that plans read; what BGP does not need.
 async fn cluster(name: &str) -> Snapshot {
     let text = r#"
-{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: a}, annotations: {weft.dev/asn: "65101"}},
+{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: a}},
  spec: {podCIDRs: [10.1.0.0/24, "fd00:1::/64"]}, status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}}
 ---
 {apiVersion: v1, kind: Node, metadata: {name: n2}, spec: {podCIDRs: [10.2.0.0/24]},
  status: {addresses: [{type: InternalIP, address: "2001:db8::2"}, {type: InternalIP, address: 192.0.2.2}]}}
 ---
 {apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default},
- spec: {asn: 65101, clusterCidrs: [10.0.0.0/8], gracefulRestartSeconds: 15}}
+ spec: {asn: 65100, clusterCidrs: [10.0.0.0/8], gracefulRestart: {restartSeconds: 15}}}
 ---
-{apiVersion: weft.dev/v1alpha1, kind: BGPPeer, metadata: {name: tor}, spec: {address: 192.0.2.254, asn: 65001}}
+{apiVersion: weft.dev/v1alpha1, kind: BGPNodeOverride, metadata: {name: a}, spec: {nodeSelector: {}, asn: 65101}}
+---
+{apiVersion: weft.dev/v1alpha1, kind: BGPAdvertisement, metadata: {name: all}, spec: {communities: ["65101:7"]}}
+---
+{apiVersion: weft.dev/v1alpha1, kind: BGPFilter, metadata: {name: default-route},
+ spec: {rules: [{prefixes: [{cidr: 0.0.0.0/0}], action: accept}]}}
+---
+{apiVersion: weft.dev/v1alpha1, kind: BGPPeerProfile, metadata: {name: tors}, spec: {session: {importFilters: [default-route]}}}
+---
+{apiVersion: weft.dev/v1alpha1, kind: BGPPeer, metadata: {name: tor}, spec: {address: 192.0.2.254, asn: 65001, profile: tors}}
 ---
 {apiVersion: weft.dev/v1alpha1, kind: BGPPeer, metadata: {name: secret}, spec: {address: 192.0.2.253, asn: external,
- passwordSecret: {namespace: weft-system, name: bgp, key: tor}}}
+ session: {security: {passwordSecret: {name: bgp, key: tor}}}}}
 ---
 {apiVersion: v1, kind: Secret, metadata: {namespace: weft-system, name: bgp}, stringData: {tor: "hush\0", other: "tell nobody"}}
 ---
@@ -137,13 +146,17 @@ async fn an_operators_word_replaces_what_was_kept_and_adds_to_it() {
         {apiVersion: v1, kind: Node, metadata: {name: n9}}\n";
     dir.bootstrap(text);
     let alone = dir.recalls("n1").await.unwrap();
-    assert_eq!((alone.bgp_peers.len(), alone.nodes.len()), (1, 1));
+    assert_eq!((alone.bgp.peers.len(), alone.nodes.len()), (1, 1));
 
     store(&dir.0, "n1", &cluster("bootstrap-of").await).unwrap();
     let both = dir.recalls("n1").await.unwrap();
-    assert_eq!((both.bgp_peers.len(), both.nodes.len()), (2, 3));
-    assert_eq!(both.bgp_peers["tor"].address.to_string(), "192.0.2.9");
-    assert_eq!(both.bgp.graceful_restart_seconds, 15, "it says nothing of the configuration");
+    assert_eq!((both.bgp.peers.len(), both.nodes.len()), (2, 3));
+    assert_eq!(both.bgp.peers["tor"].address, "192.0.2.9".parse().ok());
+    assert_eq!(
+        both.bgp.configuration().graceful_restart.restart_seconds,
+        15,
+        "it says nothing of the configuration"
+    );
 }
 
 #[tokio::test]
@@ -158,15 +171,15 @@ async fn an_operator_who_writes_down_an_address_takes_nothing_else_from_the_node
     let mut want = (*world.nodes["n1"]).clone();
     want.internal_ips = vec!["192.0.2.7".parse().unwrap()];
     want.labels.insert("edge".to_owned(), "b".to_owned());
-    assert!(want.asn.is_some() && want.pod_cidrs.len() == 2);
+    assert_eq!(want.pod_cidrs.len(), 2);
     assert_eq!(*dir.recalls("n1").await.unwrap().nodes["n1"], want);
 
     dir.bootstrap(
-        "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: z}, annotations: {weft.dev/asn: \"65109\"}}, \
+        "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: z}}, \
           spec: {podCIDRs: [10.7.0.0/24]}}",
     );
     let told = Arc::clone(&dir.recalls("n1").await.unwrap().nodes["n1"]);
-    assert_eq!((told.asn, &*told.labels["rack"]), (Some(65109), "z"));
+    assert_eq!(&*told.labels["rack"], "z");
     assert_eq!(
         (&told.pod_cidrs, &told.internal_ips),
         (&vec!["10.7.0.0/24".parse().unwrap()], &world.nodes["n1"].internal_ips)
@@ -181,7 +194,7 @@ async fn an_operators_configuration_counts_even_when_it_is_the_default_one() {
         "{apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {}}",
     );
     let recalled = dir.recalls("n1").await.unwrap();
-    assert_eq!((recalled.problems.len(), recalled.bgp), (0, BGPConfigurationSpec::default()));
+    assert_eq!((recalled.problems.len(), recalled.bgp.written), (0, Some(BGPConfigurationSpec::default())));
 }
 
 #[tokio::test]
@@ -197,10 +210,10 @@ async fn what_changes_is_kept_also_after_the_disk_had_no_room() {
     // A directory is where the file should be, for a while.
     std::fs::remove_file(dir.file()).unwrap();
     std::fs::create_dir(dir.file()).unwrap();
-    world.bgp.graceful_restart_seconds = 77;
+    world.bgp.written.as_mut().unwrap().graceful_restart.restart_seconds = 77;
     snapshots.send_replace(Some(Arc::new(world)));
     eventually("tried", || dir.0.dir.join(format!(".{STATE_FILE}.new")).exists()).await;
     std::fs::remove_dir(dir.file()).unwrap();
     eventually("kept again", || dir.file().is_file()).await;
-    assert_eq!(dir.recalls("n1").await.unwrap().bgp.graceful_restart_seconds, 77);
+    assert_eq!(dir.recalls("n1").await.unwrap().bgp.configuration().graceful_restart.restart_seconds, 77);
 }

@@ -1,4 +1,4 @@
-//! The condition `Accepted` of BGPConfigurations and BGPPeers: whether they are in force as written.
+//! The condition `Accepted` of the objects that users write: whether they are in force as written.
 //!
 //! In: snapshots, which carry what the server shows. Out: patches, where it shows something else. All agents come to the
 //! same verdict and one of them must say it, so each has a rank for each object, out of the nodes' names: the first
@@ -14,7 +14,9 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::warn;
-use weft_api::crd::{BGPConfiguration, BGPPeer};
+use weft_api::crd::{
+    BGPAdvertisement, BGPConfiguration, BGPFilter, BGPNodeOverride, BGPPeer, BGPPeerProfile,
+};
 
 use super::MANAGER;
 use crate::plan::{acceptance, seed};
@@ -179,6 +181,10 @@ async fn write(client: &Client, key: &ObjectKey, verdict: &Verdict) -> kube::Res
     let resource = match key.kind {
         Kind::BgpConfiguration => ApiResource::erase::<BGPConfiguration>(&()),
         Kind::BgpPeer => ApiResource::erase::<BGPPeer>(&()),
+        Kind::BgpPeerProfile => ApiResource::erase::<BGPPeerProfile>(&()),
+        Kind::BgpNodeOverride => ApiResource::erase::<BGPNodeOverride>(&()),
+        Kind::BgpFilter => ApiResource::erase::<BGPFilter>(&()),
+        Kind::BgpAdvertisement => ApiResource::erase::<BGPAdvertisement>(&()),
         Kind::Node | Kind::Namespace | Kind::Pod | Kind::NetworkPolicy | Kind::Secret => return Ok(()),
     };
     let patch = json!({
@@ -198,6 +204,7 @@ mod tests {
     use weft_api::crd::BGPPeerSpec;
 
     use super::*;
+    use crate::watch::BgpObjects;
     use crate::watch::acceptance::Accepted;
 
     fn key() -> ObjectKey {
@@ -209,7 +216,7 @@ mod tests {
             serde_json::from_value(json!({ "address": address, "asn": "external" })).unwrap();
         Snapshot {
             nodes: (0..3_000).map(|n| (format!("n{n}"), Arc::default())).collect(),
-            bgp_peers: [("tor".to_owned(), spec)].into(),
+            bgp: BgpObjects { peers: [("tor".to_owned(), spec)].into(), ..BgpObjects::default() },
             shown: [(key(), Shown { generation, accepted: None })].into(),
             ..Snapshot::default()
         }

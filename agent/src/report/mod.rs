@@ -1,4 +1,4 @@
-//! What the agent tells the API server: its NodeStatus, the node's condition NetworkUnavailable, that a startup taint may
+//! What the agent tells the API server: its WeftNode, the node's condition NetworkUnavailable, that a startup taint may
 //! go, and whether objects that users wrote are in force.
 //!
 //! In: the agent's parts, looked at when one of them changes. Out: patches, only where the server does not say so
@@ -6,8 +6,8 @@
 
 mod acceptance;
 mod node;
-mod node_status;
 mod pace;
+mod weft_node;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use kube::Client;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use weft_api::crd::NodeStatusStatus;
+use weft_api::crd::WeftNodeStatus;
 
 use self::pace::Pace;
 use crate::readiness;
@@ -37,7 +37,7 @@ const MANAGER: &str = "weft-agent";
 pub async fn run(agent: Arc<Agent>, client: Client, cancel: CancellationToken) {
     let reports = async {
         tokio::join!(
-            keep_node_status(&agent, client.clone()),
+            keep_weft_node(&agent, client.clone()),
             keep_node_usable(&agent, client.clone()),
             acceptance::keep(&agent, client.clone()),
         )
@@ -45,8 +45,8 @@ pub async fn run(agent: Arc<Agent>, client: Client, cancel: CancellationToken) {
     cancel.run_until_cancelled(reports).await;
 }
 
-async fn keep_node_status(agent: &Agent, client: Client) {
-    let (mut pace, mut before): (Option<Pace>, NodeStatusStatus) = Default::default();
+async fn keep_weft_node(agent: &Agent, client: Client) {
+    let (mut pace, mut before): (Option<Pace>, WeftNodeStatus) = Default::default();
     let mut failing = false;
     if agent.snapshots.clone().wait_for(Option::is_some).await.is_err() {
         return;
@@ -57,7 +57,7 @@ async fn keep_node_status(agent: &Agent, client: Client) {
     loop {
         ticks.tick().await;
         let outcome = match &mut pace {
-            None => node_status::ensure(&agent.config.node, &agent.snapshots, &client).await.map(|shown| {
+            None => weft_node::ensure(&agent.config.node, &agent.snapshots, &client).await.map(|shown| {
                 let Some(shown) = shown else { return };
                 before.clone_from(&shown);
                 pace = Some(Pace::new(shown));
@@ -88,16 +88,16 @@ async fn tell(
     agent: &Agent,
     client: &Client,
     pace: &mut Pace,
-    before: &mut NodeStatusStatus,
+    before: &mut WeftNodeStatus,
 ) -> kube::Result<()> {
-    let mut status = node_status::collect(agent).await;
-    node_status::date(&mut status, before, node_status::now());
+    let mut status = weft_node::collect(agent).await;
+    weft_node::date(&mut status, before, weft_node::now());
     before.clone_from(&status);
-    let status = node_status::bounded(status);
+    let status = weft_node::bounded(status);
     if !pace.is_due(&status, Instant::now()) {
         return Ok(());
     }
-    let outcome = node_status::write(&agent.config.node, &agent.snapshots, client, status.clone()).await;
+    let outcome = weft_node::write(&agent.config.node, &agent.snapshots, client, status.clone()).await;
     match &outcome {
         Ok(()) => pace.wrote(status, Instant::now()),
         Err(_) => pace.failed(Instant::now()),

@@ -5,7 +5,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::node_status::now;
+use super::weft_node::now;
 use crate::server::Agent;
 use crate::watch::object::NETWORK_READY;
 

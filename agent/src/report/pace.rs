@@ -1,4 +1,4 @@
-//! When the NodeStatus is written. Pure.
+//! When the WeftNode is written. Pure.
 //!
 //! In: what is to be said, and what was. Out: whether it is time. News (a condition, a peer that goes or comes, a
 //! problem) is told within [`NEWS`], and less and less often while there is always something new; counts, which always
@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_api::crd::NodeStatusStatus;
+use weft_api::crd::WeftNodeStatus;
 
 /// Between two writes, when something happens after some quiet.
 const NEWS: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const HEARTBEAT: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Pace {
     /// What the server has, as far as we know.
-    written: NodeStatusStatus,
+    written: WeftNodeStatus,
     /// `None`: by an earlier agent.
     at: Option<Instant>,
     not_before: Option<Instant>,
@@ -29,11 +29,11 @@ pub(super) struct Pace {
 
 impl Pace {
     /// `shown`: what the server has.
-    pub(super) fn new(shown: NodeStatusStatus) -> Self {
+    pub(super) fn new(shown: WeftNodeStatus) -> Self {
         Self { written: shown, at: None, not_before: None, gap: NEWS }
     }
 
-    pub(super) fn is_due(&self, want: &NodeStatusStatus, now: Instant) -> bool {
+    pub(super) fn is_due(&self, want: &WeftNodeStatus, now: Instant) -> bool {
         let Some(at) = self.at else { return self.may(now) };
         let wait = match &self.written {
             written if news(written) != news(want) => Duration::ZERO,
@@ -47,7 +47,7 @@ impl Pace {
         self.not_before.is_none_or(|not_before| now >= not_before)
     }
 
-    pub(super) fn wrote(&mut self, status: NodeStatusStatus, now: Instant) {
+    pub(super) fn wrote(&mut self, status: WeftNodeStatus, now: Instant) {
         if news(&self.written) == news(&status) {
             self.gap = NEWS;
         }
@@ -66,16 +66,16 @@ impl Pace {
 }
 
 /// Without what moves while all is well.
-fn news(status: &NodeStatusStatus) -> NodeStatusStatus {
+fn news(status: &WeftNodeStatus) -> WeftNodeStatus {
     let status = lasting(status);
-    let mut news = NodeStatusStatus { routes: 0, pods: 0, policy: Default::default(), ..status };
+    let mut news = WeftNodeStatus { routes: 0, pods: 0, policy: Default::default(), ..status };
     news.pools.iter_mut().for_each(|pool| pool.used = 0);
     news
 }
 
 /// Without what differs at every attempt of a peer.
-fn lasting(status: &NodeStatusStatus) -> NodeStatusStatus {
-    let mut status = NodeStatusStatus { observed_time: None, ..status.clone() };
+fn lasting(status: &WeftNodeStatus) -> WeftNodeStatus {
+    let mut status = WeftNodeStatus { observed_time: None, ..status.clone() };
     status.peers_down.iter_mut().for_each(|peer| peer.last_error = None);
     status
 }
@@ -84,17 +84,17 @@ fn lasting(status: &NodeStatusStatus) -> NodeStatusStatus {
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::node_status::{bounded, date, tests::node};
+    use super::super::weft_node::{bounded, date, tests::node};
     use super::*;
 
     /// An hour, looked at as often as the agent does; how often it wrote, and when first.
     fn an_hour(
-        mut what_is: impl FnMut(usize) -> NodeStatusStatus,
+        mut what_is: impl FnMut(usize) -> WeftNodeStatus,
         works: impl Fn(usize) -> bool,
     ) -> Vec<usize> {
         let begun = Instant::now();
-        let mut pace = Pace::new(NodeStatusStatus::default());
-        let mut before = NodeStatusStatus::default();
+        let mut pace = Pace::new(WeftNodeStatus::default());
+        let mut before = WeftNodeStatus::default();
         let mut tries = Vec::new();
         for step in 0..360 {
             let now = begun + NEWS * u32::try_from(step).unwrap();
@@ -126,9 +126,9 @@ mod tests {
 
     #[test]
     fn counts_that_always_move_are_written_once_a_minute_and_news_is_not_kept_waiting_by_them() {
-        let moving = |step: usize| NodeStatusStatus { routes: u32::try_from(step).unwrap(), ..node(3, 0, 0) };
+        let moving = |step: usize| WeftNodeStatus { routes: u32::try_from(step).unwrap(), ..node(3, 0, 0) };
         assert_eq!(an_hour(moving, |_| true)[..3], [0, 60, 120]);
-        let with_news = |step: usize| NodeStatusStatus { problem_count: u32::from(step > 7), ..moving(step) };
+        let with_news = |step: usize| WeftNodeStatus { problem_count: u32::from(step > 7), ..moving(step) };
         assert_eq!(an_hour(with_news, |_| true)[..4], [0, 60, 80, 140]);
     }
 

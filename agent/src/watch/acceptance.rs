@@ -32,9 +32,8 @@ pub struct Accepted {
 
 /// `None` for kinds that have no such condition.
 pub(super) fn shown(kind: Kind, object: &Value) -> Option<Shown> {
-    match kind {
-        Kind::BgpConfiguration | Kind::BgpPeer => {}
-        Kind::Node | Kind::Namespace | Kind::Pod | Kind::NetworkPolicy | Kind::Secret => return None,
+    if !Kind::OURS.contains(&kind) {
+        return None;
     }
     let generation = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);

@@ -34,8 +34,18 @@ use super::{Datastore, Kind, SnapshotSender};
 use crate::supervise::Supervisor;
 
 /// Every kind that the agent reads all objects of.
-const KINDS: [Kind; 6] =
-    [Kind::Node, Kind::Namespace, Kind::Pod, Kind::NetworkPolicy, Kind::BgpConfiguration, Kind::BgpPeer];
+const KINDS: [Kind; 10] = [
+    Kind::Node,
+    Kind::Namespace,
+    Kind::Pod,
+    Kind::NetworkPolicy,
+    Kind::BgpConfiguration,
+    Kind::BgpPeer,
+    Kind::BgpPeerProfile,
+    Kind::BgpNodeOverride,
+    Kind::BgpFilter,
+    Kind::BgpAdvertisement,
+];
 /// Events of one watch that wait for the store; the watch waits beyond.
 ///
 /// Few, as for pages: an event is an object as it came, several times larger than what is kept of it.

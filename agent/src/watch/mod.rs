@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use weft_api::control::Problem;
 
 pub use object::{Kind, NodeInfo, Object, ObjectKey};
-pub use snapshot::Snapshot;
+pub use snapshot::{BgpObjects, Snapshot};
 
 /// `None` until everything has been listed once.
 pub type SnapshotSender = watch::Sender<Option<Arc<Snapshot>>>;

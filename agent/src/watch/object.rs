@@ -20,18 +20,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use serde::Deserialize;
 use serde_json::Value;
-use weft_api::crd::{BGPConfiguration, BGPConfigurationSpec, BGPPeer, BGPPeerSpec};
+use weft_api::crd::{
+    BGPAdvertisement, BGPAdvertisementSpec, BGPConfiguration, BGPConfigurationSpec, BGPFilter, BGPFilterSpec,
+    BGPNodeOverride, BGPNodeOverrideSpec, BGPPeer, BGPPeerProfile, BGPPeerProfileSpec, BGPPeerSpec,
+};
 use weft_policy::model::{Labels, Pod, Policy};
 use weft_policy::translate;
 
-pub use self::ranges::parse_cidr;
-use self::ranges::{check_configuration, check_peer};
 pub use self::slim::without_host_bits;
 use self::slim::{RawNode, RawPod};
 use self::typed::{checked, strict, typed};
 
-/// Overrides the AS number of the BGPConfiguration for one node.
-pub const ASN_ANNOTATION: &str = "weft.dev/asn";
+/// Where a directory's Secrets must be, as is usual for those of agents on Kubernetes: passwords of BGP are no tenant's.
+const SECRETS: &str = "weft-system";
 /// The reason that we give for a node's condition NetworkUnavailable = False.
 pub const NETWORK_READY: &str = "WeftIsReady";
 
@@ -44,9 +45,23 @@ pub enum Kind {
     Secret,
     BgpConfiguration,
     BgpPeer,
+    BgpPeerProfile,
+    BgpNodeOverride,
+    BgpFilter,
+    BgpAdvertisement,
 }
 
 impl Kind {
+    /// Our own that users write: agents say of each whether it is in force.
+    pub const OURS: [Self; 6] = [
+        Self::BgpConfiguration,
+        Self::BgpPeer,
+        Self::BgpPeerProfile,
+        Self::BgpNodeOverride,
+        Self::BgpFilter,
+        Self::BgpAdvertisement,
+    ];
+
     /// By the words of an object's `apiVersion` and `kind`.
     fn from_type(api_version: &str, kind: &str) -> Option<Self> {
         match (api_version, kind) {
@@ -57,6 +72,10 @@ impl Kind {
             ("v1", "Secret") => Some(Self::Secret),
             ("weft.dev/v1alpha1", "BGPConfiguration") => Some(Self::BgpConfiguration),
             ("weft.dev/v1alpha1", "BGPPeer") => Some(Self::BgpPeer),
+            ("weft.dev/v1alpha1", "BGPPeerProfile") => Some(Self::BgpPeerProfile),
+            ("weft.dev/v1alpha1", "BGPNodeOverride") => Some(Self::BgpNodeOverride),
+            ("weft.dev/v1alpha1", "BGPFilter") => Some(Self::BgpFilter),
+            ("weft.dev/v1alpha1", "BGPAdvertisement") => Some(Self::BgpAdvertisement),
             _ => None,
         }
     }
@@ -64,7 +83,14 @@ impl Kind {
     fn is_namespaced(self) -> bool {
         match self {
             Self::Pod | Self::NetworkPolicy | Self::Secret => true,
-            Self::Node | Self::Namespace | Self::BgpConfiguration | Self::BgpPeer => false,
+            Self::Node
+            | Self::Namespace
+            | Self::BgpConfiguration
+            | Self::BgpPeer
+            | Self::BgpPeerProfile
+            | Self::BgpNodeOverride
+            | Self::BgpFilter
+            | Self::BgpAdvertisement => false,
         }
     }
 }
@@ -79,6 +105,10 @@ impl fmt::Display for Kind {
             Self::Secret => "Secret",
             Self::BgpConfiguration => "BGPConfiguration",
             Self::BgpPeer => "BGPPeer",
+            Self::BgpPeerProfile => "BGPPeerProfile",
+            Self::BgpNodeOverride => "BGPNodeOverride",
+            Self::BgpFilter => "BGPFilter",
+            Self::BgpAdvertisement => "BGPAdvertisement",
         })
     }
 }
@@ -105,8 +135,6 @@ impl fmt::Display for ObjectKey {
 pub struct NodeInfo {
     pub uid: Option<String>,
     pub labels: Labels,
-    /// The annotation `weft.dev/asn`.
-    pub asn: Option<u32>,
     /// In the order of `status.addresses`.
     pub internal_ips: Vec<IpAddr>,
     /// In the order of `spec.podCIDRs`; network addresses, no host bits.
@@ -131,6 +159,10 @@ pub enum Object {
     Secret(BTreeMap<String, Vec<u8>>),
     BgpConfiguration(BGPConfigurationSpec),
     BgpPeer(BGPPeerSpec),
+    BgpPeerProfile(BGPPeerProfileSpec),
+    BgpNodeOverride(BGPNodeOverrideSpec),
+    BgpFilter(BGPFilterSpec),
+    BgpAdvertisement(BGPAdvertisementSpec),
 }
 
 /// Why an object does not act as written.
@@ -219,6 +251,10 @@ fn parse_key(value: &Value) -> Result<ObjectKey, String> {
         return Err("metadata.name: missing".to_owned());
     }
     let namespace = match (kind.is_namespaced(), raw.metadata.namespace) {
+        (true, None) if kind == Kind::Secret => SECRETS.to_owned(),
+        (true, Some(other)) if kind == Kind::Secret && other != SECRETS => {
+            return Err(format!("metadata.namespace: Secrets are read of {SECRETS} only"));
+        }
         (true, namespace) => namespace.unwrap_or_else(|| "default".to_owned()),
         (false, None) => String::new(),
         (false, Some(_)) => return Err(format!("metadata.namespace: a {kind} has none")),
@@ -246,8 +282,30 @@ fn parse_object(kind: Kind, value: &Value, source: Source) -> Result<Object, Str
             network_policy(&checked(value, source)?).map(|policy| Object::NetworkPolicy(Arc::new(policy)))
         }
         Kind::Secret => Ok(Object::Secret(secret(checked(value, source)?))),
-        Kind::BgpConfiguration => check_configuration(checked::<BGPConfiguration>(value, source)?.spec),
-        Kind::BgpPeer => check_peer(checked::<BGPPeer>(value, source)?.spec),
+        Kind::BgpConfiguration => {
+            let spec = checked::<BGPConfiguration>(value, source)?.spec;
+            ranges::configuration(&spec).map(|()| Object::BgpConfiguration(spec))
+        }
+        Kind::BgpPeer => {
+            let spec = checked::<BGPPeer>(value, source)?.spec;
+            ranges::peer(&spec).map(|()| Object::BgpPeer(spec))
+        }
+        Kind::BgpPeerProfile => {
+            let spec = checked::<BGPPeerProfile>(value, source)?.spec;
+            ranges::session(&spec.session).map(|()| Object::BgpPeerProfile(spec))
+        }
+        Kind::BgpNodeOverride => {
+            let spec = checked::<BGPNodeOverride>(value, source)?.spec;
+            ranges::node_override(&spec).map(|()| Object::BgpNodeOverride(spec))
+        }
+        Kind::BgpFilter => {
+            let spec = checked::<BGPFilter>(value, source)?.spec;
+            ranges::filter(&spec).map(|()| Object::BgpFilter(spec))
+        }
+        Kind::BgpAdvertisement => {
+            let spec = checked::<BGPAdvertisement>(value, source)?.spec;
+            ranges::advertisement(&spec).map(|()| Object::BgpAdvertisement(spec))
+        }
     }
 }
 

@@ -3,16 +3,20 @@
 //! In: objects by key. Out: one value that never changes; the plans are functions of it. What did not change between two
 //! snapshots they share: a node holds each pod of the cluster once, however many snapshots are in use.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use weft_api::crd::{BGPConfigurationSpec, BGPPeerSpec};
+use weft_api::crd::{
+    BGPAdvertisementSpec, BGPConfigurationSpec, BGPFilterSpec, BGPNodeOverrideSpec, BGPPeerProfileSpec,
+    BGPPeerSpec, SecretKeyRef,
+};
 use weft_policy::model::{Labels, PodKey, PolicyKey, World};
 
 use super::acceptance::Shown;
-use super::object::{NodeInfo, Object, ObjectKey, parse_cidr};
+use super::object::{NodeInfo, Object, ObjectKey};
 use super::{Kind, Problem};
 
 /// The one BGPConfiguration that is read.
@@ -28,17 +32,56 @@ pub struct Snapshot {
     pub world: World,
     /// By node: addresses of its pods that are in no node's pod CIDRs, as those have changed under them.
     pub strays: BTreeMap<String, BTreeSet<IpNetwork>>,
-    /// By namespace, then name: decoded values.
-    pub secrets: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>,
-    /// Defaults where nobody wrote one.
-    pub bgp: BGPConfigurationSpec,
-    /// Somebody did.
-    pub is_bgp_written: bool,
-    pub bgp_peers: BTreeMap<String, BGPPeerSpec>,
+    /// Of the agents' own namespace, by name: decoded values.
+    pub secrets: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    pub bgp: BgpObjects,
     /// Objects that do not act as written.
     pub problems: BTreeSet<Problem>,
-    /// Of BGPConfigurations and BGPPeers, where the datastore has a status to write to.
+    /// Of [`Kind::OURS`], where the datastore has a status to write to.
     pub shown: BTreeMap<ObjectKey, Shown>,
+}
+
+/// How nodes speak BGP, as users wrote it, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BgpObjects {
+    /// `None` where nobody wrote one: the defaults hold.
+    pub written: Option<BGPConfigurationSpec>,
+    pub peers: BTreeMap<String, BGPPeerSpec>,
+    pub profiles: BTreeMap<String, BGPPeerProfileSpec>,
+    pub overrides: BTreeMap<String, BGPNodeOverrideSpec>,
+    pub filters: BTreeMap<String, BGPFilterSpec>,
+    pub advertisements: BTreeMap<String, BGPAdvertisementSpec>,
+}
+
+impl BgpObjects {
+    pub fn configuration(&self) -> Cow<'_, BGPConfigurationSpec> {
+        self.written.as_ref().map_or_else(|| Cow::Owned(BGPConfigurationSpec::default()), Cow::Borrowed)
+    }
+
+    /// Those that sessions name, wherever they do.
+    pub fn password_secrets(&self) -> impl Iterator<Item = &SecretKeyRef> {
+        let of_peers = self.peers.values().map(|peer| &peer.session);
+        let of_profiles = self.profiles.values().map(|profile| &profile.session);
+        let of_all = self.written.iter().map(|written| &written.session);
+        let sessions = of_peers.chain(of_profiles).chain(of_all);
+        sessions.filter_map(|session| session.security.password_secret.as_ref())
+    }
+
+    /// What `other` has takes the place of what is here by that name.
+    pub fn override_by(&mut self, other: Self) {
+        let Self { written, peers, profiles, overrides, filters, advertisements } = other;
+        self.written = written.or(self.written.take());
+        self.peers.extend(peers);
+        self.profiles.extend(profiles);
+        self.overrides.extend(overrides);
+        self.filters.extend(filters);
+        self.advertisements.extend(advertisements);
+    }
+
+    /// Prefixes within which learned routes are accepted.
+    pub fn cluster_cidrs(&self) -> impl Iterator<Item = IpNetwork> {
+        self.written.iter().flat_map(|written| &written.cluster_cidrs).map(|cidr| cidr.network())
+    }
 }
 
 impl Snapshot {
@@ -65,10 +108,14 @@ impl Snapshot {
             Object::NetworkPolicy(policy) => {
                 self.world.policies.insert(PolicyKey { namespace, name }, Arc::clone(policy));
             }
-            Object::Secret(values) => drop(self.secrets.insert((namespace, name), values.clone())),
-            Object::BgpPeer(peer) => drop(self.bgp_peers.insert(name, peer.clone())),
+            Object::Secret(values) => drop(self.secrets.insert(name, values.clone())),
+            Object::BgpPeer(spec) => drop(self.bgp.peers.insert(name, spec.clone())),
+            Object::BgpPeerProfile(spec) => drop(self.bgp.profiles.insert(name, spec.clone())),
+            Object::BgpNodeOverride(spec) => drop(self.bgp.overrides.insert(name, spec.clone())),
+            Object::BgpFilter(spec) => drop(self.bgp.filters.insert(name, spec.clone())),
+            Object::BgpAdvertisement(spec) => drop(self.bgp.advertisements.insert(name, spec.clone())),
             Object::BgpConfiguration(spec) if name == CONFIGURATION_NAME => {
-                (self.bgp, self.is_bgp_written) = (spec.clone(), true);
+                self.bgp.written = Some(spec.clone());
             }
             Object::BgpConfiguration(_) => {
                 let object = format!("{} {name}", Kind::BgpConfiguration);
@@ -81,8 +128,7 @@ impl Snapshot {
     /// Only within the cluster's CIDRs, and not within what is another node's by now: a node may claim what was its own, and
     /// nothing else, by what it says of its pods.
     fn find_strays(&mut self) {
-        let cluster: Vec<_> =
-            self.bgp.cluster_cidrs.iter().filter_map(|text| parse_cidr(text).ok()).collect();
+        let cluster: Vec<_> = self.bgp.cluster_cidrs().collect();
         let is_taken =
             |ip: IpAddr| self.nodes.values().flat_map(|node| &node.pod_cidrs).any(|cidr| cidr.contains(ip));
         for pod in self.world.pods.values().filter(|pod| pod.active && !pod.host_network) {
@@ -140,7 +186,7 @@ mod tests {
                 ..Pod::default()
             }))
         };
-        let cluster_cidrs = vec!["10.0.0.0/8".to_owned()];
+        let cluster_cidrs = vec!["10.0.0.0/8".parse().unwrap()];
         let configuration = BGPConfigurationSpec { cluster_cidrs, ..BGPConfigurationSpec::default() };
         let objects = [
             (key(Kind::BgpConfiguration, "default"), Object::BgpConfiguration(configuration)),

@@ -1,10 +1,10 @@
-//! `BGPConfiguration`: what all sessions of the cluster share.
+//! `BGPConfiguration`: what all nodes and sessions of the cluster share.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectStatus, default_port, without_additional_properties};
+use super::{Cidr, ObjectStatus, SessionSettings, default_port, without_additional_properties};
 
 /// How the nodes of this cluster speak BGP. Only the object named `default` is read.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ use super::{ObjectStatus, default_port, without_additional_properties};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = without_additional_properties)]
 pub struct BGPConfigurationSpec {
-    /// The nodes' AS number, 1-4294967295. A node's annotation `weft.dev/asn` overrides it. Default: 64512.
+    /// The nodes' AS number, 1-4294967295. A BGPNodeOverride may give a node another. Default: 64512.
     #[serde(default = "default_asn")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub asn: u32,
@@ -40,29 +40,34 @@ pub struct BGPConfigurationSpec {
     pub listen_port: u16,
     /// Prefixes within which learned routes are accepted. Default: none beyond the nodes' own pod CIDRs.
     #[serde(default)]
-    #[schemars(length(max = 64), inner(length(max = 49)))]
-    #[x_kube(validation = Rule::new("self.all(cidr, isCIDR(cidr))").message("every entry is a CIDR like 10.244.0.0/16"))]
-    pub cluster_cidrs: Vec<String>,
-    /// Seconds of silence after which a peer is down, 0 (never) or 3-65535; the lower of both sides' counts. Default: 90.
-    #[serde(default = "default_hold_time")]
-    #[x_kube(validation = Rule::new("self == 0 || self >= 3").message("0 or at least 3 seconds"))]
-    pub hold_time_seconds: u16,
-    /// Seconds between connection attempts, 1-65535, before jitter. Default: 5.
-    #[serde(default = "default_connect_retry")]
-    #[schemars(range(min = 1))]
-    pub connect_retry_seconds: u16,
-    /// Seconds that peers keep our routes while we restart, 0 (off) to 4095. Default: 120.
-    #[serde(default = "default_restart_time")]
-    #[schemars(range(max = 4095))]
-    pub graceful_restart_seconds: u16,
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub cluster_cidrs: Vec<Cidr>,
     /// Next hops of one kernel route, 1-64. Default: 8.
     #[serde(default = "default_multipath")]
     #[schemars(range(min = 1, max = 64))]
     pub max_paths: u8,
-    /// Communities attached to the node's own routes, `ASN:VALUE` or `GLOBAL:LOCAL1:LOCAL2`. Default: none.
+    /// What routers do while an agent restarts (RFC 4724).
     #[serde(default)]
-    #[schemars(length(max = 32), inner(length(max = 32), regex(pattern = r"^[0-9]+(:[0-9]+){1,2}$")))]
-    pub communities: Vec<String>,
+    pub graceful_restart: GracefulRestart,
+    /// Of every session, those of the mesh among them, where neither its BGPPeer nor that peer's profile says otherwise.
+    #[serde(default)]
+    pub session: SessionSettings,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = without_additional_properties)]
+pub struct GracefulRestart {
+    /// Seconds that peers keep our routes while we restart, 0 (off) to 4095. Default: 120.
+    #[serde(default = "default_restart_time")]
+    #[schemars(range(max = 4095))]
+    pub restart_seconds: u16,
+}
+
+impl Default for GracefulRestart {
+    fn default() -> Self {
+        Self { restart_seconds: default_restart_time() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -80,23 +85,15 @@ impl Default for BGPConfigurationSpec {
             node_mesh: NodeMesh::default(),
             listen_port: default_port(),
             cluster_cidrs: Vec::new(),
-            hold_time_seconds: default_hold_time(),
-            connect_retry_seconds: default_connect_retry(),
-            graceful_restart_seconds: default_restart_time(),
             max_paths: default_multipath(),
-            communities: Vec::new(),
+            graceful_restart: GracefulRestart::default(),
+            session: SessionSettings::default(),
         }
     }
 }
 
 fn default_asn() -> u32 {
     64512
-}
-fn default_hold_time() -> u16 {
-    90
-}
-fn default_connect_retry() -> u16 {
-    5
 }
 fn default_restart_time() -> u16 {
     120

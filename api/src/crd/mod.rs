@@ -3,26 +3,44 @@
 //! The schema that an API server enforces is generated from these types (`make crds`). What a schema cannot say is
 //! checked by the agent, which answers with a condition.
 
+#[expect(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "KubeSchema derives a twin of each struct; columns repeat keys"
+)]
+mod bgp_advertisement;
 #[expect(unreachable_pub, reason = "KubeSchema derives a twin of each struct inside a function")]
 mod bgp_configuration;
+#[expect(unreachable_pub, reason = "KubeSchema derives a twin of each struct inside a function")]
+mod bgp_filter;
+#[expect(unreachable_pub, reason = "KubeSchema derives a twin of each struct inside a function")]
+mod bgp_node_override;
 #[expect(
     unreachable_pub,
     clippy::duplicated_attributes,
     reason = "KubeSchema derives a twin of each struct; columns repeat keys"
 )]
 mod bgp_peer;
+#[expect(unreachable_pub, reason = "KubeSchema derives a twin of each struct inside a function")]
+mod session;
+#[cfg(test)]
+mod tests;
+mod text;
 #[expect(
     unreachable_pub,
     clippy::duplicated_attributes,
     reason = "KubeSchema derives a twin of each struct; columns repeat keys"
 )]
-mod node_status;
-#[cfg(test)]
-mod tests;
+mod weft_node;
 
-pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, NodeMesh};
-pub use bgp_peer::{AsnRule, BGPPeer, BGPPeerSpec, Family, PeerAsn, SecretKeyRef};
-pub use node_status::{NodeStatus, NodeStatusSpec, NodeStatusStatus, PeerDown, PolicySummary, PoolSummary};
+pub use bgp_advertisement::{BGPAdvertisement, BGPAdvertisementSpec};
+pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, GracefulRestart, NodeMesh};
+pub use bgp_filter::{BGPFilter, BGPFilterSpec, FilterAction, FilterRule, PrefixMatch};
+pub use bgp_node_override::{BGPNodeOverride, BGPNodeOverrideSpec};
+pub use bgp_peer::{AsnRule, BGPPeer, BGPPeerProfile, BGPPeerProfileSpec, BGPPeerSpec, PeerAsn};
+pub use session::{Family, Limits, SecretKeyRef, Security, SessionSettings, Timers};
+pub use text::{Cidr, CommunityText};
+pub use weft_node::{PeerDown, PolicySummary, PoolSummary, WeftNode, WeftNodeSpec, WeftNodeStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -32,7 +50,15 @@ use serde::{Deserialize, Serialize};
 
 /// Every definition, in the order in which the chart installs them.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![BGPConfiguration::crd(), BGPPeer::crd(), NodeStatus::crd()]
+    vec![
+        BGPConfiguration::crd(),
+        BGPPeer::crd(),
+        BGPPeerProfile::crd(),
+        BGPNodeOverride::crd(),
+        BGPFilter::crd(),
+        BGPAdvertisement::crd(),
+        WeftNode::crd(),
+    ]
 }
 
 /// What the agents made of an object that users write.

@@ -7,8 +7,7 @@ fn the_smallest_objects_have_the_documented_defaults() {
     assert_eq!(config, BGPConfigurationSpec::default());
     let peer: BGPPeerSpec = serde_json::from_str(r#"{"address": "10.0.0.1", "asn": "external"}"#).unwrap();
     assert_eq!(peer.asn, PeerAsn::Rule(AsnRule::External));
-    assert_eq!((peer.port, peer.max_prefixes, peer.accept_default_route), (179, 10_000, false));
-    assert!(peer.enforce_first_asn && peer.extended_nexthop && !peer.passive);
+    assert_eq!((peer.port, peer.passive, peer.session), (179, false, SessionSettings::default()));
 }
 
 #[test]
@@ -40,4 +39,54 @@ fn conditions_are_merged_by_their_type() {
         assert_eq!(conditions["x-kubernetes-list-map-keys"], serde_json::json!(["type"]));
         assert!(conditions["items"]["required"].as_array().unwrap().contains(&"type".into()));
     }
+}
+
+/// Who applies one item must not take away those of others, nor may a server guess.
+#[test]
+fn every_list_says_how_it_is_merged() {
+    fn lists(path: &str, schema: &serde_json::Value) {
+        if schema["type"] == "array" {
+            assert!(schema["x-kubernetes-list-type"].is_string(), "{path}");
+        }
+        if !schema["x-kubernetes-list-map-keys"].is_null() {
+            let item = &schema["items"];
+            for key in schema["x-kubernetes-list-map-keys"].as_array().unwrap() {
+                let is_required = item["required"].as_array().is_some_and(|required| required.contains(key));
+                let has_default = !item["properties"][key.as_str().unwrap()]["default"].is_null();
+                assert!(is_required || has_default, "{path}: a server wants its key {key} in every item");
+            }
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            // Of Kubernetes' own types.
+            if name != "nodeSelector" {
+                lists(&format!("{path}.{name}"), field);
+            }
+        }
+        if schema["items"].is_object() {
+            lists(&format!("{path}[]"), &schema["items"]);
+        }
+    }
+    for definition in definitions() {
+        let schema = serde_json::to_value(&definition.spec.versions[0].schema).unwrap();
+        lists(&definition.spec.names.kind, &schema["openAPIV3Schema"]);
+    }
+}
+
+#[test]
+fn a_setting_is_that_of_the_narrowest_object_that_has_it() {
+    let settings = |text: &str| serde_json::from_str::<SessionSettings>(text).unwrap();
+    let narrow = settings(r#"{"timers": {"holdTimeSeconds": 9}, "families": ["ipv6"], "importFilters": []}"#);
+    let wide = settings(
+        r#"{"timers": {"holdTimeSeconds": 30, "connectRetrySeconds": 2}, "families": ["ipv4"], "importFilters": ["a"],
+            "multihop": 3, "extendedNexthop": false, "enforceFirstAsn": false, "limits": {"maxPrefixes": 5},
+            "security": {"passwordSecret": {"name": "s"}, "ttlSecurityHops": 1}}"#,
+    );
+    let mut both = wide.clone();
+    both.timers.hold_time_seconds = Some(9);
+    both.families = Some(vec![Family::Ipv6]);
+    both.import_filters = Some(Vec::new());
+    assert_eq!(narrow.clone().or(&wide), both);
+    assert_eq!(wide.clone().or(&SessionSettings::default()), wide);
+    assert_eq!(SessionSettings::default().or(&wide), wide);
+    assert_ne!(wide.clone().or(&narrow), both, "the order counts");
 }

@@ -123,10 +123,10 @@ mod tests {
     #[test]
     fn every_field_of_a_resource_has_a_row_and_known_types_are_not_unrolled() {
         let page = page(&weft_api::crd::definitions());
-        assert!(page.contains("| **`spec.address`** | string |"), "{page}");
+        assert!(page.contains("| `spec.address` | string |"), "{page}");
         assert!(page.contains("| `spec.nodeSelector` | LabelSelector |"), "{page}");
         assert!(page.contains("| `spec.nodeMesh` | `full`, `none` |"), "{page}");
-        assert!(page.contains("| **`spec.passwordSecret.name`** | string |"), "{page}");
+        assert!(page.contains("| **`spec.session.security.passwordSecret.name`** | string |"), "{page}");
         assert!(!page.contains("matchExpressions`"), "{page}");
     }
 

@@ -33,7 +33,9 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 pub use decision::Step;
-pub use policy::{Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, Rejection};
+pub use policy::{
+    Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, PrefixRange, PrefixRule, Rejection,
+};
 pub use prefixes::Prefixes;
 pub use view::{AdvertisedRoute, Counts, LimitExceeded, PathView, RefusedRoute, RouteView, Standing};
 

@@ -2,6 +2,7 @@
 //! the configuration names, nothing out but our own routes (RFC 8212 in spirit, for internal peers too).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -16,9 +17,9 @@ use crate::wire::{Community, EncodeContext, LargeCommunity, PathAttributes};
 /// Refused routes are kept and counted, so that a change of policy needs nothing from the peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportPolicy {
+    /// Asked in order before `accept`; the first that matches decides.
+    pub rules: Vec<PrefixRule>,
     pub accept: Accept,
-    /// Accept 0.0.0.0/0 and ::/0. They lie within no prefix of `accept`.
-    pub default_route: bool,
     /// Ourselves, besides the nexthops that we give this peer: no nexthop of its routes (RFC 4271 §5.1.3).
     pub own_addresses: Vec<IpAddr>,
     /// An external peer must stand first in the AS_PATH of what it sends (RFC 4271 §6.3). Not so a route server
@@ -29,7 +30,36 @@ pub struct ImportPolicy {
     pub enforce_own_nexthop: bool,
 }
 
-/// Which prefixes are accepted, the default route aside.
+/// What becomes of routes by their prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrefixRule {
+    /// The rule is about routes to these; `None`: about every route.
+    pub prefixes: Option<Vec<PrefixRange>>,
+    pub accept: bool,
+}
+
+/// Prefixes within `network`, or the same, of a length within `lengths`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrefixRange {
+    pub network: IpNetwork,
+    pub lengths: RangeInclusive<u8>,
+}
+
+impl PrefixRange {
+    fn holds(&self, prefix: IpNetwork) -> bool {
+        self.lengths.contains(&prefix.prefix())
+            && self.network.prefix() <= prefix.prefix()
+            && self.network.contains(prefix.network())
+    }
+}
+
+impl PrefixRule {
+    fn is_about(&self, prefix: IpNetwork) -> bool {
+        self.prefixes.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.holds(prefix)))
+    }
+}
+
+/// Which prefixes are accepted where no rule decides. A default route lies within none of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Accept {
     /// What lies within one of these, or is one of them. Empty: nothing.
@@ -64,6 +94,8 @@ pub enum Rejection {
     ForeignNexthop,
     #[error("its AS_PATH does not begin with the peer's AS")]
     FirstAsn,
+    #[error("a filter of this peer rejects it")]
+    Filtered,
     #[error("default routes are not accepted from this peer")]
     DefaultRoute,
     #[error("it is outside the prefixes accepted from this peer")]
@@ -111,14 +143,14 @@ pub struct OriginAttributes {
 impl ImportPolicy {
     /// Why a prefix is refused, whatever its attributes.
     pub(super) fn rejection(&self, prefix: IpNetwork) -> Option<Rejection> {
-        if prefix.prefix() == 0 {
-            return (!self.default_route).then_some(Rejection::DefaultRoute);
+        if let Some(rule) = self.rules.iter().find(|rule| rule.is_about(prefix)) {
+            return (!rule.accept).then_some(Rejection::Filtered);
         }
-        let accepted = match &self.accept {
-            Accept::Within(prefixes) => prefixes.hold(prefix),
-            Accept::Any => true,
-        };
-        (!accepted).then_some(Rejection::OutsideAccepted)
+        match &self.accept {
+            Accept::Any => None,
+            Accept::Within(_) if prefix.prefix() == 0 => Some(Rejection::DefaultRoute),
+            Accept::Within(prefixes) => (!prefixes.hold(prefix)).then_some(Rejection::OutsideAccepted),
+        }
     }
 }
 

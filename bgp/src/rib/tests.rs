@@ -54,7 +54,7 @@ fn peer(n: u8, kind: PeerKind) -> RibPeer {
         interface: None,
         families: AfiSafi::ALL.to_vec(),
         sends_end_of_rib: true,
-        import: ImportPolicy { accept: Accept::Any, default_route: true, ..ImportPolicy::default() },
+        import: ImportPolicy { accept: Accept::Any, ..ImportPolicy::default() },
         export: ExportPolicy {
             nexthop_v4: Some(Ipv4Addr::new(192, 0, 2, 250)),
             nexthop_v6: Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x250)),

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::peer::MAX_RESTART;
-use crate::rib::{ExportRoutes, Prefixes};
+use crate::rib::{ExportRoutes, PrefixRule, Prefixes};
 use crate::types::{AfiSafi, Asn, PeerKind, RouterId};
 use crate::wire::{Community, LargeCommunity};
 
@@ -94,9 +94,10 @@ pub struct PeerConfig {
     pub connect_retry: Duration,
     /// Exchange IPv4 routes with IPv6 nexthops where the peer can (RFC 8950).
     pub extended_nexthop: bool,
+    /// Which routes are accepted, in this order and before `accept`.
+    pub rules: Vec<PrefixRule>,
     /// Prefixes within which routes are accepted, each with everything inside it. Empty: none.
     pub accept: Prefixes,
-    pub accept_default_route: bool,
     /// Refuse routes whose AS_PATH does not begin with the AS of an external peer. Off for route servers (RFC 7947).
     pub enforce_first_asn: bool,
     /// Refuse routes with a nexthop other than the peer's address, in the family of the session. For peers that announce what
@@ -125,8 +126,8 @@ impl PeerConfig {
             hold_time: 90,
             connect_retry: Duration::from_secs(5),
             extended_nexthop: true,
+            rules: Vec::new(),
             accept: Prefixes::default(),
-            accept_default_route: false,
             enforce_first_asn: true,
             enforce_own_nexthop: false,
             max_prefixes: 10_000,

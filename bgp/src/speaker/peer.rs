@@ -191,8 +191,8 @@ fn sends_end_of_rib(terms: &Negotiated) -> bool {
 pub(super) fn import_policy(config: &PeerConfig, local: IpAddr) -> ImportPolicy {
     let LocalNexthop { v4, v6 } = config.nexthop;
     ImportPolicy {
+        rules: config.rules.clone(),
         accept: Accept::Within(config.accept.clone()),
-        default_route: config.accept_default_route,
         own_addresses: v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6)).chain([local]).collect(),
         enforce_first_asn: config.enforce_first_asn,
         enforce_own_nexthop: config.enforce_own_nexthop,

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde::Serialize;
 use weft_api::control::{Peer, Route};
-use weft_api::crd::{NodeStatusStatus, PeerDown};
+use weft_api::crd::{PeerDown, WeftNodeStatus};
 
 use super::{Outcome, print};
 use crate::place::Place;
@@ -43,10 +43,10 @@ pub(crate) async fn run(command: &Command, place: &Place, output: Output) -> Res
             Ok(Outcome::Yes)
         }
         (Command::Peers, Place::Cluster(cluster)) => {
-            let statuses = cluster.node_statuses().await?.into_iter();
+            let statuses = cluster.weft_nodes().await?.into_iter();
             let peers: Vec<_> = statuses
                 .filter_map(|node| Some((node.metadata.name?, node.status?)))
-                .map(|(node, NodeStatusStatus { peers_established, peers_down, .. })| NodePeers {
+                .map(|(node, WeftNodeStatus { peers_established, peers_down, .. })| NodePeers {
                     node,
                     peers_established,
                     peers_down,

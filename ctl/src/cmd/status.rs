@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 use weft_api::control::Status;
-use weft_api::crd::NodeStatusStatus;
+use weft_api::crd::WeftNodeStatus;
 
 use super::{Outcome, print};
 use crate::cluster::{Agent, Cluster};
@@ -22,7 +22,7 @@ pub(crate) struct NodeSummary {
     /// Why not; empty when ready.
     pub(crate) reason: String,
     /// What the agent reported last, `None` for one that never did.
-    pub(crate) status: Option<NodeStatusStatus>,
+    pub(crate) status: Option<WeftNodeStatus>,
 }
 
 pub(crate) async fn run(place: &Place, output: Output) -> Result<Outcome> {
@@ -41,13 +41,13 @@ pub(crate) async fn run(place: &Place, output: Output) -> Result<Outcome> {
 }
 
 async fn nodes(cluster: &Cluster) -> Result<Vec<NodeSummary>> {
-    let (statuses, agents) = tokio::try_join!(cluster.node_statuses(), cluster.agents())?;
+    let (statuses, agents) = tokio::try_join!(cluster.weft_nodes(), cluster.agents())?;
     let statuses = statuses.into_iter().filter_map(|node| Some((node.metadata.name?, node.status)));
     Ok(join(statuses.collect(), agents))
 }
 
 /// A node counts when an agent runs there or has reported from there. A report outlives its agent.
-fn join(mut statuses: BTreeMap<String, Option<NodeStatusStatus>>, agents: Vec<Agent>) -> Vec<NodeSummary> {
+fn join(mut statuses: BTreeMap<String, Option<WeftNodeStatus>>, agents: Vec<Agent>) -> Vec<NodeSummary> {
     let agents: BTreeMap<_, _> = agents.into_iter().map(|agent| (agent.node, agent.ready)).collect();
     for node in agents.keys() {
         statuses.entry(node.clone()).or_default();
@@ -63,7 +63,7 @@ fn join(mut statuses: BTreeMap<String, Option<NodeStatusStatus>>, agents: Vec<Ag
     summaries.collect()
 }
 
-fn why_not(agent_ready: bool, status: &NodeStatusStatus) -> String {
+fn why_not(agent_ready: bool, status: &WeftNodeStatus) -> String {
     match status.conditions.iter().find(|condition| condition.type_ == "Ready") {
         Some(condition) if condition.status != "True" => condition.message.clone(),
         _ if !agent_ready => "its agent is not ready".to_owned(),
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_node_is_ready_when_its_agent_runs_and_says_so() {
-        let status: NodeStatusStatus = serde_json::from_str(
+        let status: WeftNodeStatus = serde_json::from_str(
             r#"{"conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}"#,
         )
         .unwrap();

@@ -28,7 +28,7 @@ pub(crate) async fn run(place: &Place, output: Output) -> Result<Outcome> {
             versions.agent = client.get::<Status>("/v1/status", &[]).await.ok().map(|status| status.version);
         }
         Place::Cluster(cluster) => {
-            for status in cluster.node_statuses().await?.into_iter().filter_map(|node| node.status) {
+            for status in cluster.weft_nodes().await?.into_iter().filter_map(|node| node.status) {
                 *versions.agents.entry(status.version).or_default() += 1;
             }
         }

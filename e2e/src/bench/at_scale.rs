@@ -76,7 +76,7 @@ fn raised(name: &str, programs: &Programs) -> Result<Cluster> {
     cluster.load_weft_image()?;
     cluster.install_weft(&[])?;
     // What a lab sets to be quick is not what a large cluster runs with.
-    let usual = json!({ "spec": { "connectRetrySeconds": null, "holdTimeSeconds": null } });
+    let usual = json!({ "spec": { "session": { "timers": null } } });
     cluster.kubectl(&["patch", "bgpconfiguration", "default", "--type=merge", "-p", &usual.to_string()])?;
     cluster.create_namespace(&namespace(0))?;
     let labels = json!({ "app": "app-1" });
@@ -105,15 +105,20 @@ fn write(cluster: &Cluster, scale: &Scale) -> Result<()> {
         let number = accounts["items"].as_array().map_or(0, Vec::len);
         Ok((number >= scale.namespaces).then_some(()))
     })?;
-    let asns = asns_of_racks(cluster, scale);
-    api.send_all(&(0..scale.nodes).map(|index| node(index, &asns)).collect::<Vec<_>>())?;
+    for (rack, asn) in (1..=scale.racks).zip(WRITTEN_ASN..).filter(|(rack, _)| !is_real(cluster, *rack)) {
+        let name = format!("rack{rack}");
+        let spec = json!({ "nodeSelector": { "matchLabels": { "rack": name } }, "asn": asn });
+        let rack = json!({ "apiVersion": "weft.dev/v1alpha1", "kind": "BGPNodeOverride", "metadata": { "name": name }, "spec": spec });
+        cluster.apply(&rack.to_string())?;
+    }
+    api.send_all(&(0..scale.nodes).map(|index| node(index, scale.racks)).collect::<Vec<_>>())?;
     api.send_all(&(0..scale.pods).map(|index| pod(index, scale)).collect::<Vec<_>>())?;
     api.send_all(&(0..scale.pods).map(|index| pod_status(index, scale)).collect::<Vec<_>>())?;
     api.send_all(&(0..scale.policies).map(|index| policy(index, scale)).collect::<Vec<_>>())?;
     println!("written in {} s", begun.elapsed().as_secs());
     for node in &cluster.lab().plan().nodes {
         wait::until(&format!("all policies on {}", node.name), LIMIT, || {
-            let status = cluster.get(&["nodestatus", &node.name])?;
+            let status = cluster.get(&["weftnode", &node.name])?;
             let known = status.pointer("/status/policy/policies").and_then(Value::as_u64);
             Ok((known >= Some(scale.policies as u64)).then_some(()))
         })?;
@@ -130,15 +135,9 @@ fn restart_an_agent(cluster: &Cluster) -> Result<&str> {
     Ok(node)
 }
 
-/// Those of the racks with real nodes are the lab's.
-fn asns_of_racks(cluster: &Cluster, scale: &Scale) -> Vec<u32> {
-    let mut asns: Vec<_> = (WRITTEN_ASN..).take(scale.racks).collect();
-    for node in &cluster.lab().plan().nodes {
-        if let Some(asn) = asns.get_mut(usize::from(node.rack) - 1) {
-            *asn = node.asn;
-        }
-    }
-    asns
+/// The AS of a rack with real nodes is the lab's.
+fn is_real(cluster: &Cluster, rack: usize) -> bool {
+    cluster.lab().plan().nodes.iter().any(|node| usize::from(node.rack) == rack)
 }
 
 fn namespace(index: usize) -> String {
@@ -157,9 +156,9 @@ fn bytes(node: usize) -> (usize, usize) {
 }
 
 /// Addresses out of RFC 2544's range for benches: nobody answers there.
-fn node(index: usize, asns: &[u32]) -> Request {
+fn node(index: usize, racks: usize) -> Request {
     let ((high, low), name) = (bytes(index), format!("written-{index}"));
-    let rack = index % asns.len();
+    let rack = index % racks;
     let condition = |kind: &str, status: &str| json!({ "type": kind, "status": status, "reason": "Written", "message": "as kubelet says it", "lastHeartbeatTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z" });
     let images: Vec<_> = (0..20)
         .map(|image| json!({ "names": [format!("registry.example/team/image-{image}@sha256:{image:064x}")], "sizeBytes": 1 << 26 }))
@@ -173,7 +172,7 @@ fn node(index: usize, asns: &[u32]) -> Request {
                 "node.kubernetes.io/instance-type": "standard-8", "topology.kubernetes.io/region": "region-1",
                 "topology.kubernetes.io/zone": format!("zone-{}", rack % 3), "rack": format!("rack{}", rack + 1),
             },
-            "annotations": { "weft.dev/asn": asns[rack].to_string(), "node.alpha.kubernetes.io/ttl": "0" },
+            "annotations": { "node.alpha.kubernetes.io/ttl": "0" },
         },
         "spec": {
             "podCIDR": format!("10.{}.{low}.0/24", 128 + high),
@@ -298,7 +297,7 @@ mod tests {
         for index in 0..SCALE.pods {
             let (_, path, status) = pod_status(index, &SCALE);
             let address = status["status"]["podIP"].as_str().unwrap().to_owned();
-            let (_, _, node_object) = node(place(index, &SCALE).2, &[1, 2, 3]);
+            let (_, _, node_object) = node(place(index, &SCALE).2, 3);
             let range: ipnetwork::IpNetwork =
                 node_object["spec"]["podCIDR"].as_str().unwrap().parse().unwrap();
             assert!(range.contains(address.parse().unwrap()), "{address} in {range}");

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::{Cluster, images};
-use crate::lab::{OUTSIDE_CIDRS, POD_CIDRS, Plan};
+use crate::lab::{OUTSIDE, POD_CIDRS, Plan, shared_objects};
 
 pub(super) const NAMESPACE: &str = "weft-system";
 const RELEASE: &str = "weft";
@@ -95,17 +95,19 @@ impl Cluster {
     pub fn introduce_node(&self, name: &str) -> Result<()> {
         let node = self.lab.node(name)?;
         self.kubectl(&["wait", "--for=create", "node", name, REGISTERED])?;
-        self.kubectl(&["label", "--overwrite", "node", name, &format!("rack=rack{}", node.rack)])?;
-        let asn = format!("weft.dev/asn={}", node.asn);
-        self.kubectl(&["annotate", "--overwrite", "node", name, &asn]).map(drop)
+        self.kubectl(&["label", "--overwrite", "node", name, &format!("rack=rack{}", node.rack)]).map(drop)
     }
 
     /// The cluster's BGPConfiguration, and a BGPPeer for each session with a top-of-rack router.
     fn describe_racks(&self) -> Result<()> {
         let mut items = vec![json!({
             "apiVersion": "weft.dev/v1alpha1", "kind": "BGPConfiguration", "metadata": { "name": "default" },
-            "spec": { "clusterCidrs": POD_CIDRS, "connectRetrySeconds": 1, "holdTimeSeconds": 9 },
+            "spec": {
+                "clusterCidrs": POD_CIDRS,
+                "session": { "timers": { "connectRetrySeconds": 1, "holdTimeSeconds": 9 } },
+            },
         })];
+        items.extend(shared_objects(self.lab.plan()));
         for tor in &self.lab.plan().tors {
             for (family, address) in ["ipv4", "ipv6"].iter().zip(tor.addresses.both()) {
                 items.push(json!({
@@ -113,8 +115,8 @@ impl Cluster {
                     "metadata": { "name": format!("{}-{family}", tor.name) },
                     "spec": {
                         "nodeSelector": { "matchLabels": { "rack": format!("rack{}", tor.rack) } },
-                        "address": address, "asn": tor.asn, "families": [family],
-                        "acceptCidrs": OUTSIDE_CIDRS.iter().filter(|cidr| cidr.contains(':') == address.is_ipv6()).collect::<Vec<_>>(),
+                        "address": address, "asn": tor.asn,
+                        "session": { "families": [family], "importFilters": [OUTSIDE] },
                     },
                 }));
             }

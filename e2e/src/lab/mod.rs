@@ -31,6 +31,7 @@ pub use spec::{
     RouterKind, SPINE, Tor, Uplink,
 };
 pub use store::Store;
+pub(crate) use store::shared_objects;
 
 use crate::net::Namespace;
 use state::State;

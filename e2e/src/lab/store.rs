@@ -2,13 +2,14 @@
 //!
 //! One object per file, `KIND-NAMESPACE-NAME.yaml`, as `kubectl get -o yaml` would write it, replaced whole by a rename.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::spec::{LabSpec, OUTSIDE_CIDRS, POD_CIDRS, Uplink};
+use super::spec::{LabSpec, OUTSIDE, OUTSIDE_CIDRS, POD_CIDRS, Plan, Uplink};
 use super::{Lab, Node, RouterKind};
 
 #[derive(Clone, Debug)]
@@ -68,10 +69,10 @@ impl Lab {
             "spec": {
                 "nodeMesh": if spec.mesh { "full" } else { "none" },
                 "clusterCidrs": POD_CIDRS,
-                "connectRetrySeconds": 1,
-                "holdTimeSeconds": 9,
+                "session": { "timers": { "connectRetrySeconds": 1, "holdTimeSeconds": 9 } },
             },
         }))?;
+        shared_objects(self.plan()).iter().try_for_each(|object| store.put(object))?;
         self.plan().nodes.iter().try_for_each(|node| store.put(&node_object(node)))?;
         for tor in &self.plan().tors {
             let (name, rack) = (&tor.name, tor.rack);
@@ -123,11 +124,30 @@ fn node_object(node: &Node) -> Value {
         "metadata": {
             "name": node.name,
             "labels": { "kubernetes.io/hostname": node.name, "rack": format!("rack{}", node.rack) },
-            "annotations": { "weft.dev/asn": node.asn.to_string() },
         },
         "spec": { "podCIDR": node.pod_cidrs[0], "podCIDRs": node.pod_cidrs },
         "status": { "addresses": addresses },
     })
+}
+
+/// The AS of each rack's nodes, and a filter that lets in what lies outside the cluster.
+pub(crate) fn shared_objects(plan: &Plan) -> Vec<Value> {
+    let racks: BTreeMap<u8, u32> = plan.nodes.iter().map(|node| (node.rack, node.asn)).collect();
+    let of_rack = |(rack, asn): (&u8, &u32)| {
+        let rack = format!("rack{rack}");
+        json!({
+            "apiVersion": "weft.dev/v1alpha1", "kind": "BGPNodeOverride", "metadata": { "name": rack },
+            "spec": { "nodeSelector": { "matchLabels": { "rack": rack } }, "asn": asn },
+        })
+    };
+    let inside =
+        |cidr: &&str| json!({ "cidr": cidr, "maxLength": if cidr.contains(':') { 128 } else { 32 } });
+    let prefixes: Vec<_> = OUTSIDE_CIDRS.iter().map(inside).collect();
+    let filter = json!({
+        "apiVersion": "weft.dev/v1alpha1", "kind": "BGPFilter", "metadata": { "name": OUTSIDE },
+        "spec": { "rules": [{ "prefixes": prefixes, "action": "accept" }] },
+    });
+    racks.iter().map(of_rack).chain([filter]).collect()
 }
 
 /// A session with a router of `rack` that carries the families with these indexes.
@@ -141,8 +161,7 @@ fn peer_object(name: &str, rack: u8, address: &str, asn: u32, families: &[usize]
             "nodeSelector": { "matchLabels": { "rack": format!("rack{rack}") } },
             "address": address,
             "asn": asn,
-            "families": pick(["ipv4", "ipv6"]),
-            "acceptCidrs": pick(OUTSIDE_CIDRS),
+            "session": { "families": pick(["ipv4", "ipv6"]), "importFilters": [OUTSIDE] },
         },
     })
 }
@@ -180,7 +199,7 @@ mod tests {
         let node = &LabSpec::default().plan().nodes[2];
         let object = node_object(node);
         let text = serde_saphyr::to_string(&object).unwrap();
-        assert!(text.contains("weft.dev/asn: \"64513\"") || text.contains("weft.dev/asn: '64513'"), "{text}");
+        assert!(text.contains("rack: rack2"), "{text}");
         assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), object);
     }
 }

@@ -206,7 +206,7 @@ fn restart_within(lab: &Lab, seconds: u16) -> Result<()> {
     const FILE: &str = "bgpconfiguration-default.yaml";
     let text = std::fs::read_to_string(lab.store().dir().join(FILE)).context(FILE)?;
     let mut object: serde_json::Value = serde_saphyr::from_str(&text)?;
-    object["spec"]["gracefulRestartSeconds"] = seconds.into();
+    object["spec"]["gracefulRestart"]["restartSeconds"] = seconds.into();
     lab.store().apply(&object.to_string())
 }
 

@@ -48,7 +48,7 @@ pub fn run(data: &[u8]) {
 
 pub fn seeds() -> Vec<Vec<u8>> {
     [
-        "apiVersion: v1\nkind: Node\nmetadata: {name: node1, labels: {rack: a}, annotations: {weft.dev/asn: '65001'}}\n\
+        "apiVersion: v1\nkind: Node\nmetadata: {name: node1, labels: {rack: a}}\n\
          spec: {podCIDRs: [10.244.1.0/24, 'fd00:10:244:1::/64']}\n\
          status: {addresses: [{type: InternalIP, address: 10.1.0.11}]}\n---\n\
          apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {team: x}}\n",

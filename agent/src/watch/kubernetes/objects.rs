@@ -100,17 +100,18 @@ impl Objects {
         }
     }
 
-    /// Those of `namespace` that BGPPeers look for their passwords in. A name that no Secret can have is none.
-    pub(super) fn named_secrets(&self, namespace: &str) -> BTreeSet<String> {
-        let first = ObjectKey { kind: Kind::BgpPeer, namespace: String::new(), name: String::new() };
-        let peers = self.good.range(first..).filter_map(|(_, object)| match object {
-            Object::BgpPeer(peer) => peer.password_secret.as_ref(),
+    /// Those that sessions have their passwords in. A name that no Secret can have is none.
+    pub(super) fn named_secrets(&self) -> BTreeSet<String> {
+        let first = ObjectKey { kind: Kind::BgpConfiguration, namespace: String::new(), name: String::new() };
+        let sessions = self.good.range(first..).filter_map(|(_, object)| match object {
+            Object::BgpConfiguration(spec) => Some(&spec.session),
+            Object::BgpPeer(spec) => Some(&spec.session),
+            Object::BgpPeerProfile(spec) => Some(&spec.session),
             _ => None,
         });
         let is_in_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.');
-        peers
-            .filter(|named| named.namespace == namespace)
-            .map(|named| named.name.clone())
+        sessions
+            .filter_map(|session| Some(session.security.password_secret.as_ref()?.name.clone()))
             .filter(|name| !name.is_empty() && name.bytes().all(is_in_name))
             .collect()
     }

@@ -104,6 +104,10 @@ fn api(kind: Kind) -> (&'static str, &'static str, &'static str) {
         Kind::Secret => ("", "v1", "secrets"),
         Kind::BgpConfiguration => ("weft.dev", "v1alpha1", "bgpconfigurations"),
         Kind::BgpPeer => ("weft.dev", "v1alpha1", "bgppeers"),
+        Kind::BgpPeerProfile => ("weft.dev", "v1alpha1", "bgppeerprofiles"),
+        Kind::BgpNodeOverride => ("weft.dev", "v1alpha1", "bgpnodeoverrides"),
+        Kind::BgpFilter => ("weft.dev", "v1alpha1", "bgpfilters"),
+        Kind::BgpAdvertisement => ("weft.dev", "v1alpha1", "bgpadvertisements"),
     }
 }
 

@@ -1,8 +1,8 @@
-//! The Secrets that BGPPeers name, and no others: one watch each, so that the agent neither holds nor asks for what is none
-//! of its business. Where no peer has a password nothing is asked.
+//! The Secrets that BGP sessions name, and no others: one watch each, so that the agent neither holds nor asks for what is none
+//! of its business. Where no session has a password nothing is asked.
 //!
-//! In: the BGPPeers as they are known. Out: one stream of events, in which a name that no peer has any more is silent from
-//! then on.
+//! In: BGPPeers, their profiles and the BGPConfiguration as they are known. Out: one stream of events, in which a name that
+//! none of them has any more is silent from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl Secrets {
 
     /// Watches what the peers name, forgets what they do not.
     pub(super) fn follow(&mut self, objects: &mut Objects, now: Instant) {
-        let named = objects.named_secrets(&self.source.namespace);
+        let named = objects.named_secrets();
         if named == self.named {
             return;
         }
@@ -95,7 +95,9 @@ impl Secrets {
 }
 
 fn too_many() -> String {
-    format!("not read: BGPPeers name more than {MAX_SECRETS} Secrets; one can hold many passwords, by key")
+    format!(
+        "not read: BGP sessions name more than {MAX_SECRETS} Secrets; one can hold many passwords, by key"
+    )
 }
 
 #[cfg(test)]

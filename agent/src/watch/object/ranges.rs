@@ -1,84 +1,117 @@
-//! The ranges that the comments of our own resources promise, checked once.
+//! The ranges that the comments of our own resources promise, and what of them no schema can say of one object alone.
 
 use std::fmt;
 
-use ipnetwork::IpNetwork;
-use weft_api::crd::{BGPConfigurationSpec, BGPPeerSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use weft_api::crd::{
+    BGPAdvertisementSpec, BGPConfigurationSpec, BGPFilterSpec, BGPNodeOverrideSpec, BGPPeerSpec, PeerAsn,
+    PrefixMatch, SessionSettings,
+};
+use weft_policy::translate;
 
-use super::{Object, without_host_bits};
+/// The reason names the field.
+type Checked = Result<(), String>;
 
-pub(super) fn check_configuration(spec: BGPConfigurationSpec) -> Result<Object, String> {
-    check_asn("spec.asn", spec.asn)?;
-    check_hold_time("spec.holdTimeSeconds", spec.hold_time_seconds)?;
-    check_range("spec.listenPort", spec.listen_port, 1, u16::MAX)?;
-    check_range("spec.connectRetrySeconds", spec.connect_retry_seconds, 1, u16::MAX)?;
-    check_range("spec.gracefulRestartSeconds", spec.graceful_restart_seconds, 0, 4095)?;
-    check_range("spec.maxPaths", spec.max_paths, 1, 64)?;
-    check_cidrs("spec.clusterCidrs", &spec.cluster_cidrs)?;
-    Ok(Object::BgpConfiguration(spec))
+pub(super) fn configuration(spec: &BGPConfigurationSpec) -> Checked {
+    asn("spec.asn", spec.asn)?;
+    within("spec.listenPort", spec.listen_port, 1, u16::MAX)?;
+    within("spec.gracefulRestart.restartSeconds", spec.graceful_restart.restart_seconds, 0, 4095)?;
+    within("spec.maxPaths", spec.max_paths, 1, 64)?;
+    session(&spec.session)
 }
 
-pub(super) fn check_peer(spec: BGPPeerSpec) -> Result<Object, String> {
-    if let weft_api::crd::PeerAsn::Number(asn) = spec.asn {
-        check_asn("spec.asn", asn)?;
+pub(super) fn peer(spec: &BGPPeerSpec) -> Checked {
+    if spec.address.is_none() {
+        return Err("spec.address: missing".to_owned());
     }
-    check_range("spec.port", spec.port, 1, u16::MAX)?;
-    check_range("spec.maxPrefixes", spec.max_prefixes, 1, 10_000_000)?;
-    if let Some(seconds) = spec.hold_time_seconds {
-        check_hold_time("spec.holdTimeSeconds", seconds)?;
+    if let PeerAsn::Number(number) = spec.asn {
+        asn("spec.asn", number)?;
     }
-    if let Some(hops) = spec.multihop {
-        check_range("spec.multihop", hops, 2, 255)?;
-    }
-    if let Some(hops) = spec.ttl_security {
-        check_range("spec.ttlSecurity", hops, 1, 254)?;
-    }
-    if spec.multihop.is_some() && spec.ttl_security.is_some() {
-        return Err("spec.ttlSecurity: excludes multihop".to_owned());
-    }
-    if spec.families.is_empty() {
-        return Err("spec.families: empty".to_owned());
-    }
-    check_cidrs("spec.acceptCidrs", &spec.accept_cidrs)?;
-    Ok(Object::BgpPeer(spec))
+    within("spec.port", spec.port, 1, u16::MAX)?;
+    selector(spec.node_selector.as_ref())?;
+    session(&spec.session)
 }
 
-fn check_asn(field: &str, asn: u32) -> Result<(), String> {
-    check_range(field, asn, 1, u32::MAX)
-}
-
-fn check_hold_time(field: &str, seconds: u16) -> Result<(), String> {
-    if matches!(seconds, 1 | 2) {
-        Err(format!("{field}: {seconds} is neither 0 nor 3-65535"))
-    } else {
-        Ok(())
+pub(super) fn session(settings: &SessionSettings) -> Checked {
+    let SessionSettings { families, timers, multihop, security, limits, .. } = settings;
+    if families.as_ref().is_some_and(Vec::is_empty) {
+        return Err("spec.session.families: empty".to_owned());
     }
+    if let Some(seconds @ (1 | 2)) = timers.hold_time_seconds {
+        return Err(format!("spec.session.timers.holdTimeSeconds: {seconds} is neither 0 nor 3-65535"));
+    }
+    maybe_within("spec.session.timers.connectRetrySeconds", timers.connect_retry_seconds, 1, u16::MAX)?;
+    maybe_within("spec.session.multihop", *multihop, 1, u8::MAX)?;
+    maybe_within("spec.session.security.ttlSecurityHops", security.ttl_security_hops, 1, 254)?;
+    maybe_within("spec.session.limits.maxPrefixes", limits.max_prefixes, 1, 10_000_000)
 }
 
-fn check_range<T: Copy + PartialOrd + fmt::Display>(
-    field: &str,
-    value: T,
-    low: T,
-    high: T,
-) -> Result<(), String> {
-    if value < low || value > high {
-        Err(format!("{field}: {value} is not within {low}-{high}"))
-    } else {
-        Ok(())
+pub(super) fn node_override(spec: &BGPNodeOverrideSpec) -> Checked {
+    selector(Some(&spec.node_selector))?;
+    maybe_within("spec.asn", spec.asn, 1, u32::MAX)?;
+    maybe_within("spec.listenPort", spec.listen_port, 1, u16::MAX)?;
+    if spec.router_id.is_some_and(|id| id.is_unspecified()) {
+        return Err("spec.routerId: 0.0.0.0 is none".to_owned());
+    }
+    let addresses = spec.local_addresses.as_deref().unwrap_or_default();
+    match addresses {
+        [one, other] if one.is_ipv4() == other.is_ipv4() => {
+            Err("spec.localAddresses: two of one family".to_owned())
+        }
+        [] if spec.local_addresses.is_some() => Err("spec.localAddresses: empty".to_owned()),
+        [_, _, _, ..] => Err("spec.localAddresses: more than one per family".to_owned()),
+        _ => Ok(()),
     }
 }
 
-fn check_cidrs(field: &str, cidrs: &[String]) -> Result<(), String> {
-    for (index, text) in cidrs.iter().enumerate() {
-        parse_cidr(text).map_err(|reason| format!("{field}[{index}]: {reason}"))?;
+pub(super) fn filter(spec: &BGPFilterSpec) -> Checked {
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let path = format!("spec.rules[{index}].prefixes");
+        let prefixes = rule.prefixes.as_deref().unwrap_or_default();
+        if rule.prefixes.is_some() && prefixes.is_empty() {
+            return Err(format!("{path}: empty"));
+        }
+        for (index, prefix) in prefixes.iter().enumerate() {
+            lengths(&format!("{path}[{index}]"), prefix)?;
+        }
     }
     Ok(())
 }
 
-/// With its length written out: a bare address is no prefix. Host bits are dropped.
-pub fn parse_cidr(text: &str) -> Result<IpNetwork, String> {
-    match text.parse::<IpNetwork>() {
-        Ok(prefix) if text.contains('/') => Ok(without_host_bits(prefix)),
-        _ => Err(format!("{text:?} is no prefix")),
+fn lengths(path: &str, prefix: &PrefixMatch) -> Checked {
+    let network = prefix.cidr.network();
+    let longest = if network.is_ipv4() { 32 } else { 128 };
+    maybe_within(&format!("{path}.minLength"), prefix.min_length, network.prefix(), longest)?;
+    let least = prefix.min_length.unwrap_or(network.prefix());
+    maybe_within(&format!("{path}.maxLength"), prefix.max_length, least, longest)
+}
+
+pub(super) fn advertisement(spec: &BGPAdvertisementSpec) -> Checked {
+    selector(spec.node_selector.as_ref())
+}
+
+fn selector(selector: Option<&LabelSelector>) -> Checked {
+    let translated = selector.map(translate::selector).transpose();
+    translated.map(drop).map_err(|reason| format!("spec.nodeSelector: {reason}"))
+}
+
+fn asn(field: &str, number: u32) -> Checked {
+    within(field, number, 1, u32::MAX)
+}
+
+fn maybe_within<T: Copy + PartialOrd + fmt::Display>(
+    field: &str,
+    value: Option<T>,
+    low: T,
+    high: T,
+) -> Checked {
+    value.map_or(Ok(()), |value| within(field, value, low, high))
+}
+
+fn within<T: Copy + PartialOrd + fmt::Display>(field: &str, value: T, low: T, high: T) -> Checked {
+    if value < low || value > high {
+        Err(format!("{field}: {value} is not within {low}-{high}"))
+    } else {
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use weft_policy::model::{Labels, NamedPort, Pod, PodUid, Protocol};
 
-use super::{ASN_ANNOTATION, NETWORK_READY, NodeInfo};
+use super::{NETWORK_READY, NodeInfo};
 
 /// Set by kubelet on the API's image of a static pod.
 const STATIC_POD_UID: &str = "kubernetes.io/config.mirror";
@@ -72,19 +72,6 @@ impl TryFrom<RawNode> for NodeInfo {
     type Error = String;
 
     fn try_from(raw: RawNode) -> Result<Self, String> {
-        let asn = match raw
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|annotations| annotations.get(ASN_ANNOTATION))
-        {
-            None => None,
-            Some(text) => Some(text.parse().ok().filter(|asn| *asn != 0).ok_or_else(|| {
-                format!(
-                    "metadata.annotations[{ASN_ANNOTATION}]: {text:?} is not a number from 1 to 4294967295"
-                )
-            })?),
-        };
         let mut internal_ips = Vec::new();
         for (index, address) in
             raw.status.addresses.iter().enumerate().filter(|(_, a)| a.r#type == "InternalIP")
@@ -102,7 +89,6 @@ impl TryFrom<RawNode> for NodeInfo {
         Ok(Self {
             uid: raw.metadata.uid,
             labels: raw.metadata.labels.unwrap_or_default(),
-            asn,
             internal_ips,
             pod_cidrs: cidrs.into_iter().map(without_host_bits).collect(),
             taints: raw.spec.taints,

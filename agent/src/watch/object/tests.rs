@@ -11,9 +11,9 @@ fn reason(yaml: &str) -> String {
 }
 
 #[test]
-fn a_node_gives_addresses_pod_cidrs_and_its_own_asn() {
+fn a_node_gives_addresses_and_pod_cidrs() {
     let (key, object) = read(
-        "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: a}, annotations: {weft.dev/asn: '65001'}},
+        "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: a}},
           spec: {podCIDR: 10.1.0.0/24, podCIDRs: [10.1.0.7/24, 'fd00:1::/64'], taints: []},
           status: {addresses: [{type: Hostname, address: n1}, {type: InternalIP, address: 192.0.2.1}, {type: InternalIP, address: '2001:db8::1'}]}}",
     )
@@ -21,7 +21,6 @@ fn a_node_gives_addresses_pod_cidrs_and_its_own_asn() {
     assert_eq!(key.to_string(), "Node n1");
     let wanted = NodeInfo {
         labels: [("rack".to_owned(), "a".to_owned())].into(),
-        asn: Some(65001),
         internal_ips: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         pod_cidrs: vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
         ..NodeInfo::default()
@@ -31,16 +30,14 @@ fn a_node_gives_addresses_pod_cidrs_and_its_own_asn() {
 
 #[test]
 fn refusals_name_the_field() {
-    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1, annotations: {weft.dev/asn: '0'}}\n";
-    assert!(reason(node).starts_with("metadata.annotations[weft.dev/asn]: "));
     let node = "{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDRs: [10.0.0.0/33]}}";
     assert!(reason(node).starts_with("spec.podCIDRs[0]: "), "{}", reason(node));
     let node = "{apiVersion: v1, kind: Node, metadata: {name: n1}, status: {addresses: [{type: InternalIP, address: x}]}}";
     assert!(reason(node).starts_with("status.addresses[0].address: "));
     let config = "{apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {maxPaths: 65}}";
     assert_eq!(reason(config), "spec.maxPaths: 65 is not within 1-64");
-    let config = "{apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {holdTimeSeconds: 2}}";
-    assert!(reason(config).starts_with("spec.holdTimeSeconds: "));
+    let config = "{apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {session: {timers: {holdTimeSeconds: 2}}}}";
+    assert!(reason(config).starts_with("spec.session.timers.holdTimeSeconds: "));
     let peer = "{apiVersion: weft.dev/v1alpha1, kind: BGPPeer, metadata: {name: p}, spec: {address: nowhere, asn: 1}}";
     assert!(reason(peer).starts_with("spec.address: "), "{}", reason(peer));
     let peer = "{apiVersion: weft.dev/v1alpha1, kind: BGPPeer, metadata: {name: p}, spec: {address: 192.0.2.1, asn: external, adress: x}}";
@@ -101,12 +98,89 @@ fn only_the_image_of_a_static_pod_has_another_uid_than_its_object() {
 #[test]
 fn a_secrets_string_data_wins_over_its_data() {
     let (_, object) = read(
-        "{apiVersion: v1, kind: Secret, metadata: {name: s, namespace: demo}, data: {password: b2xk, other: eA==}, stringData: {password: new}}",
+        "{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {password: b2xk, other: eA==}, stringData: {password: new}}",
     )
     .unwrap();
     let Object::Secret(values) = object else { panic!("{object:?}") };
     assert_eq!(values["password"], b"new");
     assert_eq!(values["other"], b"x");
+}
+
+#[test]
+fn objects_of_ours_are_refused_by_field() {
+    let cases = [
+        ("BGPConfiguration", "clusterCidrs: [10.0.0.0]", "spec.clusterCidrs[0]: "),
+        ("BGPPeer", "asn: 65001", "spec.address: missing"),
+        ("BGPPeer", "address: 192.0.2.1, asn: 0", "spec.asn: "),
+        ("BGPPeer", "address: 192.0.2.1, asn: 1, session: {families: []}", "spec.session.families: "),
+        ("BGPPeer", "address: 192.0.2.1, asn: 1, session: {multihop: 0}", "spec.session.multihop: "),
+        (
+            "BGPPeer",
+            "address: 192.0.2.1, asn: 1, session: {limits: {maxPrefixes: 0}}",
+            "spec.session.limits.maxPrefixes: ",
+        ),
+        (
+            "BGPPeer",
+            "address: 192.0.2.1, asn: 1, session: {security: {ttlSecurityHops: 255}}",
+            "spec.session.security.ttlSecurityHops: ",
+        ),
+        (
+            "BGPPeer",
+            "address: 192.0.2.1, asn: 1, nodeSelector: {matchExpressions: [{key: a, operator: Like}]}",
+            "spec.nodeSelector: ",
+        ),
+        (
+            "BGPPeerProfile",
+            "session: {timers: {connectRetrySeconds: 0}}",
+            "spec.session.timers.connectRetrySeconds: ",
+        ),
+        ("BGPNodeOverride", "asn: 65001", "spec: missing field `nodeSelector`"),
+        ("BGPNodeOverride", "nodeSelector: {}, asn: 0", "spec.asn: "),
+        ("BGPNodeOverride", "nodeSelector: {}, listenPort: 0", "spec.listenPort: "),
+        ("BGPNodeOverride", "nodeSelector: {}, routerId: 0.0.0.0", "spec.routerId: "),
+        (
+            "BGPNodeOverride",
+            "nodeSelector: {}, localAddresses: [192.0.2.1, 192.0.2.2]",
+            "spec.localAddresses: two of one family",
+        ),
+        ("BGPNodeOverride", "nodeSelector: {}, localAddresses: []", "spec.localAddresses: empty"),
+        ("BGPFilter", "rules: [{action: allow}]", "spec.rules[0].action: "),
+        ("BGPFilter", "rules: [{prefixes: [], action: accept}]", "spec.rules[0].prefixes: empty"),
+        (
+            "BGPFilter",
+            "rules: [{prefixes: [{cidr: 10.0.0.0}], action: accept}]",
+            "spec.rules[0].prefixes[0].cidr: ",
+        ),
+        (
+            "BGPFilter",
+            "rules: [{prefixes: [{cidr: 10.0.0.0/8, minLength: 7}], action: accept}]",
+            "spec.rules[0].prefixes[0].minLength: 7 is not within 8-32",
+        ),
+        (
+            "BGPFilter",
+            "rules: [{prefixes: [{cidr: 10.0.0.0/8, minLength: 24, maxLength: 23}], action: accept}]",
+            "spec.rules[0].prefixes[0].maxLength: 23 is not within 24-32",
+        ),
+        ("BGPAdvertisement", "communities: ['65536:1']", "spec.communities[0]: "),
+        ("BGPAdvertisement", "communities: ['1:2:3:4']", "spec.communities[0]: "),
+        ("BGPAdvertisement", "comunities: []", "spec.comunities: unknown field"),
+    ];
+    for (kind, spec, expected) in cases {
+        let text = format!(
+            "{{apiVersion: weft.dev/v1alpha1, kind: {kind}, metadata: {{name: default}}, spec: {{{spec}}}}}"
+        );
+        let reason = reason(&text);
+        assert!(reason.starts_with(expected), "{kind} {spec}: {reason}");
+    }
+}
+
+#[test]
+fn secrets_are_those_of_the_agents_namespace() {
+    let secret = |metadata| format!("{{apiVersion: v1, kind: Secret, metadata: {{name: s{metadata}}}}}");
+    for ours in ["", ", namespace: weft-system"] {
+        assert_eq!(read(&secret(ours)).unwrap().0.to_string(), "Secret weft-system/s");
+    }
+    assert!(reason(&secret(", namespace: demo")).starts_with("metadata.namespace: "));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What comes in: policy, loops, limits.
 
+use std::ops::RangeInclusive;
+
 use super::*;
 use crate::wire::UnknownAttribute;
 
@@ -26,7 +28,6 @@ fn by_default_nothing_is_accepted() {
 fn what_lies_within_the_accepted_prefixes_is_used() {
     let mut tor = external(1);
     tor.import.accept = Accept::Within(vec![net("10.0.0.0/8"), net("2001:db8::/32")].into());
-    tor.import.default_route = false;
     let outside = Standing::Rejected(Rejection::OutsideAccepted);
     for (prefix, expected) in [
         ("10.0.0.0/8", USED),
@@ -43,11 +44,56 @@ fn what_lies_within_the_accepted_prefixes_is_used() {
     }
 }
 
+/// Of these lengths, or of its own.
+fn range(network: &str, lengths: Option<RangeInclusive<u8>>) -> PrefixRange {
+    let network = net(network);
+    PrefixRange { network, lengths: lengths.unwrap_or(network.prefix()..=network.prefix()) }
+}
+
 #[test]
 fn a_default_route_is_used_when_asked_for() {
     let mut tor = external(1);
-    tor.import = ImportPolicy { accept: Accept::default(), default_route: true, ..ImportPolicy::default() };
-    assert_eq!(verdict(tor, "0.0.0.0/0", path(&[65001])), USED);
+    tor.import.accept = Accept::default();
+    tor.import.rules = vec![PrefixRule { prefixes: Some(vec![range("0.0.0.0/0", None)]), accept: true }];
+    assert_eq!(verdict(tor.clone(), "0.0.0.0/0", path(&[65001])), USED);
+    for other in ["::/0", "10.0.0.0/8"] {
+        assert!(matches!(verdict(tor.clone(), other, path(&[65001])), Standing::Rejected(_)), "{other}");
+    }
+}
+
+#[test]
+fn the_first_rule_that_matches_decides_before_the_accepted_prefixes() {
+    let mut tor = external(1);
+    tor.import.accept = Accept::Within(vec![net("10.0.0.0/8")].into());
+    let rule = |prefixes, accept| PrefixRule { prefixes, accept };
+    tor.import.rules = vec![
+        rule(Some(vec![range("10.1.0.0/16", Some(24..=26)), range("2001:db8::/32", Some(48..=48))]), false),
+        rule(Some(vec![range("172.16.0.0/12", Some(16..=24)), range("10.1.1.0/24", None)]), true),
+    ];
+    let filtered = Standing::Rejected(Rejection::Filtered);
+    let cases = [
+        ("10.1.0.0/23", USED),
+        ("10.1.2.0/24", filtered),
+        ("10.1.1.0/24", filtered),
+        ("10.1.2.64/26", filtered),
+        ("10.1.2.32/27", USED),
+        ("10.2.0.0/24", USED),
+        ("2001:db8:1::/48", filtered),
+        ("2001:db8::/32", Standing::Rejected(Rejection::OutsideAccepted)),
+        ("172.16.0.0/16", USED),
+        ("172.31.255.0/24", USED),
+        ("172.16.0.0/15", Standing::Rejected(Rejection::OutsideAccepted)),
+        ("172.16.0.0/25", Standing::Rejected(Rejection::OutsideAccepted)),
+        ("172.32.0.0/16", Standing::Rejected(Rejection::OutsideAccepted)),
+    ];
+    for (prefix, expected) in cases {
+        assert_eq!(verdict(tor.clone(), prefix, path(&[65001])), expected, "{prefix}");
+    }
+    tor.import.rules.push(rule(None, false));
+    for prefix in ["10.2.0.0/24", "0.0.0.0/0"] {
+        assert_eq!(verdict(tor.clone(), prefix, path(&[65001])), filtered, "{prefix}");
+    }
+    assert_eq!(verdict(tor, "172.16.0.0/16", path(&[65001])), USED);
 }
 
 #[test]
@@ -154,11 +200,8 @@ fn a_new_import_policy_judges_what_is_there() {
     network.settle();
     assert_eq!(network.fib.len(), 2);
 
-    let import = ImportPolicy {
-        accept: Accept::Within(vec![net("10.0.0.0/8")].into()),
-        default_route: false,
-        ..ImportPolicy::default()
-    };
+    let import =
+        ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")].into()), ..ImportPolicy::default() };
     network.rib.set_import(id(1), import, 1000);
     network.settle();
 
@@ -191,11 +234,8 @@ fn an_address_takes_the_longest_prefix_that_has_a_path_in_use() {
 #[test]
 fn the_limit_counts_refused_prefixes_too_but_each_once() {
     let mut tor = external(1);
-    tor.import = ImportPolicy {
-        accept: Accept::Within(vec![net("10.0.0.0/8")].into()),
-        default_route: false,
-        ..ImportPolicy::default()
-    };
+    tor.import =
+        ImportPolicy { accept: Accept::Within(vec![net("10.0.0.0/8")].into()), ..ImportPolicy::default() };
     tor.max_prefixes = 2;
     let mut network = Network::with([tor]);
     network.announce(1, "10.1.0.0/24", path(&[65001]));

@@ -95,11 +95,7 @@ fn export_rules(rules: u8, kind: PeerKind) -> ExportRoutes {
 
 fn import_rules(strict: bool) -> ImportPolicy {
     let some = Accept::Within(vec![net("10.0.0.0/14"), net("2001:db8:0::/46")].into());
-    ImportPolicy {
-        accept: if strict { some } else { Accept::Any },
-        default_route: true,
-        ..ImportPolicy::default()
-    }
+    ImportPolicy { accept: if strict { some } else { Accept::Any }, ..ImportPolicy::default() }
 }
 
 fn prefix(n: u8) -> IpNetwork {

@@ -89,11 +89,7 @@ fn a_restarting_peer_keeps_its_routes_until_its_end_of_rib() {
 #[test]
 fn stale_routes_are_judged_by_the_rules_of_the_new_session() {
     let mut network = after_loss(true);
-    let import = ImportPolicy {
-        accept: Accept::Within(vec![net(OTHER)].into()),
-        default_route: false,
-        ..ImportPolicy::default()
-    };
+    let import = ImportPolicy { accept: Accept::Within(vec![net(OTHER)].into()), ..ImportPolicy::default() };
     network.up(1, RibPeer { import, ..external(1) });
     network.settle();
     assert_eq!(fib_of(&network), [OTHER]);

@@ -119,32 +119,35 @@ fn secret(name: &str) -> Scope {
     Scope::Secret(name.to_owned())
 }
 
-/// Its password stands in a Secret, `NAMESPACE/NAME`; nowhere for none.
+/// Its password stands in this Secret; nowhere for none.
 fn peer(name: &str, password: &str) -> Value {
     let mut peer =
         json!({ "metadata": { "name": name }, "spec": { "address": "192.0.2.9", "asn": "external" } });
-    if let Some((namespace, name)) = password.split_once('/') {
-        peer["spec"]["passwordSecret"] = json!({ "namespace": namespace, "name": name });
+    if !password.is_empty() {
+        peer["spec"]["session"] = session(password);
     }
     peer
 }
 
+fn session(password: &str) -> Value {
+    json!({ "security": { "passwordSecret": { "name": password } } })
+}
+
 fn names(snapshot: &Snapshot) -> Vec<&str> {
-    snapshot.secrets.keys().map(|(_, name)| name.as_str()).collect()
+    snapshot.secrets.keys().map(String::as_str).collect()
 }
 
 #[tokio::test]
 async fn where_no_peer_has_a_password_nothing_is_asked() {
-    let mut server =
-        Server::start(&[peer("a", ""), peer("b", "elsewhere/bgp"), peer("c", "weft-system/_")], LONG);
-    assert_eq!(server.next().await.bgp_peers.len(), 3);
+    let mut server = Server::start(&[peer("a", ""), peer("c", "_")], LONG);
+    assert_eq!(server.next().await.bgp.peers.len(), 2);
     assert_eq!(server.asked.lock().unwrap().as_slice(), [""; 0]);
     assert_eq!(server.heard.ages(Instant::now()).len(), KINDS.len(), "no watch, so none that is silent");
 }
 
 #[tokio::test]
 async fn only_what_peers_name_is_asked_for_and_the_first_snapshot_has_it() {
-    let peers = [peer("a", "weft-system/bgp"), peer("b", "weft-system/bgp"), peer("c", "weft-system/tor")];
+    let peers = [peer("a", "bgp"), peer("b", "bgp"), peer("c", "tor")];
     let mut server = Server::start(&peers, LONG);
     server.is_asked_for(&["bgp", "tor"]).await;
     server.lists("bgp");
@@ -159,20 +162,31 @@ async fn only_what_peers_name_is_asked_for_and_the_first_snapshot_has_it() {
 }
 
 #[tokio::test]
+async fn what_profiles_and_the_configuration_name_is_asked_for_too() {
+    let mut server = Server::start(&[], LONG);
+    server.next().await;
+    let object = |name: &str, secret: &str| json!({ "metadata": { "name": name }, "spec": { "session": session(secret) } });
+    server.send(Kind::BgpPeerProfile, "ADDED", &object("tors", "of-tors"));
+    server.is_asked_for(&["of-tors"]).await;
+    server.send(Kind::BgpConfiguration, "ADDED", &object("default", "of-all"));
+    server.is_asked_for(&["of-all"]).await;
+}
+
+#[tokio::test]
 async fn a_peer_that_names_another_secret_is_not_seen_without_it() {
     let mut server = Server::start(&[], LONG);
     server.next().await;
-    server.send(Kind::BgpPeer, "ADDED", &peer("a", "weft-system/bgp"));
+    server.send(Kind::BgpPeer, "ADDED", &peer("a", "bgp"));
     server.is_asked_for(&["bgp"]).await;
     assert!(!server.snapshots.has_changed().unwrap());
     server.lists("bgp");
     let snapshot = server.next().await;
-    assert_eq!((snapshot.bgp_peers.len(), names(&snapshot)), (1, vec!["bgp"]));
+    assert_eq!((snapshot.bgp.peers.len(), names(&snapshot)), (1, vec!["bgp"]));
 }
 
 #[tokio::test]
 async fn a_secret_that_nobody_may_read_is_waited_for_only_so_long() {
-    let mut server = Server::start(&[peer("a", "weft-system/bgp")], Duration::from_millis(50));
+    let mut server = Server::start(&[peer("a", "bgp")], Duration::from_millis(50));
     assert_eq!(names(&*server.next().await), [""; 0]);
     server.lists("bgp");
     assert_eq!(names(&*server.next().await), ["bgp"]);
@@ -180,23 +194,23 @@ async fn a_secret_that_nobody_may_read_is_waited_for_only_so_long() {
 
 #[tokio::test]
 async fn a_secret_that_no_peer_names_any_more_is_forgotten_and_its_watch_ends() {
-    let mut server = Server::start(&[peer("a", "weft-system/bgp"), peer("b", "weft-system/tor")], LONG);
+    let mut server = Server::start(&[peer("a", "bgp"), peer("b", "tor")], LONG);
     server.is_asked_for(&["bgp", "tor"]).await;
     server.lists("bgp");
     server.lists("tor");
     server.next().await;
-    server.send(Kind::BgpPeer, "DELETED", &peer("a", "weft-system/bgp"));
+    server.send(Kind::BgpPeer, "DELETED", &peer("a", "bgp"));
     assert_eq!(names(&*server.next().await), ["tor"]);
     let is_closed = || server.open.lock().unwrap()[&secret("bgp")].is_closed();
     eventually("its watch has ended", is_closed).await;
-    server.send(Kind::BgpPeer, "DELETED", &peer("b", "weft-system/tor"));
+    server.send(Kind::BgpPeer, "DELETED", &peer("b", "tor"));
     assert_eq!(names(&*server.next().await), [""; 0]);
     assert!(!server.heard.ages(Instant::now()).contains_key(&Kind::Secret));
 }
 
 #[tokio::test]
 async fn a_secret_that_is_not_there_leaves_the_others() {
-    let mut server = Server::start(&[peer("a", "weft-system/bgp"), peer("b", "weft-system/tor")], LONG);
+    let mut server = Server::start(&[peer("a", "bgp"), peer("b", "tor")], LONG);
     server.is_asked_for(&["bgp", "tor"]).await;
     server.lists("bgp");
     list(&server.open.lock().unwrap()[&secret("tor")], &[]);
@@ -205,8 +219,7 @@ async fn a_secret_that_is_not_there_leaves_the_others() {
 
 #[tokio::test]
 async fn more_secrets_than_can_be_watched_are_named() {
-    let peers: Vec<_> =
-        (0..=MAX_SECRETS).map(|n| peer(&format!("p{n}"), &format!("weft-system/s{n:03}"))).collect();
+    let peers: Vec<_> = (0..=MAX_SECRETS).map(|n| peer(&format!("p{n}"), &format!("s{n:03}"))).collect();
     let mut server = Server::start(&peers, Duration::from_millis(50));
     let snapshot = server.next().await;
     let last = format!("Secret weft-system/s{MAX_SECRETS:03}");

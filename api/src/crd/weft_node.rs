@@ -1,4 +1,4 @@
-//! `NodeStatus`: one per node, named after it, written by its agent. Users read it and never write it.
+//! `WeftNode`: one per node, named after it, written by its agent. Users read it and never write it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -12,13 +12,14 @@ use crate::control::{PodMtu, Problem};
 #[kube(
     group = "weft.dev",
     version = "v1alpha1",
-    kind = "NodeStatus",
-    plural = "nodestatuses",
+    kind = "WeftNode",
+    plural = "weftnodes",
+    shortname = "wn",
     category = "weft",
     doc = "What the agent of a node reports. Written by the agent; everything is in `status`.",
     derive = "PartialEq",
     derive = "Default",
-    status = "NodeStatusStatus",
+    status = "WeftNodeStatus",
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -27,15 +28,17 @@ use crate::control::{PodMtu, Problem};
     printcolumn(name = "Peers", type_ = "string", json_path = ".status.peersEstablished"),
     printcolumn(name = "Routes", type_ = "integer", json_path = ".status.routes"),
     printcolumn(name = "Pods", type_ = "integer", json_path = ".status.pods"),
+    printcolumn(name = "Problems", type_ = "integer", json_path = ".status.problemCount"),
+    printcolumn(name = "Observed", type_ = "date", json_path = ".status.observedTime"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-pub struct NodeStatusSpec {}
+pub struct WeftNodeSpec {}
 
 /// Small, whatever goes wrong on the node: lists hold the first few, the control API of the node has the rest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct NodeStatusStatus {
+pub struct WeftNodeStatus {
     /// The agent's version.
     pub version: String,
     /// When the agent last said so; five minutes apart where nothing changes.
@@ -46,18 +49,21 @@ pub struct NodeStatusStatus {
     /// Established of all, like `2/3`.
     pub peers_established: String,
     /// The first five that are not established.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub peers_down: Vec<PeerDown>,
     /// Kernel routes of ours, both families. This and the other counts are up to a minute old.
     pub routes: u32,
     /// Pods with an address of ours.
     pub pods: u32,
     /// The first four.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["cidr"]))]
     pub pools: Vec<PoolSummary>,
     pub policy: PolicySummary,
     pub pod_mtu: Option<PodMtu>,
     /// Objects that do not act as written on this node.
     pub problem_count: u32,
     /// The first five of them, each with its reason.
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub problems: Vec<Problem>,
 }
 

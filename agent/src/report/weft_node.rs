@@ -1,4 +1,4 @@
-//! The node's NodeStatus: what it says, made from the same parts that the control API shows.
+//! The node's WeftNode: what it says, made from the same parts that the control API shows.
 //!
 //! It says what is, not what is tried: a peer is established or not since some time, whatever its session does meanwhile.
 
@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use weft_api::control::{Peer, Pool, Status};
-use weft_api::crd::{NodeStatus, NodeStatusStatus, PeerDown, PolicySummary, PoolSummary};
+use weft_api::crd::{PeerDown, PolicySummary, PoolSummary, WeftNode, WeftNodeStatus};
 
 use super::MANAGER;
 use crate::server::{Agent, summary};
@@ -26,13 +26,13 @@ const MAX_TEXT: usize = 160;
 const MAX_BYTES: usize = 1900;
 
 /// In full, without `observedTime`.
-pub(super) async fn collect(agent: &Agent) -> NodeStatusStatus {
+pub(super) async fn collect(agent: &Agent) -> WeftNodeStatus {
     let (status, peers, pools) = summary(agent).await;
     assemble(status, peers, pools)
 }
 
-fn assemble(status: Status, peers: Vec<Peer>, pools: Vec<Pool>) -> NodeStatusStatus {
-    NodeStatusStatus {
+fn assemble(status: Status, peers: Vec<Peer>, pools: Vec<Pool>) -> WeftNodeStatus {
+    WeftNodeStatus {
         conditions: vec![ready(status.ready, &status.waiting_for)],
         version: status.version,
         observed_time: None,
@@ -72,7 +72,7 @@ fn pool(pool: Pool) -> PoolSummary {
 }
 
 /// What has not changed since `before` keeps its time.
-pub(super) fn date(status: &mut NodeStatusStatus, before: &NodeStatusStatus, now: Timestamp) {
+pub(super) fn date(status: &mut WeftNodeStatus, before: &WeftNodeStatus, now: Timestamp) {
     for condition in &mut status.conditions {
         let same = |other: &&Condition| other.type_ == condition.type_ && other.status == condition.status;
         let since = before.conditions.iter().find(same).map(|other| other.last_transition_time.clone());
@@ -87,7 +87,7 @@ pub(super) fn date(status: &mut NodeStatusStatus, before: &NodeStatusStatus, now
 }
 
 /// As much of it as an object in etcd may hold.
-pub(super) fn bounded(mut status: NodeStatusStatus) -> NodeStatusStatus {
+pub(super) fn bounded(mut status: WeftNodeStatus) -> WeftNodeStatus {
     status.peers_down.truncate(MAX_PEERS_DOWN);
     status.pools.truncate(MAX_POOLS);
     status.problems.truncate(MAX_PROBLEMS);
@@ -117,7 +117,7 @@ fn shorten(text: &mut String) {
     }
 }
 
-fn size(status: &NodeStatusStatus) -> usize {
+fn size(status: &WeftNodeStatus) -> usize {
     serde_json::to_vec(status).map_or(0, |bytes| bytes.len())
 }
 
@@ -127,14 +127,14 @@ pub(super) async fn ensure(
     name: &str,
     snapshots: &SnapshotReceiver,
     client: &Client,
-) -> kube::Result<Option<NodeStatusStatus>> {
+) -> kube::Result<Option<WeftNodeStatus>> {
     let snapshot = snapshots.borrow().clone();
     let Some(uid) = snapshot.and_then(|snapshot| snapshot.nodes.get(name)?.uid.clone()) else {
         return Ok(None);
     };
     let owner = json!({ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid });
     let object = patch(&json!({ "metadata": { "name": name, "ownerReferences": [owner] }, "spec": {} }));
-    let api: Api<NodeStatus> = Api::all(client.clone());
+    let api: Api<WeftNode> = Api::all(client.clone());
     let shown = api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&object)).await?;
     Ok(Some(shown.status.unwrap_or_default()))
 }
@@ -144,11 +144,11 @@ pub(super) async fn write(
     name: &str,
     snapshots: &SnapshotReceiver,
     client: &Client,
-    status: NodeStatusStatus,
+    status: WeftNodeStatus,
 ) -> kube::Result<()> {
-    let status = NodeStatusStatus { observed_time: Some(Time(now())), ..status };
+    let status = WeftNodeStatus { observed_time: Some(Time(now())), ..status };
     let patch = Patch::Apply(patch(&json!({ "status": status })));
-    let api: Api<NodeStatus> = Api::all(client.clone());
+    let api: Api<WeftNode> = Api::all(client.clone());
     let params = PatchParams::apply(MANAGER).force();
     let write = || api.patch_status(name, &params, &patch);
     match write().await {
@@ -161,7 +161,7 @@ pub(super) async fn write(
 }
 
 fn patch(fields: &Value) -> Value {
-    let mut patch = json!({ "apiVersion": "weft.dev/v1alpha1", "kind": "NodeStatus" });
+    let mut patch = json!({ "apiVersion": "weft.dev/v1alpha1", "kind": "WeftNode" });
     if let (Value::Object(patch), Value::Object(fields)) = (&mut patch, fields) {
         patch.extend(fields.clone());
     }
@@ -188,7 +188,7 @@ pub(super) mod tests {
     use crate::watch::{NodeInfo, Snapshot};
 
     /// A node of a full mesh, with some of its peers down.
-    pub(in crate::report) fn node(peers: usize, down: usize, attempt: usize) -> NodeStatusStatus {
+    pub(in crate::report) fn node(peers: usize, down: usize, attempt: usize) -> WeftNodeStatus {
         let peer = |number: usize| {
             let state = match attempt % 3 {
                 _ if number >= down => "Established",
@@ -230,14 +230,14 @@ pub(super) mod tests {
         let pool =
             PoolSummary { cidr: "2001:db8:ffff:ffff:ffff::/80".into(), size: u64::MAX, used: u64::MAX };
         full.pools = vec![pool; 100];
-        date(&mut full, &NodeStatusStatus::default(), at(0));
+        date(&mut full, &WeftNodeStatus::default(), at(0));
         let status = bounded(full);
         assert!(size(&status) <= MAX_BYTES, "{}", size(&status));
         assert_eq!((status.peers_established.as_str(), status.problem_count), ("0/1000", 500));
         assert!(!status.peers_down.is_empty() && !status.problems.is_empty(), "{status:?}");
 
         let mut usual = node(1_000, 1_000, 1);
-        date(&mut usual, &NodeStatusStatus::default(), at(0));
+        date(&mut usual, &WeftNodeStatus::default(), at(0));
         assert_eq!(bounded(usual).peers_down.len(), MAX_PEERS_DOWN);
     }
 
@@ -250,7 +250,7 @@ pub(super) mod tests {
             seen.lock().unwrap().push(object.clone());
             Json(object)
         };
-        let api = Router::new().route("/apis/weft.dev/v1alpha1/nodestatuses/n1", patch(take));
+        let api = Router::new().route("/apis/weft.dev/v1alpha1/weftnodes/n1", patch(take));
         let client = Client::new(api, "default");
         let (snapshots, receiver) = watch::channel(None);
         let show = |uid: Option<&str>| {
@@ -268,7 +268,7 @@ pub(super) mod tests {
         assert_eq!(*made.lock().unwrap(), Vec::<Value>::new());
 
         show(Some("u1"));
-        assert_eq!(ensure().await.unwrap(), Some(NodeStatusStatus::default()));
+        assert_eq!(ensure().await.unwrap(), Some(WeftNodeStatus::default()));
         let owner = json!([{ "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1" }]);
         assert_eq!(made.lock().unwrap()[0]["metadata"]["ownerReferences"], owner);
     }
@@ -286,7 +286,7 @@ pub(super) mod tests {
             true => (StatusCode::OK, object.clone()),
             false => (StatusCode::NOT_FOUND, json!({ "code": 404, "status": "Failure" }).to_string()),
         };
-        let path = "/apis/weft.dev/v1alpha1/nodestatuses/n1";
+        let path = "/apis/weft.dev/v1alpha1/weftnodes/n1";
         let api = Router::new().route(path, patch(make)).route(&format!("{path}/status"), patch(status));
         let client = Client::new(api, "default");
         let (snapshots, receiver) = watch::channel(None);
@@ -305,9 +305,9 @@ pub(super) mod tests {
     #[test]
     fn times_move_only_with_what_they_date_also_over_a_restart() {
         let mut first = node(3, 1, 0);
-        date(&mut first, &NodeStatusStatus::default(), at(100));
+        date(&mut first, &WeftNodeStatus::default(), at(100));
         // What the server has is all that the next agent knows.
-        let shown: NodeStatusStatus = serde_json::from_value(json!(bounded(first.clone()))).unwrap();
+        let shown: WeftNodeStatus = serde_json::from_value(json!(bounded(first.clone()))).unwrap();
         let mut second = node(3, 2, 1);
         date(&mut second, &shown, at(200));
         assert_eq!(second.conditions[0].last_transition_time, Time(at(100)));

@@ -1,0 +1,89 @@
+//! What a session is like in the end: its own settings, else those of its profile, else those of the cluster.
+//!
+//! What is missing is missed safely: a profile or a password that is not there makes no session, a filter that is not there
+//! accepts nothing.
+
+use std::time::Duration;
+
+use weft_api::crd::{Family, FilterAction, FilterRule, PrefixMatch, SecretKeyRef, SessionSettings};
+use weft_bgp::rib::{PrefixRange, PrefixRule};
+use weft_bgp::speaker::{Hops, Password, PeerConfig, Transport};
+use weft_bgp::types::AfiSafi;
+
+use crate::watch::Snapshot;
+
+const HOLD_TIME: u16 = 90;
+const CONNECT_RETRY: u16 = 5;
+const MAX_PREFIXES: u32 = 10_000;
+
+/// `peer` with what the settings say, import rules aside.
+pub(super) fn apply(peer: PeerConfig, settings: &SessionSettings, password: Option<Password>) -> PeerConfig {
+    let hops = match (settings.security.ttl_security_hops, settings.multihop) {
+        (Some(hops), _) => Hops::Security(hops),
+        (None, Some(hops)) if hops > 1 => Hops::Multihop(hops),
+        (None, _) => Hops::Default,
+    };
+    let connect_retry = settings.timers.connect_retry_seconds.unwrap_or(CONNECT_RETRY);
+    PeerConfig {
+        families: families(settings.families.as_deref()),
+        hold_time: settings.timers.hold_time_seconds.unwrap_or(HOLD_TIME),
+        connect_retry: Duration::from_secs(connect_retry.into()),
+        extended_nexthop: settings.extended_nexthop.unwrap_or(true),
+        enforce_first_asn: settings.enforce_first_asn.unwrap_or(true),
+        max_prefixes: settings.limits.max_prefixes.unwrap_or(MAX_PREFIXES),
+        transport: Transport { hops, password, ..peer.transport },
+        ..peer
+    }
+}
+
+/// In our order, each once.
+fn families(written: Option<&[Family]>) -> Vec<AfiSafi> {
+    let wanted = |family| match family {
+        AfiSafi::Ipv4Unicast => Family::Ipv4,
+        AfiSafi::Ipv6Unicast => Family::Ipv6,
+    };
+    let is_wanted = |family: &AfiSafi| written.is_none_or(|written| written.contains(&wanted(*family)));
+    AfiSafi::ALL.into_iter().filter(is_wanted).collect()
+}
+
+pub(super) fn password(snapshot: &Snapshot, settings: &SessionSettings) -> Result<Option<Password>, String> {
+    const FIELD: &str = "spec.session.security.passwordSecret";
+    let Some(SecretKeyRef { name, key }) = &settings.security.password_secret else { return Ok(None) };
+    let secret = snapshot.secrets.get(name);
+    let secret =
+        secret.ok_or_else(|| format!("{FIELD}: Secret {name} is missing; the session stays down"))?;
+    let value = secret
+        .get(key)
+        .ok_or_else(|| format!("{FIELD}: Secret {name} has no key {key}; the session stays down"))?;
+    let too_long = || format!("{FIELD}: {key} of Secret {name} is not 1-{} bytes long", Password::MAX_LEN);
+    Password::new(value).map(Some).ok_or_else(too_long)
+}
+
+/// Of all its filters, in order, and the name of the first that is missing.
+pub(super) fn import_rules(
+    snapshot: &Snapshot,
+    settings: &SessionSettings,
+) -> (Vec<PrefixRule>, Option<String>) {
+    let mut rules = Vec::new();
+    for name in settings.import_filters.iter().flatten() {
+        match snapshot.bgp.filters.get(name) {
+            Some(filter) => rules.extend(filter.rules.iter().map(rule)),
+            None => {
+                rules.push(PrefixRule { prefixes: None, accept: false });
+                return (rules, Some(name.clone()));
+            }
+        }
+    }
+    (rules, None)
+}
+
+fn rule(written: &FilterRule) -> PrefixRule {
+    let prefixes = written.prefixes.as_ref().map(|prefixes| prefixes.iter().map(range).collect());
+    PrefixRule { prefixes, accept: written.action == FilterAction::Accept }
+}
+
+fn range(written: &PrefixMatch) -> PrefixRange {
+    let network = written.cidr.network();
+    let least = written.min_length.unwrap_or(network.prefix());
+    PrefixRange { network, lengths: least..=written.max_length.unwrap_or(least) }
+}

@@ -1,0 +1,135 @@
+//! Values that users write as text and nobody should parse twice.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use ipnetwork::IpNetwork;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// A prefix with its length written out, as a bare address is none; host bits are dropped: `10.1.2.3/16` is `10.1.0.0/16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cidr(IpNetwork);
+
+impl Cidr {
+    pub fn network(self) -> IpNetwork {
+        self.0
+    }
+}
+
+impl From<IpNetwork> for Cidr {
+    fn from(prefix: IpNetwork) -> Self {
+        let network = IpNetwork::new(prefix.network(), prefix.prefix());
+        Self(network.expect("the length was valid for the same family"))
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<IpNetwork>() {
+            Ok(prefix) if text.contains('/') => Ok(prefix.into()),
+            _ => Err(format!("{text:?} is no prefix like 10.244.0.0/16")),
+        }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<String> for Cidr {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Cidr> for String {
+    fn from(cidr: Cidr) -> Self {
+        cidr.to_string()
+    }
+}
+
+impl JsonSchema for Cidr {
+    fn schema_name() -> Cow<'static, str> {
+        "Cidr".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let rule = serde_json::json!([{ "rule": "isCIDR(self)", "message": "a prefix like 10.244.0.0/16" }]);
+        json_schema!({ "type": "string", "maxLength": 49, "x-kubernetes-validations": rule })
+    }
+}
+
+/// `ASN:VALUE` (RFC 1997, both at most 65535) or `GLOBAL:LOCAL1:LOCAL2` (RFC 8092).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum CommunityText {
+    Standard { asn: u16, value: u16 },
+    Large { global: u32, local1: u32, local2: u32 },
+}
+
+impl FromStr for CommunityText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Option<Vec<u32>> = text.split(':').map(|part| part.parse().ok()).collect();
+        let small = |number: &u32| u16::try_from(*number).ok();
+        let read = match parts.as_deref() {
+            Some([asn, value]) => {
+                small(asn).zip(small(value)).map(|(asn, value)| Self::Standard { asn, value })
+            }
+            Some(&[global, local1, local2]) => Some(Self::Large { global, local1, local2 }),
+            _ => None,
+        };
+        read.ok_or_else(|| format!("{text:?} is no community like 65000:100 or 4200000000:1:2"))
+    }
+}
+
+impl fmt::Display for CommunityText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standard { asn, value } => write!(f, "{asn}:{value}"),
+            Self::Large { global, local1, local2 } => write!(f, "{global}:{local1}:{local2}"),
+        }
+    }
+}
+
+impl TryFrom<String> for CommunityText {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<CommunityText> for String {
+    fn from(community: CommunityText) -> Self {
+        community.to_string()
+    }
+}
+
+impl JsonSchema for CommunityText {
+    fn schema_name() -> Cow<'static, str> {
+        "Community".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "maxLength": 32, "pattern": "^[0-9]+(:[0-9]+){1,2}$" })
+    }
+}
