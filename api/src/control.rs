@@ -54,6 +54,9 @@ pub struct PolicyStatus {
     pub chains: u32,
     pub sets: u32,
     pub set_elements: u32,
+    /// Counts how often all established flows were judged, since the agent started.
+    #[serde(default)]
+    pub flow_scans: u64,
 }
 
 /// How large a pod's packets may be.

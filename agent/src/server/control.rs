@@ -81,7 +81,7 @@ pub(super) async fn collect_status(agent: &Agent) -> Status {
     let established = peers.iter().filter(|peer| peer.state == "Established").count();
     let waiting_for = readiness::waiting(agent);
     let routes = agent.routes.status().borrow().clone();
-    let counts = agent.policy.state().borrow().counts.clone();
+    let policy = agent.policy.state().borrow().status();
     let problems = problems(agent, bgp::leaks(&peers));
     Status {
         node: agent.config.node.clone(),
@@ -97,7 +97,7 @@ pub(super) async fn collect_status(agent: &Agent) -> Status {
         peers_total: u32::try_from(peers.len()).unwrap_or(u32::MAX),
         routes: BTreeMap::from([("ipv4".to_owned(), routes.ipv4), ("ipv6".to_owned(), routes.ipv6)]),
         pods: u32::try_from(agent.policy.local().len()).unwrap_or(u32::MAX),
-        policy: counts,
+        policy,
         pod_mtu: agent.mtu.borrow().clone().map(|mtu| PodMtu { bytes: mtu.bytes, link: mtu.link }),
         problems,
     }

@@ -3,26 +3,27 @@
 //!
 //! One namespace is the node, with the whole agent in it. The flows are conntrack entries made by `conntrack -R`, between
 //! clients outside and the pods of the node; every second change cuts them all and the next lets them all go on. The clock
-//! runs from the rename of the policy's file until the agent's metrics count the commit, or the scan.
+//! runs from the rename of the policy's file until the agent counts the commit, or the scan.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{fs, iter, thread};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use weft_api::{AGENT_SOCKET, LINK_PREFIX};
 
 use super::cni::{Kind, Testbed, median, objects};
 use super::percentile;
 use crate::lab::Programs;
 use crate::net::Namespace;
+use crate::wait;
 
-const METRICS: &str = "127.0.0.1:9179";
 const LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at the metrics.
+/// Between two looks.
 const RESOLUTION: Duration = Duration::from_millis(1);
 /// ADDs for the usual time.
 const USUAL: usize = 50;
@@ -43,12 +44,13 @@ pub fn run(pods: usize, local: usize, flows: usize, rounds: usize, programs: &Pr
     let extra = local..local + USUAL;
     let mut usual = extra.clone().map(|index| call("ADD", index)).collect::<Result<Vec<_>>>()?;
     extra.clone().try_for_each(|index| call("DEL", index).map(drop))?;
+    until_deleted(&bed, local)?;
     let (mut in_force, mut judged, mut meanwhile) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
-        let before = [counter(&bed, "commits")?, counter(&bed, "flow_scans")?];
+        let before = [counter(&bed, "revision")?, counter(&bed, "flow_scans")?];
         let start = Instant::now();
         write_policy(&bed, round)?;
-        in_force.push(until_counted(&bed, "commits", before[0], start)?);
+        in_force.push(until_counted(&bed, "revision", before[0], start)?);
         let mut added = 0;
         while added < MEANWHILE && !counted(&bed, "flow_scans", before[1]) {
             meanwhile.push(call("ADD", local + added)?);
@@ -56,6 +58,7 @@ pub fn run(pods: usize, local: usize, flows: usize, rounds: usize, programs: &Pr
         }
         judged.push(until_counted(&bed, "flow_scans", before[1], start)?);
         (local..local + added).try_for_each(|index| call("DEL", index).map(drop))?;
+        until_deleted(&bed, local)?;
     }
 
     println!("{pods} pods, {local} here, {flows} flows, {rounds} changes of policy; milliseconds");
@@ -116,6 +119,14 @@ fn local_addresses(bed: &Testbed) -> Result<Vec<String>> {
     Ok(to.filter(|dst| dst.starts_with("10.77.") && !dst.contains('/')).map(str::to_owned).collect())
 }
 
+/// The deletion of a link holds the kernel's lock for some milliseconds, whoever waits, and DEL does not wait for it.
+fn until_deleted(bed: &Testbed, left: usize) -> Result<()> {
+    wait::until_true("links are deleted", LIMIT, || {
+        let links = bed.node.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/dev")?));
+        links.is_ok_and(|links| links.matches(LINK_PREFIX).count() == left)
+    })
+}
+
 /// Denies everything, or allows everything in words that need other chains.
 fn write_policy(bed: &Testbed, round: usize) -> Result<()> {
     let ingress = if round.is_multiple_of(2) {
@@ -146,15 +157,13 @@ fn counted(bed: &Testbed, name: &str, before: u64) -> bool {
     counter(bed, name).is_ok_and(|now| now > before)
 }
 
+/// Of the agent's own answer: metrics are gathered once a second.
 fn counter(bed: &Testbed, name: &str) -> Result<u64> {
-    let answer = bed.node.enter(|| {
-        let mut stream = TcpStream::connect(METRICS)?;
-        write!(stream, "GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    })?;
-    let name = format!("weft_policy_{name}_total ");
-    let line = answer.lines().find_map(|line| line.strip_prefix(&name)).context("no such metric")?;
-    Ok(line.trim().parse()?)
+    let mut stream = UnixStream::connect(bed.dir.join("run").join(AGENT_SOCKET))?;
+    write!(stream, "GET /v1/status HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    let status: Value = serde_json::from_str(body)?;
+    status["policy"][name].as_u64().with_context(|| format!("no {name}"))
 }

@@ -102,6 +102,7 @@ fn counts(ruleset: &Ruleset) -> PolicyStatus {
         chains: count(ruleset.chains.len()),
         sets: count(ruleset.sets.len() + ruleset.maps.len()),
         set_elements: count(elements),
+        flow_scans: 0,
     }
 }
 

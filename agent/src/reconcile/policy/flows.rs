@@ -28,6 +28,8 @@ use crate::watch::{Problem, Snapshot};
 
 /// Jobs that wait; they are taken between two parts of a scan, so the policy task hardly ever waits to leave one.
 const JOBS: usize = 256;
+/// How far this thread steps back for those that pods wait for, where there is too little CPU for all.
+const NICE: i32 = 10;
 /// After a failure, doubled by each further one up to the longest.
 const SHORTEST_RETRY: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
@@ -120,6 +122,10 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        // Of this thread alone, as Linux has it.
+        if let Err(error) = rustix::process::nice(NICE) {
+            warn!(reconciler = "policy", %error, "flows are judged at full priority");
+        }
         let mut retry = SHORTEST_RETRY;
         while self.wait(retry) {
             retry = match self.work() {

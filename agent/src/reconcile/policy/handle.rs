@@ -78,6 +78,10 @@ impl std::fmt::Debug for Command {
 }
 
 impl PolicyState {
+    pub fn status(&self) -> PolicyStatus {
+        PolicyStatus { flow_scans: self.judged, ..self.counts.clone() }
+    }
+
     /// All that is not as it should be.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().chain(&self.flows)
