@@ -50,7 +50,14 @@ fn status_names_what_it_waits_for_and_every_problem() {
         routes: BTreeMap::from([("ipv4".into(), 3), ("ipv6".into(), 2)]),
         pods: 4,
         pod_mtu: Some(PodMtu { bytes: 1450, link: Some("eth0".into()) }),
-        policy: PolicyStatus { revision: 9, policies: 2, chains: 11, sets: 5, set_elements: 17, flow_scans: 3 },
+        policy: PolicyStatus {
+            revision: 9,
+            policies: 2,
+            chains: 11,
+            sets: 5,
+            set_elements: 17,
+            flow_scans: 3,
+        },
         problems: vec![Problem { object: "bad.yaml".into(), reason: "line 3: unknown field `asns`".into() }],
     };
     insta::assert_snapshot!(super::status(&status), @r"
