@@ -14,9 +14,21 @@ use weft_e2e::wait;
 use crate::story::{CONVERGED, Scene, reaches};
 
 pub(crate) fn objects_tell_whether_they_are_accepted(cluster: &Cluster) {
-    for object in ["bgpconfiguration/default".to_owned(), some_peer(cluster)] {
-        until_accepted(cluster, &object, "True", "in force");
+    let others = [
+        ("BGPAdvertisement", json!({ "communities": ["65000:1"] })),
+        ("BGPPeerProfile", json!({ "session": { "importFilters": ["outside"] } })),
+    ];
+    for (kind, spec) in &others {
+        let object = json!({ "apiVersion": "weft.dev/v1alpha1", "kind": kind, "metadata": { "name": "told" }, "spec": spec });
+        cluster.apply(&object.to_string()).unwrap();
     }
+    let told = ["bgpadvertisement/told", "bgppeerprofile/told"];
+    let installed =
+        ["bgpconfiguration/default", "bgpfilter/outside", "bgpnodeoverride/rack1", &some_peer(cluster)];
+    for object in told.into_iter().chain(installed) {
+        until_accepted(cluster, object, "True", "in force");
+    }
+    cluster.kubectl(&[&["delete"][..], &told].concat()).unwrap();
     let peer = |address: &str, labels: Value| {
         json!({
             "apiVersion": "weft.dev/v1alpha1", "kind": "BGPPeer", "metadata": { "name": "told" },
@@ -33,7 +45,7 @@ pub(crate) fn objects_tell_whether_they_are_accepted(cluster: &Cluster) {
     let mut guarded = peer("192.0.2.9", json!({ "kubernetes.io/hostname": "node1" }));
     guarded["spec"]["session"] = json!({ "security": { "passwordSecret": { "name": "told" } } });
     cluster.apply(&guarded.to_string()).unwrap();
-    until_accepted(cluster, "bgppeer/told", "False", "Secret weft-system/told is missing");
+    until_accepted(cluster, "bgppeer/told", "False", "Secret told is missing");
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "namespace": "weft-system", "name": "told" },
         "stringData": { "password": "told" },

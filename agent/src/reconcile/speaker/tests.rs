@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::mpsc as sync;
 
 use nix::sched::{CloneFlags, unshare};
+use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
 use weft_bgp::speaker::{OriginConfig, RemoteAsn, RouteFilter};
 use weft_bgp::types::{Asn, Nexthop, RouterId};
+use weft_bgp::wire::{Framer, GracefulRestart, Open};
 
 use super::*;
 use crate::reconcile::routes;
@@ -139,4 +142,51 @@ fn a_speaker_that_ends_by_itself_is_missed() {
         handle.shutdown(Shutdown::Restart).await.unwrap();
         assert_eq!(ends.first().await, "bgp ended");
     });
+}
+
+/// What the first OPEN of a node says of its restart, when this stands in the kernel before it starts.
+async fn restart_capability(route: Option<&str>) -> GracefulRestart {
+    ip("link set lo up");
+    ip("addr add 192.0.2.2/32 dev lo");
+    if let Some(route) = route {
+        ip(&format!("route add {route}"));
+    }
+    let router = tokio::net::TcpListener::bind("192.0.2.2:1179").await.unwrap();
+    let (tasks, _ends) = supervisor();
+    let (lost_sender, lost) = mpsc::channel(8);
+    let (routes, restarting) = routes::spawn(&tasks, lost_sender).await.unwrap();
+    let mut plan = desired();
+    plan.speaker.restart_time = Some(120);
+    plan.peers[0].transport.port = 1179;
+    let (planned, plans) = watch::channel(None);
+    let addresses = routes.addresses_changed();
+    let _running = spawn(&tasks, Inputs { desired: plans, lost, addresses, routes, restarting, seed: 1 });
+    planned.send_replace(Some(Arc::new(plan)));
+    let (mut stream, _) = timeout(Duration::from_secs(20), router.accept()).await.expect("dialed").unwrap();
+    let mut framer = Framer::default();
+    let frame = loop {
+        let mut bytes = [0; 4096];
+        let length = stream.read(&mut bytes).await.unwrap();
+        framer.push(&bytes[..length]);
+        if let Some(frame) = framer.next_frame().unwrap() {
+            break frame;
+        }
+    };
+    Open::decode(&frame.body).unwrap().capabilities.graceful_restart.expect("it is on")
+}
+
+/// RFC 4724 §4.1: routers keep what they have of a node that says so, and forget it otherwise.
+#[test]
+fn an_agent_whose_forerunner_left_routes_says_that_it_restarts_and_has_kept_them() {
+    for (route, restarts) in [
+        (Some("blackhole 10.9.0.0/24 proto 87 metric 87"), true),
+        (Some("blackhole 10.9.0.0/24 proto static metric 87"), false),
+        (None, false),
+    ] {
+        in_netns(move || async move {
+            let said = restart_capability(route).await;
+            assert_eq!((said.restarting, said.restart_time), (restarts, 120), "{route:?}");
+            assert!(said.families.iter().all(|(_, kept)| *kept == restarts), "{said:?}");
+        });
+    }
 }

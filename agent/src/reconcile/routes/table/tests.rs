@@ -146,3 +146,20 @@ fn a_pod_outside_our_pod_cidrs_goes_with_its_link_of_which_no_route_tells() {
     work.handle_event(link("1", false), 7);
     assert!(work.observe && work.lookups.is_empty());
 }
+
+/// The kernel tells of both in turn: the route that took the place of ours, and its end.
+#[test]
+fn who_replaces_a_route_of_ours_is_counted_and_who_only_goes_is_not() {
+    let mut work = settled();
+    let key = RouteKey { prefix: net("10.2.0.0/24"), metric: 87 };
+    let others = KernelRoute { key, protocol: 4, target: Target::Direct { link: 9 } };
+    let told = |work: &mut Work, gone| {
+        work.handle_event(Event::Route { route: others.clone(), gone, by: 1 }, 7);
+        (work.drift, work.have.ours.contains_key(&key))
+    };
+    assert!(work.have.ours.contains_key(&key), "{work:?}");
+    let before = work.drift;
+    assert_eq!(told(&mut work, true), (before, true), "nothing of ours went with it");
+    assert_eq!(told(&mut work, false), (before + 1, false));
+    assert_eq!(work.learned(), 2);
+}
