@@ -89,7 +89,7 @@ fn unread<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a str> {
 }
 
 /// Some node must have this peer, and of the nodes that it selects none may have another at its address: there the
-/// first by name counts, as in [`peers::plan`].
+/// first by name counts, as in [`peers::Planner`].
 fn check_nodes(snapshot: &Snapshot, name: &str, spec: &BGPPeerSpec) -> Result<(), String> {
     let mut selected = peers::selected(snapshot, spec)?
         .filter(|node| unread(snapshot, &format!("Node {node}")).is_none())
