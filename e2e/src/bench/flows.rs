@@ -25,6 +25,8 @@ use crate::wait;
 const LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks.
 const RESOLUTION: Duration = Duration::from_millis(1);
+/// Without a commit.
+const RESTING: Duration = Duration::from_millis(500);
 /// ADDs for the usual time.
 const USUAL: usize = 50;
 /// Pods that are added while flows are judged, at most so many in a round.
@@ -47,7 +49,7 @@ pub fn run(pods: usize, local: usize, flows: usize, rounds: usize, programs: &Pr
     until_deleted(&bed, local)?;
     let (mut in_force, mut judged, mut meanwhile) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
-        let before = [counter(&bed, "revision")?, counter(&bed, "flow_scans")?];
+        let before = [until_resting(&bed)?, counter(&bed, "flow_scans")?];
         let start = Instant::now();
         write_policy(&bed, round)?;
         in_force.push(until_counted(&bed, "revision", before[0], start)?);
@@ -151,6 +153,19 @@ fn until_counted(bed: &Testbed, name: &str, before: u64, start: Instant) -> Resu
         thread::sleep(RESOLUTION);
     }
     Ok(start.elapsed())
+}
+
+/// The revision, when no commit has come for a while: those of the pods that have gone are not the policy's.
+fn until_resting(bed: &Testbed) -> Result<u64> {
+    let (mut last, mut since) = (counter(bed, "revision")?, Instant::now());
+    while since.elapsed() < RESTING {
+        thread::sleep(RESOLUTION);
+        let now = counter(bed, "revision")?;
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    Ok(last)
 }
 
 fn counted(bed: &Testbed, name: &str, before: u64) -> bool {

@@ -13,6 +13,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
@@ -30,6 +31,9 @@ use crate::watch::{Problem, Snapshot};
 const JOBS: usize = 256;
 /// How far this thread steps back for those that pods wait for, where there is too little CPU for all.
 const NICE: i32 = 10;
+/// Between two parts of a scan: a thread that never sleeps makes each RCU grace period as long as some ticks, and every
+/// change of a link waits for one or more.
+const PAUSE: Duration = Duration::from_micros(100);
 /// After a failure, doubled by each further one up to the longest.
 const SHORTEST_RETRY: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
@@ -218,6 +222,7 @@ impl Worker {
                 debug!(reconciler = "policy", %source, %destination, protocol = flow.protocol, forbidden, "flow judged anew");
             }
             self.do_urgent(&mut sockets.change)?;
+            thread::sleep(PAUSE);
         }
         if cut > 0 {
             info!(
