@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use ipnetwork::IpNetwork;
+use serde_json::{Value, json};
 
 use super::inspect::{self, Lodger};
 use super::model::Model;
@@ -39,6 +40,20 @@ impl ClusterStage {
         let echo = EchoServer::start(&outside, PORT)?;
         let (pods, restarts) = Default::default();
         Ok(Self { cluster, pods, restarts, outside: (outside, echo) })
+    }
+
+    /// As the controller manager has handed them out, IPv4 first.
+    pub fn pod_cidrs(&self) -> Result<BTreeMap<String, [IpNetwork; 2]>> {
+        let nodes = self.cluster.get(&["nodes"])?;
+        let range = |node: &Value, index: usize| {
+            let text = node["spec"]["podCIDRs"][index].as_str().context("a node without podCIDRs")?;
+            text.parse::<IpNetwork>().with_context(|| text.to_owned())
+        };
+        let ranges = |node: &Value| {
+            let name = node["metadata"]["name"].as_str().context("a node without a name")?;
+            Ok((name.to_owned(), [range(node, 0)?, range(node, 1)?]))
+        };
+        nodes["items"].as_array().into_iter().flatten().map(ranges).collect()
     }
 
     fn start_pod(&mut self, key: &str, node: &str, labels: &Labels) -> Result<()> {

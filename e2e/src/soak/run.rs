@@ -48,10 +48,11 @@ pub fn on_a_cluster(
     let spec = ClusterSpec::default();
     let story = Story { racks: vec!["bird:2".to_owned(), "frr:1".to_owned()], seed, steps: Vec::new() };
     let log = out.map(|path| Log::create(path, &story)).transpose()?;
-    let model = Model::new(Topology::of(&spec.lab), &NAMESPACES);
-    let draw = Draw::new(seed, Ground::Cluster, model.clone());
-    let outcome = ClusterStage::raise(name, &spec, programs, &NAMESPACES)
-        .and_then(|stage| drawn(Driver::new(stage, model, seed), draw, end, log));
+    let outcome = ClusterStage::raise(name, &spec, programs, &NAMESPACES).and_then(|stage| {
+        let model = Model::new(Topology::of(&spec.lab).with_pod_cidrs(stage.pod_cidrs()?), &NAMESPACES);
+        let draw = Draw::new(seed, Ground::Cluster, model.clone());
+        drawn(Driver::new(stage, model, seed), draw, end, log)
+    });
     cluster::down(name)?;
     outcome.with_context(|| format!("seed {seed}"))
 }

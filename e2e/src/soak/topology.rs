@@ -87,6 +87,12 @@ impl Topology {
         }
     }
 
+    /// Where something else than the plan hands out the nodes' ranges.
+    #[must_use]
+    pub fn with_pod_cidrs(self, pod_cidrs: BTreeMap<String, [IpNetwork; 2]>) -> Self {
+        Self { pod_cidrs, ..self }
+    }
+
     pub fn pod_cidr(&self, node: &str, v6: bool) -> IpNetwork {
         self.pod_cidrs[node][usize::from(v6)]
     }
