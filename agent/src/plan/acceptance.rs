@@ -47,7 +47,10 @@ fn refusal(snapshot: &Snapshot, key: &ObjectKey) -> Option<String> {
             let settings = &bgp.profiles.get(&key.name)?.session;
             missing_filter(snapshot, settings)
         }
-        Kind::BgpConfiguration => missing_filter(snapshot, &bgp.configuration().session),
+        Kind::BgpConfiguration => {
+            let settings = &bgp.configuration().session;
+            missing_filter(snapshot, settings).and_then(|()| settings::password(snapshot, settings).map(drop))
+        }
         Kind::BgpFilter | Kind::Node | Kind::Namespace | Kind::Pod | Kind::NetworkPolicy | Kind::Secret => {
             Ok(())
         }

@@ -180,6 +180,13 @@ impl Planner<'_> {
             NodeMesh::None => return Vec::new(),
             NodeMesh::Full => {}
         }
+        let password = match settings::password(self.snapshot, &self.configuration.session) {
+            Ok(password) => password,
+            Err(reason) => {
+                problems.insert(Problem { object: "BGPConfiguration default".to_owned(), reason });
+                return Vec::new();
+            }
+        };
         let others = self.snapshot.nodes.iter().filter(|(name, _)| *name != self.name);
         let others = others.map(|(name, node)| (name, node, self.overrides.of(name, node)));
         let mut peers = Vec::new();
@@ -189,7 +196,8 @@ impl Planner<'_> {
                 .find_map(|v4| Some((self.own_address(v4)?, address(&bgp.addresses, v4)?)));
             let made = match reachable {
                 Some((local, remote)) if local != remote => {
-                    self.mesh_peer(name, node, bgp.listen_port, (local, remote))
+                    let peer = self.mesh_peer(name, node, bgp.listen_port, (local, remote));
+                    Ok(settings::apply(peer, &self.configuration.session, password.clone()))
                 }
                 Some((_, remote)) => {
                     Err(format!("status.addresses: {remote} is that of node {} too", self.name))
@@ -215,20 +223,17 @@ impl Planner<'_> {
         node: &NodeInfo,
         port: u16,
         (local, remote): (IpAddr, IpAddr),
-    ) -> Result<PeerConfig, String> {
+    ) -> PeerConfig {
         let is_ours = |prefix: &IpNetwork| self.node.pod_cidrs.contains(prefix);
         let strays = self.snapshot.strays.get(name).into_iter().flatten();
-        let settings = &self.configuration.session;
-        let password = settings::password(self.snapshot, settings)?;
-        let peer = PeerConfig {
+        PeerConfig {
             accept: node.pod_cidrs.iter().chain(strays).copied().filter(|prefix| !is_ours(prefix)).collect(),
             enforce_own_nexthop: true,
             // The other node plans the opposite: of each pair one dials.
             let_peer_dial: local < remote,
             transport: Transport { port, local_address: Some(local), ..Transport::default() },
             ..self.common(format!("{MESH}{name}"), remote, RemoteAsn::Internal)
-        };
-        Ok(settings::apply(peer, settings, password))
+        }
     }
 
     fn common(&self, name: String, address: IpAddr, asn: RemoteAsn) -> PeerConfig {

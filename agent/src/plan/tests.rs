@@ -397,6 +397,26 @@ fn without_its_password_a_peer_is_not_spoken_to() {
 }
 
 #[test]
+fn without_its_password_there_is_no_mesh_and_the_configuration_says_so_once() {
+    let mut snapshot = cluster();
+    configuration(&mut snapshot).session = spec("{security: {passwordSecret: {name: bgp}}}");
+    let desired = plan(&snapshot, "n1");
+    assert_eq!(names(&desired), [""; 0]);
+    let problems = reasons(&desired);
+    assert_eq!(problems.len(), 1);
+    assert!(problems["BGPConfiguration default"].contains("Secret bgp is missing"), "{problems:?}");
+    let kind = crate::watch::Kind::BgpConfiguration;
+    let key = object::ObjectKey { kind, namespace: String::new(), name: "default".to_owned() };
+    snapshot.shown.insert(key.clone(), Default::default());
+    assert!(acceptance::judge(&snapshot)[&key].as_ref().unwrap().contains("Secret bgp is missing"));
+
+    snapshot.secrets.insert("bgp".to_owned(), [("password".to_owned(), b"hunter2".to_vec())].into());
+    let desired = plan(&snapshot, "n1");
+    assert!(desired.peers.iter().all(|peer| peer.transport.password.is_some()) && desired.peers.len() == 2);
+    assert_eq!(acceptance::judge(&snapshot)[&key], None);
+}
+
+#[test]
 fn addresses_that_no_router_has_are_refused() {
     for address in ["192.0.2.1", "fe80::1", "224.0.0.1", "127.0.0.1", "::"] {
         let desired =

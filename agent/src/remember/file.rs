@@ -15,7 +15,7 @@ use crate::watch::object;
 use crate::watch::{BgpObjects, NodeInfo, Snapshot};
 
 /// Changes when older agents would misread it.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
