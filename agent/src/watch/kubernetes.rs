@@ -1,4 +1,4 @@
-//! The datastore `kubernetes`: one watch per kind that we read, on the API server, and one per Secret that a BGPPeer names.
+//! The datastore `kubernetes`: one watch per kind that we read, on the API server, and one per Secret that a session names.
 //!
 //! In: objects as the server has them, cut down at once to the fields that we act on. Out: snapshots, the first when
 //! every watch has listed once. While the server is away nothing changes; what was missed meanwhile becomes one snapshot.
