@@ -33,14 +33,15 @@ test: setup-cluster ## every check and every test, as CI runs it
 RUSTDOC_DENY := -D warnings -A rustdoc::private-intra-doc-links
 
 .PHONY: lint
-lint: ## formatting, clippy, links of the documentation, shell scripts, dependencies, that the pure crates are pure, the chart
+lint: ## formatting, clippy, links of the documentation, shell scripts, dependencies, that the pure crates are pure, circles of modules, the chart
 	$(CARGO) fmt --all --check
-	shellcheck scripts/* .ci/run e2e/kubernetes/build e2e/kubernetes/images
+	shellcheck $$(grep -l '^#!/bin/sh' scripts/*) .ci/run e2e/kubernetes/build e2e/kubernetes/images
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --workspace --test scenarios --test cluster --locked -- -D warnings
 	RUSTDOCFLAGS="$(RUSTDOC_DENY)" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 	scripts/check-dependencies
 	scripts/check-pure
+	scripts/check-circles api e2e fuzz
 	scripts/check-docs
 	helm=$$(e2e/kubernetes/build helm)/helm && $$helm lint --strict --quiet chart && $$helm lint --strict --quiet --values chart/ci/all-values.yaml chart
 	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --check --docs docs/crd-reference.md chart/definitions
