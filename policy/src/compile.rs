@@ -19,9 +19,12 @@ mod owners;
 mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::rc::Rc;
 
-use crate::model::{self, LocalPod, NamedPort, Pod, PodKey, Policy, Problem, World};
+use weft_api::control::Problem;
+
+use crate::model::{self, LocalPod, NamedPort, Pod, PodKey, Policy, World};
 use crate::ruleset::{Family, KeyField, Ruleset, Verdict};
 use allowance::{Allowance, Way};
 use builder::Builder;
@@ -101,7 +104,9 @@ pub fn room_for<'a>(local: impl Iterator<Item = &'a LocalPod>, pod: &'a LocalPod
 
 /// The ruleset that makes this node enforce `world` for the pods wired to it. The order of `local` does not matter.
 pub fn compile(world: &World, local: &[LocalPod], options: &Options) -> Compiled {
-    let mut problems: Vec<_> = world.policies.values().flat_map(|policy| policy.problems.clone()).collect();
+    let errors =
+        world.policies.values().flat_map(|policy| policy.errors.iter().map(move |error| (policy, error)));
+    let mut problems: Vec<_> = errors.map(|(policy, error)| problem(policy, error)).collect();
     let owners = Owners::new(world, local, &mut problems);
     let members = Members::new(&world.namespaces, &owners);
     let mut compiler = Compiler {
@@ -206,15 +211,18 @@ impl<'a> Compiler<'a> {
     }
 }
 
+fn problem(policy: &Policy, reason: impl fmt::Display) -> Problem {
+    Problem { object: format!("networkpolicy {}", policy.key), reason: reason.to_string() }
+}
+
 fn too_much(policy: &Policy, budget: usize) -> Problem {
-    Problem {
-        object: format!("networkpolicy {}", policy.key),
-        field: "spec".to_owned(),
-        reason: format!(
-            "the policies of the namespace need more than {budget} ports, peers and set elements on this node; \
+    problem(
+        policy,
+        format_args!(
+            "spec: the policies of the namespace need more than {budget} ports, peers and set elements on this node; \
              pods that this one selects are isolated"
         ),
-    }
+    )
 }
 
 impl Policy {

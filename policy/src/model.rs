@@ -120,7 +120,7 @@ pub struct Policy {
     pub ingress: Option<Vec<Rule>>,
     pub egress: Option<Vec<Rule>>,
     /// The parts that could not be understood. They allow nothing.
-    pub problems: Vec<Problem>,
+    pub errors: Vec<FieldError>,
 }
 
 /// Allows what matches one of the ports and one of the peers.
@@ -183,10 +183,8 @@ pub struct Block {
 
 /// A part of an object that cannot be used, for its author to read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-#[error("{object}: {field}: {reason}")]
-pub struct Problem {
-    /// `networkpolicy demo/web`
-    pub object: String,
+#[error("{field}: {reason}")]
+pub struct FieldError {
     /// `spec.ingress[0].from[1].ipBlock.cidr`
     pub field: String,
     pub reason: String,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use weft_api::control::Problem;
 
 use crate::compile::{Options, compile};
 use crate::eval::{Flow, Half, evaluate};
@@ -90,8 +91,12 @@ proptest! {
     fn problems_are_those_of_policies_and_disputes(cluster in random::cluster()) {
         let compiled = compile(&cluster.world, &cluster.local, &Options::default());
         let (disputes, others): (Vec<_>, Vec<_>) =
-            compiled.problems.into_iter().partition(|problem| problem.field.starts_with("link "));
-        let mut expected: Vec<_> = cluster.world.policies.values().flat_map(|policy| policy.problems.clone()).collect();
+            compiled.problems.into_iter().partition(|problem| problem.reason.starts_with("link "));
+        let errors = cluster.world.policies.values().flat_map(|policy| {
+            let object = format!("networkpolicy {}", policy.key);
+            policy.errors.iter().map(move |error| Problem { object: object.clone(), reason: error.to_string() })
+        });
+        let mut expected: Vec<_> = errors.collect();
         expected.sort();
         prop_assert_eq!(others, expected);
         prop_assert_eq!(disputes.is_empty(), random::disputed(&cluster).is_empty());

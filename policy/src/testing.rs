@@ -116,7 +116,7 @@ impl Cluster {
 
     pub(crate) fn problems(&self) -> Vec<String> {
         let compiled = compile(&self.world, &self.local, &Options::default());
-        compiled.problems.iter().map(ToString::to_string).collect()
+        compiled.problems.iter().map(|problem| format!("{}: {}", problem.object, problem.reason)).collect()
     }
 
     /// The packet of a flow, as this node sees it.

@@ -276,7 +276,7 @@ fn parse_object(kind: Kind, value: &Value, source: Source) -> Result<Object, Str
         Kind::Node => typed::<RawNode>(value)?.try_into().map(|node| Object::Node(Arc::new(node))),
         Kind::Namespace => translate::namespace(&checked::<Namespace>(value, source)?)
             .map(|(_, labels)| Object::Namespace(labels))
-            .map_err(|problem| named(&problem)),
+            .map_err(|error| error.to_string()),
         Kind::Pod => typed::<RawPod>(value)?.try_into().map(|pod| Object::Pod(Arc::new(pod))),
         Kind::NetworkPolicy => {
             network_policy(&checked(value, source)?).map(|policy| Object::NetworkPolicy(Arc::new(policy)))
@@ -311,10 +311,10 @@ fn parse_object(kind: Kind, value: &Value, source: Source) -> Result<Object, Str
 
 /// As in the API server, a policy with any part that cannot be understood is refused as a whole.
 fn network_policy(object: &NetworkPolicy) -> Result<Policy, String> {
-    let policy = translate::policy(object).map_err(|problem| named(&problem))?;
-    match policy.problems.first() {
+    let policy = translate::policy(object).map_err(|error| error.to_string())?;
+    match policy.errors.first() {
         None => Ok(policy),
-        Some(problem) => Err(named(problem)),
+        Some(error) => Err(error.to_string()),
     }
 }
 
@@ -344,10 +344,6 @@ fn closed(key: &ObjectKey, written: &Value) -> Option<Object> {
     // An operator or a direction that does not exist isolates all pods of the namespace.
     let policy = translate::policy(&NetworkPolicy { metadata, spec: Some(spec) }).ok()?;
     Some(Object::NetworkPolicy(Arc::new(policy)))
-}
-
-fn named(problem: &weft_policy::model::Problem) -> String {
-    format!("{}: {}", problem.field, problem.reason)
 }
 
 /// `stringData` wins over `data`, as in the API server.

@@ -17,10 +17,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weft_api::control::Problem;
+
 use super::builder::Builder;
 use super::chains::{address_field, address_type, family_of};
 use super::layout::{FAMILIES, LOCAL_SIZE, base, chain, rule};
-use crate::model::{HostPort, LocalPod, Problem};
+use crate::model::{HostPort, LocalPod};
 use crate::ruleset::{
     ChainKind, End, Family, Hook, Key, KeyField, KeyType, Map, Match, Rule, Side, Value, ValueType, Verdict,
 };
@@ -82,8 +84,10 @@ impl Mappings {
                 if *map.entry(key).or_insert_with(|| endpoint.clone()) != endpoint {
                     problems.push(Problem {
                         object: format!("pod {}", pod.key),
-                        field: format!("link {}", pod.link),
-                        reason: format!("the host port {} is another pod's", port.host_port),
+                        reason: format!(
+                            "link {}: the host port {} is another pod's",
+                            pod.link, port.host_port
+                        ),
                     });
                 }
             }

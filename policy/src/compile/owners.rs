@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::{LocalPod, Pod, PodKey, Problem, World};
+use weft_api::control::Problem;
+
+use crate::model::{LocalPod, Pod, PodKey, World};
 
 /// A local address: the link it must come from, and whose policies rule it.
 #[derive(Clone, Copy)]
@@ -101,8 +103,11 @@ fn settle<'a>(
             let others: Vec<_> = others.iter().map(|local| local.link.as_str()).collect();
             problems.push(Problem {
                 object: format!("pod {}", first.key),
-                field: format!("link {}", first.link),
-                reason: format!("has the address {ip} that {} has too; it is closed", others.join(", ")),
+                reason: format!(
+                    "link {}: has the address {ip} that {} has too; it is closed",
+                    first.link,
+                    others.join(", ")
+                ),
             });
             Owner::Disputed
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, Namespace, Pod as PodObject, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::model::{Labels, NamedPort, Pod, PodKey, PodUid, Problem, Protocol};
+use crate::model::{FieldError, Labels, NamedPort, Pod, PodKey, PodUid, Protocol};
 
 /// Every namespace bears its name as a label, also where no API server has written it.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -16,22 +16,18 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 const STATIC_POD_UID: &str = "kubernetes.io/config.mirror";
 
 /// The namespace's name and labels.
-pub fn namespace(object: &Namespace) -> Result<(String, Labels), Problem> {
-    let name = name_of("namespace", &object.metadata)?;
+pub fn namespace(object: &Namespace) -> Result<(String, Labels), FieldError> {
+    let name = name_of(&object.metadata)?;
     let mut labels = object.metadata.labels.clone().unwrap_or_default();
     labels.insert(NAME_LABEL.to_owned(), name.clone());
     Ok((name, labels))
 }
 
 /// A pod in any phase. Refused as a whole if an address or a port makes no sense: such a pod is unknown, hence closed.
-pub fn pod(object: &PodObject) -> Result<(PodKey, Pod), Problem> {
+pub fn pod(object: &PodObject) -> Result<(PodKey, Pod), FieldError> {
     let metadata = &object.metadata;
-    let key = PodKey { name: name_of("pod", metadata)?, namespace: namespace_of(metadata) };
-    let problem = |field: &str, reason: String| Problem {
-        object: format!("pod {key}"),
-        field: field.to_owned(),
-        reason,
-    };
+    let key = PodKey { name: name_of(metadata)?, namespace: namespace_of(metadata) };
+    let problem = |field: &str, reason: String| FieldError { field: field.to_owned(), reason };
     let spec = object.spec.as_ref();
     let status = object.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());
@@ -55,12 +51,12 @@ pub(super) fn namespace_of(metadata: &ObjectMeta) -> String {
     metadata.namespace.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned())
 }
 
-pub(super) fn name_of(kind: &str, metadata: &ObjectMeta) -> Result<String, Problem> {
-    metadata.name.clone().filter(|name| !name.is_empty()).ok_or_else(|| Problem {
-        object: kind.to_owned(),
-        field: "metadata.name".to_owned(),
-        reason: "is missing".to_owned(),
-    })
+pub(super) fn name_of(metadata: &ObjectMeta) -> Result<String, FieldError> {
+    metadata
+        .name
+        .clone()
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| FieldError { field: "metadata.name".to_owned(), reason: "is missing".to_owned() })
 }
 
 fn uid(metadata: &ObjectMeta) -> Option<PodUid> {

@@ -9,17 +9,17 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::cidr::parse_cidr;
 use super::object::{name_of, namespace_of, port_number, protocol};
 use crate::model::{
-    AnyOr, Block, MAX_PORTS, MAX_PREFIXES, MAX_SELECTORS, NamespaceMatch, PodPeer, Policy, PolicyKey,
-    PolicyPeer, PortMatch, PortSpec, Problem, Rule,
+    AnyOr, Block, FieldError, MAX_PORTS, MAX_PREFIXES, MAX_SELECTORS, NamespaceMatch, PodPeer, Policy,
+    PolicyKey, PolicyPeer, PortMatch, PortSpec, Rule,
 };
 use crate::selector::{Operator, Requirement, Selector};
 
-/// Refuses only a policy without a name. Other faults are in [`Policy::problems`], and what they touch is closed.
-pub fn policy(object: &NetworkPolicy) -> Result<Policy, Problem> {
+/// Refuses only a policy without a name. Other faults are in [`Policy::errors`], and what they touch is closed.
+pub fn policy(object: &NetworkPolicy) -> Result<Policy, FieldError> {
     let metadata = &object.metadata;
-    let key = PolicyKey { name: name_of("networkpolicy", metadata)?, namespace: namespace_of(metadata) };
+    let key = PolicyKey { name: name_of(metadata)?, namespace: namespace_of(metadata) };
     let spec = object.spec.clone().unwrap_or_default();
-    let mut reader = Reader { key, problems: Vec::new() };
+    let mut reader = Reader { key, errors: Vec::new() };
     let (subjects, directions) = reader.scope(&spec);
     let (ingress, egress) = match directions {
         Some((ingress, egress)) => {
@@ -28,7 +28,7 @@ pub fn policy(object: &NetworkPolicy) -> Result<Policy, Problem> {
         // Whom it selects or in which direction is anyone's guess: it allows nothing at all.
         None => (Some(Vec::new()), Some(Vec::new())),
     };
-    Ok(Policy { key: reader.key, object: spec, subjects, ingress, egress, problems: reader.problems })
+    Ok(Policy { key: reader.key, object: spec, subjects, ingress, egress, errors: reader.errors })
 }
 
 /// What a part means, or (field below the part, reason).
@@ -36,7 +36,7 @@ type Read<T> = Result<T, (&'static str, String)>;
 
 struct Reader {
     key: PolicyKey,
-    problems: Vec<Problem>,
+    errors: Vec<FieldError>,
 }
 
 impl Reader {
@@ -103,8 +103,7 @@ impl Reader {
             Ok(value) => return Some(value),
             Err(fault) => fault,
         };
-        let object = format!("networkpolicy {}", self.key);
-        self.problems.push(Problem { object, field: format!("{at}{below}"), reason });
+        self.errors.push(FieldError { field: format!("{at}{below}"), reason });
         None
     }
 }

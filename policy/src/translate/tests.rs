@@ -1,7 +1,7 @@
 use ipnetwork::IpNetwork;
 
 use super::{namespace, parse_cidr, pod};
-use crate::model::{MAX_PORTS, MAX_PREFIXES, MAX_SELECTORS, Pod, PodKey, PodUid, Problem, Protocol};
+use crate::model::{FieldError, MAX_PORTS, MAX_PREFIXES, MAX_SELECTORS, Pod, PodKey, PodUid, Protocol};
 use crate::testing::{ip, named, policy};
 
 #[test]
@@ -42,7 +42,7 @@ fn cidrs_are_read_as_old_go_read_them() {
     }
 }
 
-fn read_pod(text: &str) -> Result<(PodKey, Pod), Problem> {
+fn read_pod(text: &str) -> Result<(PodKey, Pod), FieldError> {
     pod(&serde_saphyr::from_str(&format!("{{apiVersion: v1, kind: Pod, {text}}}")).unwrap())
 }
 
@@ -103,21 +103,18 @@ fn a_mirror_pod_has_the_uid_of_its_static_pod() {
 #[test]
 fn a_pod_that_makes_no_sense_is_refused_by_field() {
     let problem = |text: &str| read_pod(text).unwrap_err().to_string();
-    assert_eq!(problem("metadata: {}"), "pod: metadata.name: is missing");
+    assert_eq!(problem("metadata: {}"), "metadata.name: is missing");
     assert_eq!(
         problem("metadata: {name: a}, status: {podIPs: [{ip: nine}]}"),
-        "pod default/a: status.podIPs: `nine` is no address"
+        "status.podIPs: `nine` is no address"
     );
     let port = |port: &str| {
         problem(&format!("metadata: {{name: a}}, spec: {{containers: [{{name: c, ports: [{port}]}}]}}"))
     };
-    assert_eq!(
-        port("{name: p, containerPort: 0}"),
-        "pod default/a: spec.containers.ports: 0 is no port number"
-    );
+    assert_eq!(port("{name: p, containerPort: 0}"), "spec.containers.ports: 0 is no port number");
     assert_eq!(
         port("{name: p, containerPort: 1, protocol: X}"),
-        "pod default/a: spec.containers.ports: `X` is none of TCP, UDP, SCTP"
+        "spec.containers.ports: `X` is none of TCP, UDP, SCTP"
     );
 }
 
@@ -156,14 +153,14 @@ fn a_policy_that_is_too_large_closes_what_it_selects_and_says_of_what_it_has_too
             policy(&format!("{{podSelector: {{}}, ingress: [{{{field}: [{}]}}]}}", list(item, count)))
         };
         let largest = with(most);
-        assert_eq!(largest.problems, []);
+        assert_eq!(largest.errors, []);
         let mut cluster = crate::testing::Cluster::new();
         cluster.world.policies.insert(largest.key.clone(), largest.into());
         assert!(cluster.judge("x/b -> x/a tcp/80").allowed(), "{item}");
         let refused = with(most + 1);
         assert_eq!((&refused.ingress, &refused.egress), (&Some(Vec::new()), &Some(Vec::new())), "{item}");
-        let said = refused.problems[0].to_string();
-        assert!(said.starts_with("networkpolicy x/p: spec: has ") && said.contains("more than"), "{said}");
+        let said = refused.errors[0].to_string();
+        assert!(said.starts_with("spec: has ") && said.contains("more than"), "{said}");
         let mut cluster = crate::testing::Cluster::new();
         cluster.world.policies.insert(refused.key.clone(), refused.into());
         cluster.expect(&[("y/a -> x/a tcp/80", false), ("x/a -> y/a tcp/80", false)]);

@@ -63,11 +63,7 @@ impl Core {
         let took = begun.elapsed();
         let counts = counts(&compiled.ruleset);
         self.have = compiled.ruleset;
-        let problems = compiled.problems.into_iter().map(|problem| Problem {
-            object: problem.object,
-            reason: format!("{}: {}", problem.field, problem.reason),
-        });
-        let problems = problems.collect();
+        let problems = compiled.problems.into_iter().collect();
         Ok(Committed { changes, opened: opened_udp_ports(&transaction), took, counts, problems })
     }
 }
