@@ -9,11 +9,14 @@
 //! [`Policy::errors`]: crate::model::Policy::errors
 
 mod cidr;
-mod object;
+mod namespace;
+mod pod;
 mod policy;
+mod port;
 #[cfg(test)]
 mod tests;
 
 pub use cidr::parse_cidr;
-pub use object::{namespace, pod};
+pub use namespace::namespace;
+pub use pod::{SlimPod, pod};
 pub use policy::{policy, selector};

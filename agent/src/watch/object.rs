@@ -1,11 +1,11 @@
 //! One object as the user wrote it, checked and slimmed to the fields that we act on.
 //!
 //! In: the JSON form of one Kubernetes object. Out: an [`Object`] with its [`ObjectKey`], or a [`Refusal`] that names
-//! the object (as far as it could be read) and the field. Pods and nodes are read through slim types of our own (a full
-//! Pod costs thirty times the memory); the other kinds strictly, so that a misspelt field cannot widen a policy.
+//! the object (as far as it could be read) and the field. Pods and nodes are read through types that hold no more; the
+//! other kinds strictly, so that a misspelt field cannot widen a policy.
 
+mod node;
 mod ranges;
-mod slim;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ use weft_api::crd::{
 use weft_policy::model::{Labels, Pod, Policy};
 use weft_policy::translate;
 
-pub use self::slim::without_host_bits;
-use self::slim::{RawNode, RawPod};
+use self::node::RawNode;
+pub use self::node::without_host_bits;
 use self::typed::{checked, strict, typed};
 
 /// Where a directory's Secrets must be, as is usual for those of agents on Kubernetes: passwords of BGP are no tenant's.
@@ -277,7 +277,9 @@ fn parse_object(kind: Kind, value: &Value, source: Source) -> Result<Object, Str
         Kind::Namespace => translate::namespace(&checked::<Namespace>(value, source)?)
             .map(|(_, labels)| Object::Namespace(labels))
             .map_err(|error| error.to_string()),
-        Kind::Pod => typed::<RawPod>(value)?.try_into().map(|pod| Object::Pod(Arc::new(pod))),
+        Kind::Pod => translate::pod(typed(value)?)
+            .map(|pod| Object::Pod(Arc::new(pod)))
+            .map_err(|error| error.to_string()),
         Kind::NetworkPolicy => {
             network_policy(&checked(value, source)?).map(|policy| Object::NetworkPolicy(Arc::new(policy)))
         }

@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::cidr::parse_cidr;
-use super::object::{name_of, namespace_of, port_number, protocol};
+use super::namespace::{name_of, namespace_of};
+use super::port::{port_number, protocol};
 use crate::model::{
     AnyOr, Block, FieldError, MAX_PORTS, MAX_PREFIXES, MAX_SELECTORS, NamespaceMatch, PodPeer, Policy,
     PolicyKey, PolicyPeer, PortMatch, PortSpec, Rule,

@@ -1,5 +1,3 @@
-use weft_policy::model::Protocol;
-
 use super::*;
 
 fn read(yaml: &str) -> Result<(ObjectKey, Object), Refusal> {
@@ -34,6 +32,10 @@ fn refusals_name_the_field() {
     assert!(reason(node).starts_with("spec.podCIDRs[0]: "), "{}", reason(node));
     let node = "{apiVersion: v1, kind: Node, metadata: {name: n1}, status: {addresses: [{type: InternalIP, address: x}]}}";
     assert!(reason(node).starts_with("status.addresses[0].address: "));
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: web}, status: {podIPs: [{ip: nine}]}}";
+    assert_eq!(reason(pod), "status.podIPs[0].ip: `nine` is no address");
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{ports: [{containerPort: x}]}]}}";
+    assert!(reason(pod).starts_with("spec.containers[0].ports[0].containerPort: "), "{}", reason(pod));
     let config = "{apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {maxPaths: 65}}";
     assert_eq!(reason(config), "spec.maxPaths: 65 is not within 1-64");
     let config = "{apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {session: {timers: {holdTimeSeconds: 2}}}}";
@@ -61,38 +63,6 @@ fn a_policy_with_a_senseless_part_is_refused_as_a_whole() {
     let refusal = read(policy).expect_err("refused");
     assert!(refusal.reason.starts_with("spec.ingress[0].from[1].ipBlock.cidr: "), "{}", refusal.reason);
     assert_eq!(refusal.key.unwrap().to_string(), "NetworkPolicy default/p1");
-}
-
-#[test]
-fn a_pod_keeps_named_ports_of_containers_and_sidecars() {
-    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: demo, uid: u1, labels: {app: web}},
-        spec: {nodeName: n1, volumes: [{name: v}],
-          initContainers: [{name: once, ports: [{name: setup, containerPort: 1}]},
-                           {name: side, restartPolicy: Always, ports: [{name: metrics, containerPort: 9000, protocol: UDP}]}],
-          containers: [{name: c, image: x, resources: {limits: {cpu: 1}}, ports: [{name: http, containerPort: 80}, {containerPort: 81}]}]},
-        status: {phase: Running, podIP: 10.1.0.2, podIPs: [{ip: 10.1.0.2}, {ip: 'fd00:1::2'}]}}";
-    let (key, object) = read(pod).unwrap();
-    let Object::Pod(pod) = object else { panic!("{object:?}") };
-    assert_eq!(
-        (key.to_string(), pod.active, pod.node.as_deref()),
-        ("Pod demo/web".to_owned(), true, Some("n1"))
-    );
-    assert_eq!(pod.ips.len(), 2);
-    let ports: Vec<_> = pod.ports.iter().map(|p| (p.name.as_str(), p.protocol, p.port)).collect();
-    assert_eq!(ports, [("http", Protocol::Tcp, 80), ("metrics", Protocol::Udp, 9000)]);
-}
-
-/// Kubelet sets `config.mirror` on images of static pods alone; `config.hash` anybody may set on a pod of his own.
-#[test]
-fn only_the_image_of_a_static_pod_has_another_uid_than_its_object() {
-    for (annotation, uid) in [("config.mirror", "static"), ("config.hash", "api")] {
-        let pod = format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: etcd, uid: api, annotations: {{kubernetes.io/{annotation}: static}}}}}}"
-        );
-        let (_, object) = read(&pod).unwrap();
-        let Object::Pod(pod) = object else { panic!("{object:?}") };
-        assert_eq!(pod.uid.as_ref().map(|uid| uid.0.as_str()), Some(uid), "{annotation}");
-    }
 }
 
 #[test]
