@@ -4,11 +4,11 @@
 use std::process::Command;
 use std::time::Duration;
 
-use weft_e2e::lab::{Lab, Pod, Process};
-use weft_e2e::net::{Flow, Namespace, Proto};
+use weft_e2e::lab::{Lab, Process};
+use weft_e2e::net::Flow;
 
 use crate::story::{
-    TwoRacks, at, cut_off, reaches, server, two_racks, until_more_echoes, until_sessions_are_up,
+    TwoRacks, cut_off, flows, reaches, server, two_racks, until_more_echoes, until_sessions_are_up,
 };
 
 const RATE: u32 = 500;
@@ -23,7 +23,7 @@ fn no_packet_is_lost_and_nothing_is_touched() {
     let ends: [fn(&Lab, &str) -> anyhow::Result<()>; 2] = [Lab::kill_agent, Lab::terminate_agent];
     for (node, end) in ["node1", "node2"].into_iter().flat_map(|node| ends.map(|end| (node, end))) {
         let (rules, monitors) = (ruleset(&lab, node), watch_routes(&lab));
-        let flows: Vec<_> = flows(a.namespace(), &b).chain(flows(&outside, &a)).collect();
+        let flows: Vec<_> = flows(a.namespace(), &b, RATE).chain(flows(&outside, &a, RATE)).collect();
 
         end(&lab, node).unwrap();
         until_more_echoes(&flows, RATE);
@@ -45,13 +45,6 @@ fn no_packet_is_lost_and_nothing_is_touched() {
     let new = server(&lab, "default/new", "node1", &[]);
     reaches(new.namespace(), &b);
     reaches(&outside, &new);
-}
-
-/// By TCP and UDP, in both families.
-fn flows(from: &Namespace, to: &Pod) -> impl Iterator<Item = Flow> {
-    let targets =
-        Proto::ALL.into_iter().flat_map(|proto| to.addresses().iter().map(move |ip| (proto, at(*ip))));
-    targets.map(|(proto, target)| Flow::start(from, proto, target, RATE).unwrap())
 }
 
 fn nothing_was_lost(flows: Vec<Flow>, node: &str) {

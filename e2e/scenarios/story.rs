@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use weft_e2e::lab::{Lab, LabSpec, OUTSIDE, Pod, Programs, RouterKind};
-use weft_e2e::net::{EchoServer, Flow, Namespace, until_closed, until_open};
+use weft_e2e::net::{EchoServer, Flow, Namespace, Proto, until_closed, until_open};
 use weft_e2e::wait;
 
 pub(crate) const PORT: u16 = 8080;
@@ -105,6 +105,13 @@ pub(crate) fn cut_off(from: &Namespace, to: &Pod) {
     for ip in to.addresses() {
         until_closed(from, at(*ip), SOON).unwrap();
     }
+}
+
+/// By TCP and UDP, in both families.
+pub(crate) fn flows(from: &Namespace, to: &Pod, rate: u32) -> impl Iterator<Item = Flow> {
+    let targets =
+        Proto::ALL.into_iter().flat_map(|proto| to.addresses().iter().map(move |ip| (proto, at(*ip))));
+    targets.map(move |(proto, target)| Flow::start(from, proto, target, rate).unwrap())
 }
 
 /// Traffic goes on: a second's worth of echoes arrives on every flow.

@@ -12,6 +12,7 @@ pub mod routes;
 mod settings;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use weft_api::crd::{BGPAdvertisementSpec, CommunityText};
@@ -30,12 +31,14 @@ pub struct Desired {
     pub speaker: SpeakerPlan,
     pub peers: Vec<PeerConfig>,
     pub origin: OriginConfig,
+    /// How long what ends sessions on every node waits on this one.
+    pub turn: Duration,
     /// Pools for pods, and blackholes for what of them is unused.
     pub pod_cidrs: Vec<IpNetwork>,
     pub problems: BTreeSet<Problem>,
 }
 
-/// What a running speaker cannot change about itself.
+/// The speaker itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpeakerPlan {
     pub asn: Asn,
@@ -45,6 +48,18 @@ pub struct SpeakerPlan {
     pub restart_time: Option<u16>,
     pub listen_port: u16,
 }
+
+impl SpeakerPlan {
+    /// What all its sessions began with: only another speaker can have other ones.
+    pub fn identity(&self) -> (Asn, RouterId) {
+        (self.asn, self.router_id)
+    }
+}
+
+/// Between two nodes that end their sessions for the same edit, unless they are many.
+const TURN: Duration = Duration::from_secs(2);
+/// All nodes have had their turn after so long.
+const ROUND: Duration = Duration::from_secs(60);
 
 /// Addresses that a problem names.
 const MAX_NAMED: usize = 5;
@@ -108,7 +123,15 @@ pub fn desired(snapshot: &Snapshot, node: &str) -> Result<Desired, NotYet> {
         let reason = "has no podCIDRs: no pod can be wired".to_owned();
         problems.insert(Problem { object: format!("Node {node}"), reason });
     }
-    Ok(Desired { speaker, peers, origin, pod_cidrs: own.pod_cidrs.clone(), problems })
+    let turn = turn(snapshot.nodes.keys(), node);
+    Ok(Desired { speaker, peers, origin, turn, pod_cidrs: own.pod_cidrs.clone(), problems })
+}
+
+/// In an order that scatters racks.
+fn turn<'a>(nodes: impl ExactSizeIterator<Item = &'a String>, node: &str) -> Duration {
+    let step = TURN.min(ROUND / u32::try_from(nodes.len()).unwrap_or(u32::MAX).max(1));
+    let earlier = nodes.filter(|other| (seed(other), other.as_str()) < (seed(node), node)).count();
+    step * u32::try_from(earlier).unwrap_or(u32::MAX)
 }
 
 /// The node's pod CIDRs, with what all BGPAdvertisements that select it attach.

@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 use weft_api::crd::{AsnRule, BGPConfigurationSpec, BGPPeerSpec, NodeMesh, PeerAsn, SessionSettings};
 use weft_bgp::rib::Prefixes;
 use weft_bgp::speaker::{LocalNexthop, PeerConfig, RemoteAsn, Transport};
-use weft_bgp::types::{Asn, PeerKind};
+use weft_bgp::types::Asn;
 use weft_policy::selector::Selector;
 use weft_policy::translate;
 
@@ -157,8 +157,7 @@ impl Planner<'_> {
             problems.insert(Problem { object: format!("BGPPeer {name}"), reason: missing_filter(&filter) });
         }
         // On a shared link the kernel knows best; over several hops the router expects the node's own address.
-        let is_far =
-            asn.kind(self.own.asn) == PeerKind::Internal || settings.multihop.is_some_and(|hops| hops > 1);
+        let is_far = !asn.is_external(self.own.asn) || settings.multihop.is_some_and(|hops| hops > 1);
         let transport = Transport {
             port: spec.port,
             local_address: if is_far { self.own_address(address.is_ipv4()) } else { None },
@@ -216,7 +215,8 @@ impl Planner<'_> {
     }
 
     /// It may announce what is that node's, or a part of it, its pods from former pod CIDRs, and nothing else; with itself as
-    /// nexthop. So a node that comes or goes changes no other node's peer.
+    /// nexthop. So a node that comes or goes changes no other node's peer. Its AS is ours by the configuration, and another
+    /// while an edit of it goes round and one of us has had its turn.
     fn mesh_peer(
         &self,
         name: &str,
@@ -232,7 +232,7 @@ impl Planner<'_> {
             // The other node plans the opposite: of each pair one dials.
             let_peer_dial: local < remote,
             transport: Transport { port, local_address: Some(local), ..Transport::default() },
-            ..self.common(format!("{MESH}{name}"), remote, RemoteAsn::Internal)
+            ..self.common(format!("{MESH}{name}"), remote, RemoteAsn::Any)
         }
     }
 

@@ -1,8 +1,12 @@
 //! Makes the BGP speaker what the plan says: its identity, its peers, what it announces.
 //!
 //! In: [`Desired`], nexthops whose link went down, and that own addresses changed. Out: a running speaker, whose choices go to the route
-//! reconciler. A new identity (AS, router id, port) needs a new speaker: the old one takes its leave with a Cease.
+//! reconciler, and what hinders it. Another AS or router ID needs another speaker, which begins as after a restart of the agent: with what
+//! its forerunner left in the kernel, and with peers that have been asked to wait. What ends sessions has its turn ([`patience`]).
 
+mod patience;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,13 +16,16 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 use weft_bgp::net::{self, Ended, Handle, Listen};
-use weft_bgp::speaker::{PeerConfig, PeerKey, Shutdown, SpeakerConfig};
+use weft_bgp::session::StateKind;
+use weft_bgp::speaker::{OriginConfig, PeerConfig, PeerKey, Shutdown, SpeakerConfig};
 use weft_bgp::types::AfiSafi;
 
+use self::patience::{Told, Turn};
 use super::routes::RouteHandle;
 use crate::kernel::address;
 use crate::plan::{Desired, SpeakerPlan};
 use crate::supervise::Supervisor;
+use crate::watch::Problem;
 
 /// A port that is taken is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -43,16 +50,22 @@ pub struct Inputs {
 /// Whoever wants to ask the running speaker; `None` before the first, and between two.
 pub type SpeakerWatch = watch::Receiver<Option<Handle>>;
 
-pub fn spawn(tasks: &Supervisor, inputs: Inputs) -> SpeakerWatch {
-    let (publish, running) = watch::channel(None);
-    tasks.task("bgp", Task { inputs, identity: None, publish }.run());
-    running
+/// The running speaker, and why it is not as planned.
+pub fn spawn(tasks: &Supervisor, inputs: Inputs) -> (SpeakerWatch, watch::Receiver<Option<Problem>>) {
+    let (publish, speaker) = watch::channel(None);
+    let (hindered, problem) = watch::channel(None);
+    let task = Task { inputs, told: None, turn: Turn::default(), publish, hindered };
+    tasks.task("bgp", task.run());
+    (speaker, problem)
 }
 
 struct Task {
     inputs: Inputs,
-    identity: Option<SpeakerPlan>,
+    /// The published speaker, by what it was told last.
+    told: Option<Told>,
+    turn: Turn,
     publish: watch::Sender<Option<Handle>>,
+    hindered: watch::Sender<Option<Problem>>,
 }
 
 impl Task {
@@ -72,59 +85,128 @@ impl Task {
                     continue;
                 }
                 () = self.inputs.addresses.notified() => {
-                    wake.get_or_insert_with(|| Instant::now() + SETTLE);
+                    let settled = Instant::now() + SETTLE;
+                    wake = Some(wake.map_or(settled, |wake| wake.min(settled)));
                     continue;
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
             let Some(desired) = self.inputs.desired.borrow_and_update().clone() else { continue };
             let result = self.apply(&desired).await;
-            wake = result.is_err().then(|| Instant::now() + RETRY);
-            if let Err(error) = result {
-                warn!(reconciler = "speaker", %error, port = desired.speaker.listen_port, "bgp cannot be started");
+            self.show(desired.speaker.listen_port, result.as_ref().err());
+            wake = result.unwrap_or_else(|_| Some(Instant::now() + RETRY));
+        }
+    }
+
+    /// When to come back, where something waits.
+    async fn apply(&mut self, desired: &Desired) -> io::Result<Option<Instant>> {
+        let plan = Told { speaker: desired.speaker.clone(), peers: with_nexthops_of_links(&desired.peers) };
+        let (plan, turn) = self.in_turn(plan, desired.turn).await;
+        self.ensure(&plan.speaker).await?;
+        self.tell(plan, desired.origin.clone()).await?;
+        Ok(turn)
+    }
+
+    /// What of the plan may be told by now, and when the rest.
+    async fn in_turn(&mut self, plan: Told, delay: Duration) -> (Told, Option<Instant>) {
+        let Some((told, handle)) = self.told.as_ref().zip(self.publish.borrow().clone()) else {
+            return (plan, None);
+        };
+        let ended = told.ended_by(&plan);
+        let sessions = if ended.is_empty() { ended } else { established(&handle, &ended).await };
+        let turn = self.turn.of(!sessions.is_empty(), delay, Instant::now());
+        match turn {
+            None => (plan, None),
+            Some(at) => {
+                let wait = at - Instant::now();
+                info!(reconciler = "speaker", sessions = sessions.len(), ?wait, "sessions end in turn");
+                (told.spare(&sessions, plan), Some(at))
             }
         }
     }
 
-    async fn apply(&mut self, desired: &Desired) -> io::Result<()> {
-        if self.identity.as_ref() != Some(&desired.speaker) {
-            self.replace(&desired.speaker).await?;
+    /// A speaker that is this one.
+    async fn ensure(&mut self, plan: &SpeakerPlan) -> io::Result<()> {
+        if let Some(before) = self.told.take_if(|told| told.speaker.identity() != plan.identity()) {
+            // Peers keep our routes until the next one is up, if they were asked to and will be.
+            let graceful = before.speaker.restart_time.is_some() && plan.restart_time.is_some();
+            let text = "the node's BGP configuration has changed".to_owned();
+            let how = if graceful { Shutdown::Restart } else { Shutdown::Stop { text } };
+            if let Some(handle) = self.publish.send_replace(None) {
+                // It may have ended already.
+                let _ = handle.shutdown(how).await;
+            }
+            self.inputs.restarting = graceful;
         }
-        let Some(handle) = self.publish.borrow().clone() else { return Ok(()) };
-        // An end is seen by who waits for it.
-        let _ = self.configure(&handle, desired).await;
+        if self.told.is_none() {
+            self.start(plan).await?;
+        }
         Ok(())
     }
 
-    async fn configure(&self, handle: &Handle, desired: &Desired) -> Result<(), Ended> {
-        handle.set_origin(desired.origin.clone()).await?;
-        handle.set_peers(with_nexthops_of_links(&desired.peers)).await
+    /// Costs no session but those of peers that change.
+    async fn tell(&mut self, plan: Told, origin: OriginConfig) -> io::Result<()> {
+        let Some((told, handle)) = self.told.as_mut().zip(self.publish.borrow().clone()) else {
+            return Ok(());
+        };
+        let (port, speaker) = (told.speaker.listen_port, plan.speaker.clone());
+        let listens = async || match port == speaker.listen_port {
+            true => Ok(Ok(())),
+            false => handle.listen(listen(&speaker)).await,
+        };
+        let telling = async {
+            handle.set_max_paths(speaker.max_paths).await?;
+            handle.set_restart_time(speaker.restart_time).await?;
+            handle.set_origin(origin).await?;
+            handle.set_peers(plan.peers.clone()).await?;
+            listens().await
+        };
+        // An end is seen by who waits for it.
+        let Ok::<_, Ended>(listening) = telling.await else { return Ok(()) };
+        *told = plan;
+        if listening.is_err() {
+            told.speaker.listen_port = port;
+        }
+        listening
     }
 
-    async fn replace(&mut self, identity: &SpeakerPlan) -> io::Result<()> {
-        if let Some(handle) = self.publish.send_replace(None) {
-            let text = "the node's BGP configuration has changed".to_owned();
-            // It may have ended already.
-            let _ = handle.shutdown(Shutdown::Stop { text }).await;
-        }
-        self.identity = None;
+    async fn start(&mut self, plan: &SpeakerPlan) -> io::Result<()> {
+        let restarting = self.inputs.restarting;
         let config = SpeakerConfig {
-            max_paths: identity.max_paths,
-            restart_time: identity.restart_time,
-            restarting: self.inputs.restarting.then(|| AfiSafi::ALL.to_vec()),
-            ..SpeakerConfig::new(identity.asn, identity.router_id, self.inputs.seed)
+            max_paths: plan.max_paths,
+            restart_time: plan.restart_time,
+            restarting: restarting.then(|| AfiSafi::ALL.to_vec()),
+            ..SpeakerConfig::new(plan.asn, plan.router_id, self.inputs.seed)
         };
-        let (handle, fib) =
-            net::spawn(config, &Listen { port: identity.listen_port, addresses: Vec::new() })?;
+        let (handle, fib) = net::spawn(config, &listen(plan))?;
         info!(
-            reconciler = "speaker", asn = %identity.asn, router_id = %identity.router_id, port = identity.listen_port,
-            restarting = self.inputs.restarting, "bgp started"
+            reconciler = "speaker", asn = %plan.asn, router_id = %plan.router_id, port = plan.listen_port, restarting,
+            "bgp started"
         );
-        self.inputs.restarting = false;
         self.inputs.routes.follow(fib).await;
-        self.identity = Some(identity.clone());
+        self.told = Some(Told { speaker: plan.clone(), peers: Vec::new() });
         self.publish.send_replace(Some(handle));
         Ok(())
+    }
+
+    fn show(&self, port: u16, error: Option<&io::Error>) {
+        let problem = error.map(|error| Problem {
+            object: "BGPConfiguration default".to_owned(),
+            reason: format!("spec.listenPort: {port}: {error}"),
+        });
+        self.hindered.send_if_modified(|current| {
+            let changed = *current != problem;
+            if let Some(problem) = problem.as_ref().filter(|_| changed) {
+                warn!(
+                    reconciler = "speaker",
+                    object = problem.object,
+                    error = problem.reason,
+                    "bgp cannot listen"
+                );
+            }
+            *current = problem;
+            changed
+        });
     }
 
     async fn end_session(&self, address: IpAddr) {
@@ -135,6 +217,19 @@ impl Task {
             let _ = handle.unreachable(PeerKey { address, interface: None }).await;
         }
     }
+}
+
+/// Everywhere.
+fn listen(plan: &SpeakerPlan) -> Listen {
+    Listen { port: plan.listen_port, addresses: Vec::new() }
+}
+
+/// Of these peers.
+async fn established(speaker: &Handle, peers: &BTreeSet<PeerKey>) -> BTreeSet<PeerKey> {
+    // None of a speaker that has ended.
+    let all = speaker.peers().await.unwrap_or_default().into_iter();
+    let up = all.filter(|peer| peer.state == StateKind::Established).map(|peer| peer.key);
+    up.filter(|peer| peers.contains(peer)).collect()
 }
 
 async fn ended(speaker: Option<Handle>) {

@@ -95,6 +95,7 @@ fn agent(
         routes: owners.routes,
         policy: owners.policy,
         speaker: owners.speaker,
+        speaker_problem: owners.speaker_problem,
         cni,
         sysctl_problems,
         mtu: owners.mtu,
@@ -163,6 +164,7 @@ struct Owners {
     policy: PolicyHandle,
     mtu: MtuReceiver,
     speaker: SpeakerWatch,
+    speaker_problem: watch::Receiver<Option<Problem>>,
 }
 
 impl Owners {
@@ -185,7 +187,7 @@ impl Owners {
             restarting,
             seed: RandomState::new().hash_one(()),
         };
-        let speaker = speaker::spawn(tasks, inputs);
-        Ok(Self { desired, routes, policy, mtu, speaker })
+        let (speaker, speaker_problem) = speaker::spawn(tasks, inputs);
+        Ok(Self { desired, routes, policy, mtu, speaker, speaker_problem })
     }
 }

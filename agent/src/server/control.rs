@@ -108,6 +108,7 @@ fn problems(agent: &Agent, leaks: Vec<Problem>) -> Vec<Problem> {
     let mut all = agent.routes.status().borrow().problems.clone();
     all.extend(leaks);
     all.extend(agent.policy.state().borrow().problems().cloned());
+    all.extend(agent.speaker_problem.borrow().clone());
     all.extend(agent.sysctl_problems.borrow().iter().cloned());
     all.extend(agent.heard.problems(Instant::now()));
     all.extend(agent.runs_on().map(|source| Problem {

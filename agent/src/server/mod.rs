@@ -70,6 +70,7 @@ pub struct Agent {
     pub routes: RouteHandle,
     pub policy: PolicyHandle,
     pub speaker: SpeakerWatch,
+    pub speaker_problem: watch::Receiver<Option<Problem>>,
     /// `None` before it listens, and when the agent is leaving.
     pub cni: watch::Receiver<Option<CniHandle>>,
     pub sysctl_problems: watch::Receiver<Vec<Problem>>,

@@ -27,7 +27,8 @@ use super::{Cidr, ObjectStatus, SessionSettings, default_port, without_additiona
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = without_additional_properties)]
 pub struct BGPConfigurationSpec {
-    /// The nodes' AS number, 1-4294967295. A BGPNodeOverride may give a node another. Default: 64512.
+    /// The nodes' AS number, 1-4294967295. A BGPNodeOverride may give a node another. Nodes take another one in turn, within a
+    /// minute. Default: 64512.
     #[serde(default = "default_asn")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub asn: u32,
@@ -58,7 +59,7 @@ pub struct BGPConfigurationSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = without_additional_properties)]
 pub struct GracefulRestart {
-    /// Seconds that peers keep our routes while we restart, 0 (off) to 4095. Default: 120.
+    /// Seconds that peers keep our routes while we restart, 0 (off) to 4095; agreed when a session begins. Default: 120.
     #[serde(default = "default_restart_time")]
     #[schemars(range(max = 4095))]
     pub restart_seconds: u16,

@@ -16,7 +16,7 @@ use super::connection::explain;
 use super::listener::Listeners;
 use super::{gtsm, sockopt};
 use crate::speaker::{Password, PeerConfig, PeerKey, Transport};
-use crate::types::{Asn, PeerKind};
+use crate::types::Asn;
 
 pub(super) struct Admission {
     asn: Asn,
@@ -30,7 +30,7 @@ pub(super) struct Admission {
 /// How to reach a peer and whom to accept.
 #[derive(Clone)]
 pub(super) struct PeerTransport {
-    pub(super) kind: PeerKind,
+    pub(super) is_external: bool,
     pub(super) transport: Transport,
     /// No hold time will notice that the peer is dead.
     pub(super) keepalive: bool,
@@ -48,6 +48,13 @@ fn guards(transport: &Transport) -> Guards<'_> {
 impl Admission {
     pub(super) fn new(asn: Asn, listeners: Listeners) -> Self {
         Self { asn, listeners, peers: BTreeMap::new(), least_ttls: None, refused: 0 }
+    }
+
+    /// Peers are to be set anew: no guard stands on these yet.
+    pub(super) fn replace_listeners(&mut self, listeners: Listeners) {
+        self.listeners = listeners;
+        self.least_ttls = None;
+        self.peers.clear();
     }
 
     /// Makes these the peers, and no others. Gives the connections that are to be admitted once the speaker knows.
@@ -108,8 +115,8 @@ impl Admission {
         if let Some(error) = blocked.as_ref().filter(|_| blocked.as_ref() != was_blocked) {
             warn!(peer = %config.name, error, "peer is refused");
         }
-        let (kind, transport) = (config.asn.kind(self.asn), config.transport.clone());
-        PeerTransport { kind, transport, keepalive: config.hold_time == 0, blocked }
+        let (is_external, transport) = (config.asn.is_external(self.asn), config.transport.clone());
+        PeerTransport { is_external, transport, keepalive: config.hold_time == 0, blocked }
     }
 
     /// Of peers that are gone, unless another, on another link, has the same address.
@@ -157,7 +164,7 @@ impl Admission {
         if peer.transport.local_address.is_some_and(|expected| expected != local.ip()) {
             return Err(io::Error::other("not to the peer's local address"));
         }
-        sockopt::set_hops(stream.as_fd(), key.address, peer.transport.hops, peer.kind)
+        sockopt::set_hops(stream.as_fd(), key.address, peer.transport.hops, peer.is_external)
             .and_then(|()| gtsm::release(stream.as_fd()))
             .map_err(|error| explain("TTL", &error))?;
         if peer.keepalive {

@@ -89,7 +89,7 @@ impl Connection {
 
 /// Connects with everything that the peer's configuration asks for, or not at all.
 pub(super) async fn dial(key: PeerKey, peer: PeerTransport) -> io::Result<TcpStream> {
-    let PeerTransport { kind, transport, keepalive, blocked } = peer;
+    let PeerTransport { is_external, transport, keepalive, blocked } = peer;
     if let Some(reason) = blocked {
         return Err(io::Error::other(reason));
     }
@@ -109,7 +109,7 @@ pub(super) async fn dial(key: PeerKey, peer: PeerTransport) -> io::Result<TcpStr
         sockopt::set_md5(socket.as_fd(), key.address, Some(password))
             .map_err(|error| explain("TCP MD5", &error))?;
     }
-    sockopt::set_hops(socket.as_fd(), key.address, transport.hops, kind)
+    sockopt::set_hops(socket.as_fd(), key.address, transport.hops, is_external)
         .map_err(|error| explain("TTL", &error))?;
     if keepalive {
         sockopt::set_keepalive(socket.as_fd())?;

@@ -91,6 +91,9 @@ pub struct Handle {
 enum Command {
     SetPeers(Vec<PeerConfig>, oneshot::Sender<()>),
     SetOrigin(OriginConfig, oneshot::Sender<()>),
+    SetMaxPaths(usize, oneshot::Sender<()>),
+    SetRestartTime(Option<u16>, oneshot::Sender<()>),
+    Listen(Listen, oneshot::Sender<io::Result<()>>),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Routes(RouteFilter, oneshot::Sender<Vec<RouteStatus>>),
     Advertised(PeerKey, oneshot::Sender<Option<Vec<RouteStatus>>>),
@@ -109,6 +112,21 @@ impl Handle {
     /// Makes these the prefixes that we announce, and no others.
     pub async fn set_origin(&self, origin: OriginConfig) -> Result<(), Ended> {
         self.ask(|reply| Command::SetOrigin(origin, reply)).await
+    }
+
+    /// As [`SpeakerConfig::max_paths`].
+    pub async fn set_max_paths(&self, max_paths: usize) -> Result<(), Ended> {
+        self.ask(|reply| Command::SetMaxPaths(max_paths, reply)).await
+    }
+
+    /// As [`SpeakerConfig::restart_time`]. Counts for each session from its next OPEN on.
+    pub async fn set_restart_time(&self, restart_time: Option<u16>) -> Result<(), Ended> {
+        self.ask(|reply| Command::SetRestartTime(restart_time, reply)).await
+    }
+
+    /// Listens here, and nowhere else; sessions stay. Where it cannot, it listens on where it did.
+    pub async fn listen(&self, listen: Listen) -> Result<io::Result<()>, Ended> {
+        self.ask(|reply| Command::Listen(listen, reply)).await
     }
 
     /// Every configured peer, in order of name.

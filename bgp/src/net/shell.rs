@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::admission::{Admission, key_of};
 use super::connection::{Connection, Event, dial};
 use super::listener::Listeners;
-use super::{Command, FibEvent, FibStream};
+use super::{Command, FibEvent, FibStream, Listen};
 use crate::speaker::{Effect, Input, PeerConfig, PeerKey, Shutdown, Speaker, SpeakerConfig};
 use crate::types::{Change, ConnId, Instant};
 
@@ -108,6 +108,15 @@ impl Shell {
                 self.handle(Input::SetOrigin(origin));
                 let _ = done.send(());
             }
+            Command::SetMaxPaths(max_paths, done) => {
+                self.handle(Input::SetMaxPaths(max_paths));
+                let _ = done.send(());
+            }
+            Command::SetRestartTime(restart_time, done) => {
+                self.handle(Input::SetRestartTime(restart_time));
+                let _ = done.send(());
+            }
+            Command::Listen(listen, done) => drop(done.send(self.listen(&listen))),
             Command::Unreachable(key, done) => {
                 self.handle(Input::Unreachable(key));
                 let _ = done.send(());
@@ -180,6 +189,12 @@ impl Shell {
         for (stream, remote) in waiting {
             self.accepted(stream, remote);
         }
+    }
+
+    fn listen(&mut self, listen: &Listen) -> io::Result<()> {
+        self.admission.replace_listeners(Listeners::bind(listen)?);
+        self.set_peers(self.peers.clone());
+        Ok(())
     }
 
     fn dial(&mut self, conn: ConnId, key: PeerKey) {

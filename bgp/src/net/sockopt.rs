@@ -11,7 +11,6 @@ use std::time::Duration;
 use socket2::{SockAddr, SockRef, TcpKeepalive};
 
 use crate::speaker::{Hops, Password};
-use crate::types::PeerKind;
 
 // linux/in.h, linux/in6.h, linux/tcp.h.
 const IP_MINTTL: libc::c_int = 21;
@@ -57,10 +56,15 @@ pub(super) fn set_md5(socket: BorrowedFd<'_>, peer: IpAddr, password: Option<&Pa
 }
 
 /// Applies [`Hops`] to a socket of `peer`'s family, before it connects or before it is read.
-pub(super) fn set_hops(socket: BorrowedFd<'_>, peer: IpAddr, hops: Hops, kind: PeerKind) -> io::Result<()> {
-    let ttl = match (hops, kind) {
-        (Hops::Default, PeerKind::External) => 1,
-        (Hops::Default, PeerKind::Internal) => DEFAULT_TTL,
+pub(super) fn set_hops(
+    socket: BorrowedFd<'_>,
+    peer: IpAddr,
+    hops: Hops,
+    is_external: bool,
+) -> io::Result<()> {
+    let ttl = match (hops, is_external) {
+        (Hops::Default, true) => 1,
+        (Hops::Default, false) => DEFAULT_TTL,
         (Hops::Multihop(hops), _) => u32::from(hops),
         (Hops::Security(_), _) => MAX_TTL,
     };
@@ -181,16 +185,16 @@ mod tests {
             let to = SocketAddr::new(address, 0);
             let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
             let ttl = || if to.is_ipv6() { socket.unicast_hops_v6() } else { socket.ttl_v4() }.unwrap();
-            for (hops, kind, expected) in [
-                (Hops::Default, PeerKind::External, 1),
-                (Hops::Default, PeerKind::Internal, 64),
-                (Hops::Multihop(7), PeerKind::External, 7),
-                (Hops::Security(3), PeerKind::Internal, 255),
+            for (hops, is_external, expected) in [
+                (Hops::Default, true, 1),
+                (Hops::Default, false, 64),
+                (Hops::Multihop(7), true, 7),
+                (Hops::Security(3), false, 255),
             ] {
-                set_hops(socket.as_fd(), address, hops, kind).unwrap();
+                set_hops(socket.as_fd(), address, hops, is_external).unwrap();
                 assert_eq!(ttl(), expected, "{hops:?} to {address}");
             }
-            set_hops(socket.as_fd(), address, Hops::Multihop(7), PeerKind::External).unwrap();
+            set_hops(socket.as_fd(), address, Hops::Multihop(7), true).unwrap();
             set_listener_ttl(socket.as_fd(), to.is_ipv6()).unwrap();
             assert_eq!(ttl(), 255);
         }
@@ -212,13 +216,13 @@ mod tests {
         let (mut receiver, _) = listener.accept().unwrap();
         receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
 
-        set_hops(receiver.as_fd(), V4, Hops::Security(1), PeerKind::External).unwrap();
-        set_hops(sender.as_fd(), V4, Hops::Multihop(64), PeerKind::External).unwrap();
+        set_hops(receiver.as_fd(), V4, Hops::Security(1), true).unwrap();
+        set_hops(sender.as_fd(), V4, Hops::Multihop(64), true).unwrap();
         io::Write::write_all(&mut &sender, b"x").unwrap();
         assert!(receiver.read(&mut [0]).is_err(), "TTL 64 came through");
 
         // The same octet, retransmitted by TCP with the TTL of a neighbour.
-        set_hops(sender.as_fd(), V4, Hops::Security(1), PeerKind::External).unwrap();
+        set_hops(sender.as_fd(), V4, Hops::Security(1), true).unwrap();
         receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         assert_eq!(receiver.read(&mut [0]).unwrap(), 1);
     }

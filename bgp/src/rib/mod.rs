@@ -124,7 +124,7 @@ impl Rib {
         let key = self.group_key(&peer);
         let before = self.core.peers.slot(id).and_then(|slot| self.core.peers.get(slot));
         let before = before.map_or_else(|| peer.clone(), |before| before.config.clone());
-        if (before.kind, before.router_id) != (peer.kind, peer.router_id) {
+        if before.router_id != peer.router_id {
             // Not the one that restarted: what that one said does not hold any more.
             self.sweep_stale(id, None);
         }
@@ -199,6 +199,14 @@ impl Rib {
         self.core.peers.set_end_of_rib(slot, family);
         self.drop_stale(slot, family);
         self.deferral.end_of_rib(id, family);
+    }
+
+    /// At least 1. What has a choice is chosen again.
+    pub fn set_max_paths(&mut self, max_paths: usize) {
+        if std::mem::replace(&mut self.core.config.max_paths, max_paths) != max_paths {
+            self.tables.v4.touch_choices();
+            self.tables.v6.touch_choices();
+        }
     }
 
     /// New import rules for a peer, applied to what it sent before too, and to what is kept of one that is away

@@ -207,6 +207,12 @@ impl<P: Prefix> Table<P> {
         self.log.push(dest);
     }
 
+    /// Every prefix with several paths, as if it had changed.
+    pub(super) fn touch_choices(&mut self) {
+        let choices: Vec<_> = self.iter().filter(|dest| self.chain(*dest).nth(1).is_some()).collect();
+        choices.into_iter().for_each(|dest| self.touch(dest));
+    }
+
     pub(super) fn pin(&mut self, dest: DestId) {
         self.dests[dest].pins += 1;
     }

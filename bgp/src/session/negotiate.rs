@@ -91,7 +91,7 @@ pub(super) fn negotiate(offer: &Offer, theirs: &Open) -> Result<Negotiated, Noti
     if !offer.remote.admits(theirs.asn, ours.asn) {
         return Err(Notification::bad_peer_as());
     }
-    let kind = offer.remote.kind(ours.asn);
+    let kind = if theirs.asn == ours.asn { PeerKind::Internal } else { PeerKind::External };
     // RFC 6286 §2.2: identifiers are unique within an AS only.
     if kind == PeerKind::Internal && theirs.router_id == ours.router_id {
         return Err(Notification::bad_router_id());
@@ -180,6 +180,14 @@ mod tests {
         ] {
             assert_eq!(negotiate(&offer(remote), &open(asn, 2)), Err(Notification::bad_peer_as()));
         }
+    }
+
+    #[test]
+    fn a_peer_of_any_as_is_internal_or_external_as_it_says() {
+        for (asn, kind) in [(65000, PeerKind::Internal), (65001, PeerKind::External)] {
+            assert_eq!(negotiate(&offer(RemoteAsn::Any), &open(asn, 2)).unwrap().kind, kind);
+        }
+        assert_eq!(negotiate(&offer(RemoteAsn::Any), &open(65000, 1)), Err(Notification::bad_router_id()));
     }
 
     #[test]

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::peer::MAX_RESTART;
 use crate::rib::{ExportRoutes, PrefixRule, Prefixes};
-use crate::types::{AfiSafi, Asn, PeerKind, RouterId};
+use crate::types::{AfiSafi, Asn, RouterId};
 use crate::wire::{Community, LargeCommunity};
 
-/// The speaker's own identity. Fixed for its life: to change it, restart the speaker.
+/// What a speaker starts with. AS and router ID are fixed for its life: to change them, start another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpeakerConfig {
     pub asn: Asn,
@@ -73,8 +73,8 @@ impl fmt::Display for PeerKey {
     }
 }
 
-/// One peer. A change of what the session was negotiated with resets the session (Cease/6); a change of `name`,
-/// how it is dialed, of what it may announce and of what it is told does not.
+/// One peer. A change of what the session was negotiated with ([`PeerConfig::has_terms_of`]), or of who may connect, resets
+/// the session (Cease/6); a change of `name`, how it is dialed, of what it may announce and of what it is told does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerConfig {
     /// For people: in logs and status.
@@ -136,6 +136,19 @@ impl PeerConfig {
             transport: Transport::default(),
         }
     }
+
+    /// Sessions under both are negotiated alike.
+    pub fn has_terms_of(&self, other: &Self) -> bool {
+        (self.asn, self.hold_time, self.extended_nexthop)
+            == (other.asn, other.hold_time, other.extended_nexthop)
+            && self.families == other.families
+    }
+
+    /// This, with sessions that are negotiated as under `other`.
+    pub fn with_terms_of(self, other: &Self) -> Self {
+        let (asn, hold_time, extended_nexthop) = (other.asn, other.hold_time, other.extended_nexthop);
+        Self { asn, hold_time, extended_nexthop, families: other.families.clone(), ..self }
+    }
 }
 
 /// Which AS a peer must be in.
@@ -146,14 +159,17 @@ pub enum RemoteAsn {
     Internal,
     /// Any other than ours.
     External,
+    /// Ours or any other: of a peer that is known by its address alone, and may lie several hops away.
+    Any,
 }
 
 impl RemoteAsn {
-    pub fn kind(self, local: Asn) -> PeerKind {
+    /// What can be said before the peer's OPEN.
+    pub fn is_external(self, local: Asn) -> bool {
         match self {
-            Self::Internal => PeerKind::Internal,
-            Self::Number(asn) if asn == local => PeerKind::Internal,
-            Self::Number(_) | Self::External => PeerKind::External,
+            Self::Number(asn) => asn != local,
+            Self::External => true,
+            Self::Internal | Self::Any => false,
         }
     }
 
@@ -163,6 +179,7 @@ impl RemoteAsn {
             Self::Number(expected) => asn == expected,
             Self::Internal => asn == local,
             Self::External => asn != local,
+            Self::Any => true,
         }
     }
 }

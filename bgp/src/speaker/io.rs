@@ -16,6 +16,10 @@ pub enum Input {
     SetPeers(Vec<PeerConfig>),
     /// These are our own prefixes, and no others.
     SetOrigin(OriginConfig),
+    /// [`SpeakerConfig::max_paths`](super::SpeakerConfig::max_paths).
+    SetMaxPaths(usize),
+    /// [`SpeakerConfig::restart_time`](super::SpeakerConfig::restart_time). Counts for each session from its next OPEN on.
+    SetRestartTime(Option<u16>),
     /// TCP is established: one of our dials, or a connection accepted from `remote`. `local` is our end of it.
     Connected {
         conn: ConnId,

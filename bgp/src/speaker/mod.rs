@@ -130,6 +130,8 @@ impl Speaker {
         match input {
             Input::SetPeers(peers) => self.set_peers(peers, now),
             Input::SetOrigin(origin) => self.set_origin(&origin),
+            Input::SetMaxPaths(max_paths) => self.rib.set_max_paths(max_paths.max(1)),
+            Input::SetRestartTime(restart_time) => self.config.restart_time = restart_time,
             Input::Connected { conn, local, remote } => self.connected(conn, local, remote, now),
             Input::DialFailed { conn, error } => {
                 self.step(self.owner(conn), now, |session, step| session.dial_failed(conn, error, step.now));

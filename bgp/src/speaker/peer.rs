@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::config::{LocalNexthop, PeerConfig, RemoteAsn, SpeakerConfig};
+use super::config::{LocalNexthop, PeerConfig, RemoteAsn, SpeakerConfig, Transport};
 use super::refresh::Refreshes;
 use super::status::{FamilyStatus, PeerStatus};
 use super::telling::Telling;
@@ -53,10 +53,10 @@ impl Peer {
 
     /// Whether a session under `self.config` would differ from one under `other`.
     pub(super) fn must_reset(&self, other: &PeerConfig) -> bool {
-        let terms = |config: &PeerConfig| {
-            (config.asn, config.hold_time, config.extended_nexthop, config.families.clone())
-        };
-        terms(&self.config) != terms(other) || self.config.transport != other.transport
+        // The port is where it is dialed the next time.
+        let port = self.config.transport.port;
+        !self.config.has_terms_of(other)
+            || self.config.transport != Transport { port, ..other.transport.clone() }
     }
 
     /// Our OPEN. `starting`: the first round of routes is not complete yet.
@@ -146,7 +146,7 @@ impl Peer {
         let configured = match self.config.asn {
             RemoteAsn::Number(asn) => Some(asn),
             RemoteAsn::Internal => Some(speaker.asn),
-            RemoteAsn::External => None,
+            RemoteAsn::External | RemoteAsn::Any => None,
         };
         PeerStatus {
             id: self.id,

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::mpsc as sync;
 
+use futures::FutureExt as _;
 use nix::sched::{CloneFlags, unshare};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
-use weft_bgp::speaker::{OriginConfig, RemoteAsn, RouteFilter};
+use weft_bgp::net::FibEvent;
+use weft_bgp::speaker::{RemoteAsn, RouteFilter};
 use weft_bgp::types::{Asn, Nexthop, RouterId};
 use weft_bgp::wire::{Framer, GracefulRestart, Open};
 
@@ -17,18 +19,28 @@ use crate::testing::{eventually, in_netns, ip};
 
 const PREFIX: &str = "fd00:1::/64";
 
-/// A router at 192.0.2.2 in AS 65001. It says by which nexthop it hears of [`PREFIX`], as often as it looks.
+/// A router at 192.0.2.2 in AS 65001. It says what it has of the node, as often as it looks.
 struct Router {
     thread: nix::unistd::Pid,
     linked: sync::Sender<()>,
-    nexthop: watch::Receiver<Option<String>>,
+    heard: watch::Receiver<Heard>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    asn: Option<Asn>,
+    /// Of [`PREFIX`].
+    nexthop: Option<String>,
+    /// It would have dropped packets, be it for a moment.
+    lost: bool,
+    sessions: u64,
 }
 
 impl Router {
     fn start() -> Self {
         let (id_sender, id) = sync::channel();
         let (linked, link) = sync::channel();
-        let (heard, nexthop) = watch::channel(None);
+        let (hears, heard) = watch::channel(Heard::default());
         let router = move || {
             unshare(CloneFlags::CLONE_NEWNET).expect("tests against the kernel run as root");
             id_sender.send(nix::unistd::gettid()).unwrap();
@@ -36,34 +48,43 @@ impl Router {
             ip("link set router up");
             ip("addr add 192.0.2.2/24 dev router");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(Self::listen(&heard));
+            runtime.block_on(Self::listen(&hears));
         };
         supervisor().0.thread("router", router).unwrap();
-        Self { thread: id.recv().unwrap(), linked, nexthop }
+        Self { thread: id.recv().unwrap(), linked, heard }
     }
 
     /// Until nobody asks.
-    async fn listen(heard: &watch::Sender<Option<String>>) {
+    async fn listen(heard: &watch::Sender<Heard>) {
         let config = SpeakerConfig::new(Asn(65001), RouterId([192, 0, 2, 2].into()), 2);
-        let (handle, _fib) = net::spawn(config, &Listen { port: 179, addresses: Vec::new() }).unwrap();
+        let (handle, mut fib) = net::spawn(config, &Listen { port: 179, addresses: Vec::new() }).unwrap();
         let mut node = PeerConfig::new("node", "192.0.2.1".parse().unwrap(), RemoteAsn::External);
         node.accept = vec!["::/0".parse().unwrap()].into();
         node.passive = true;
         handle.set_peers(vec![node]).await.unwrap();
+        let mut lost = false;
         while !heard.is_closed() {
+            while let Some(Some(event)) = fib.next().now_or_never() {
+                let FibEvent::Changes(changes) = event else { continue };
+                lost |= changes.iter().any(|change| change.nexthops.is_empty());
+            }
             let routes = handle.routes(RouteFilter::Prefix(PREFIX.parse().unwrap())).await.unwrap();
             let path = routes.first().and_then(|route| route.paths.first());
-            heard.send_replace(path.and_then(|path| path.nexthop).map(|nexthop| match nexthop {
+            let nexthop = path.and_then(|path| path.nexthop).map(|nexthop| match nexthop {
                 Nexthop::V4(v4) => v4.to_string(),
                 Nexthop::V6 { global, link_local: _ } => global.to_string(),
-            }));
+            });
+            let node = handle.peers().await.unwrap().remove(0);
+            heard.send_modify(|heard| {
+                *heard = Heard { asn: node.asn, nexthop, lost, sessions: node.established_count };
+            });
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     async fn hears(&self, nexthop: Option<&str>) {
         let what = format!("{PREFIX} by {nexthop:?}");
-        eventually(&what, || self.nexthop.borrow().as_deref() == nexthop).await;
+        eventually(&what, || self.heard.borrow().nexthop.as_deref() == nexthop).await;
     }
 }
 
@@ -81,14 +102,23 @@ fn desired() -> Desired {
         },
         peers: vec![router],
         origin: OriginConfig { prefixes: own.clone(), ..OriginConfig::default() },
+        turn: Duration::from_millis(500),
         pod_cidrs: own,
         problems: BTreeSet::new(),
     }
 }
 
-#[test]
-fn peers_are_told_the_address_that_the_link_has_by_now() {
-    in_netns(|| async {
+/// A node with a router, and the plan that it follows.
+struct Node {
+    router: Router,
+    running: SpeakerWatch,
+    problem: watch::Receiver<Option<Problem>>,
+    planned: watch::Sender<Option<Arc<Desired>>>,
+    _tasks: Supervisor,
+}
+
+impl Node {
+    async fn start(plan: Desired) -> Self {
         let router = Router::start();
         ip("link add up1 type veth peer name router");
         ip(&format!("link set router netns {}", router.thread));
@@ -100,13 +130,36 @@ fn peers_are_told_the_address_that_the_link_has_by_now() {
         let (routes, restarting) = routes::spawn(&tasks, lost_sender).await.unwrap();
         let (planned, plans) = watch::channel(None);
         let addresses = routes.addresses_changed();
-        let mut running =
-            spawn(&tasks, Inputs { desired: plans, lost, addresses, routes, restarting, seed: 1 });
-        planned.send_replace(Some(Arc::new(desired())));
-        let handle = running.wait_for(Option::is_some).await.unwrap().clone().unwrap();
-        while handle.peers().await.unwrap().iter().all(|peer| peer.state.to_string() != "Established") {
+        let inputs = Inputs { desired: plans, lost, addresses, routes, restarting, seed: 1 };
+        let (running, problem) = spawn(&tasks, inputs);
+        let node = Self { router, running, problem, planned, _tasks: tasks };
+        node.plans(plan);
+        node
+    }
+
+    fn plans(&self, plan: Desired) {
+        self.planned.send_replace(Some(Arc::new(plan)));
+    }
+
+    async fn handle(&mut self) -> Handle {
+        self.running.wait_for(Option::is_some).await.unwrap().clone().unwrap()
+    }
+
+    async fn established(&mut self) -> Handle {
+        let handle = self.handle().await;
+        while handle.peers().await.unwrap().iter().all(|peer| peer.state != StateKind::Established) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        handle
+    }
+}
+
+#[test]
+fn peers_are_told_the_address_that_the_link_has_by_now() {
+    in_netns(|| async {
+        let mut node = Node::start(desired()).await;
+        let handle = node.established().await;
+        let router = &node.router;
         router.hears(None).await;
 
         // As router advertisements or DHCP bring it, after the configuration.
@@ -117,6 +170,83 @@ fn peers_are_told_the_address_that_the_link_has_by_now() {
         ip("addr del 2001:db8::1/64 dev up1");
         router.hears(Some("2001:db8::7")).await;
         assert_eq!(handle.peers().await.unwrap()[0].established_count, 1, "the session stays");
+    });
+}
+
+/// In force, and not a session less.
+#[test]
+fn how_it_chooses_where_it_listens_and_how_long_it_may_be_away_is_changed_while_it_runs() {
+    in_netns(|| async {
+        let mut node = Node::start(desired()).await;
+        let handle = node.established().await;
+        let mut plan = desired();
+        (plan.speaker.max_paths, plan.speaker.restart_time, plan.speaker.listen_port) = (4, Some(60), 1790);
+        plan.peers[0].max_prefixes = 5;
+        node.plans(plan);
+        let port = async || handle.listening().await.unwrap()[0].port();
+        timeout(Duration::from_secs(20), async { while port().await != 1790 {} })
+            .await
+            .expect("it listens there");
+        assert_eq!(handle.peers().await.unwrap()[0].established_count, 1);
+        assert!(handle.peers().await.unwrap()[0].state == StateKind::Established);
+    });
+}
+
+#[test]
+fn a_port_that_another_has_is_said_and_tried_again() {
+    in_netns(|| async {
+        let taken = tokio::net::TcpListener::bind("0.0.0.0:1790").await.unwrap();
+        let mut node = Node::start(desired()).await;
+        let handle = node.established().await;
+        let mut plan = desired();
+        plan.speaker.listen_port = 1790;
+        node.plans(plan);
+        let said = node.problem.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        assert!(said.reason.starts_with("spec.listenPort: 1790: listen on 0.0.0.0:1790: "), "{said:?}");
+        assert_eq!(handle.listening().await.unwrap()[0].port(), 179, "meanwhile where it did");
+        drop(taken);
+        node.problem.wait_for(Option::is_none).await.unwrap();
+        assert_eq!(handle.listening().await.unwrap()[0].port(), 1790);
+        assert_eq!(handle.peers().await.unwrap()[0].established_count, 1);
+    });
+}
+
+#[test]
+fn another_as_is_taken_in_turn_and_the_router_does_not_lose_the_node_over_it() {
+    in_netns(|| async {
+        let mut plan = desired();
+        plan.speaker.restart_time = Some(60);
+        let mut node = Node::start(plan.clone()).await;
+        ip("addr add 2001:db8::1/64 dev up1 nodad");
+        let handle = node.established().await;
+        node.router.hears(Some("2001:db8::1")).await;
+
+        plan.speaker.asn = Asn(65009);
+        plan.peers[0].hold_time = 30;
+        (plan.peers[0].max_prefixes, plan.turn) = (5, Duration::from_secs(1));
+        let edited = Instant::now();
+        node.plans(plan);
+        handle.ended().await;
+        assert!(edited.elapsed() >= Duration::from_secs(1), "its turn had not come");
+        node.established().await;
+        let heard = node.router.heard.wait_for(|heard| heard.asn == Some(Asn(65009))).await.unwrap().clone();
+        assert_eq!((heard.sessions, heard.lost), (2, false), "{heard:?}");
+    });
+}
+
+/// A mistake is corrected at once.
+#[test]
+fn what_ends_no_session_does_not_wait() {
+    in_netns(|| async {
+        let mut plan = desired();
+        plan.turn = Duration::from_secs(3600);
+        plan.peers[0].asn = RemoteAsn::Internal;
+        let mut node = Node::start(plan.clone()).await;
+        node.handle().await;
+        plan.speaker.asn = Asn(65009);
+        plan.peers[0].asn = RemoteAsn::External;
+        node.plans(plan);
+        node.router.heard.wait_for(|heard| heard.asn == Some(Asn(65009))).await.unwrap();
     });
 }
 
@@ -135,7 +265,7 @@ fn a_speaker_that_ends_by_itself_is_missed() {
             restarting,
             seed: 1,
         };
-        let mut running = spawn(&tasks, inputs);
+        let (mut running, _) = spawn(&tasks, inputs);
         planned.send_replace(Some(Arc::new(desired())));
         let handle = running.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         // Its task is gone, as after a panic.

@@ -107,6 +107,37 @@ fn only_the_signed_connection_of_a_peer_with_a_password_becomes_a_session() {
 }
 
 #[test]
+fn who_listens_elsewhere_keeps_sessions_and_guards() {
+    in_namespace(async || {
+        let speaker = speaker();
+        let first = port_of(&speaker).await;
+        speaker.set_peers(vec![with(password("secret"), Hops::Default), peer(3)]).await.unwrap();
+        let session = connect(3, first);
+        greet(&session, 3);
+        eventually("the session", async || {
+            (state(&speaker, 1).await.0 == StateKind::Established).then_some(())
+        })
+        .await;
+
+        let taken = std::net::TcpListener::bind((OURS, 0)).unwrap();
+        let elsewhere = |port| Listen { port, addresses: vec![OURS.into()] };
+        let refused = speaker.listen(elsewhere(taken.local_addr().unwrap().port())).await.unwrap();
+        assert!(refused.is_err());
+        assert_eq!(port_of(&speaker).await, first);
+
+        speaker.listen(elsewhere(0)).await.unwrap().unwrap();
+        let to = port_of(&speaker).await;
+        assert_ne!(to, first);
+        assert!(socket(2, 255).connect_timeout(&first.into(), Duration::from_millis(300)).is_err(), "closed");
+        assert!(socket(2, 255).connect_timeout(&to.into(), Duration::from_millis(300)).is_err(), "unsigned");
+        let signed = connect_signed(to);
+        greet(&signed, 2);
+        established(&speaker).await;
+        assert_eq!(speaker.peers().await.unwrap()[1].established_count, 1, "the same session");
+    });
+}
+
+#[test]
 fn the_address_of_a_peer_that_is_gone_needs_no_key_any_more() {
     in_namespace(async || {
         let speaker = speaker();

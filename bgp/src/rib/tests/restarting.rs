@@ -115,6 +115,17 @@ fn refused_routes_count_whether_stale_or_fresh() {
 }
 
 #[test]
+fn a_router_that_is_back_in_another_as_finds_its_routes_in_use() {
+    let mut network = after_loss(true);
+    network.up(1, RibPeer { router_id: external(1).router_id, ..internal(1) });
+    network.settle();
+    assert_eq!(fib_of(&network), [PREFIX, OTHER]);
+    network.rib.end_of_rib(id(1), V4);
+    network.settle();
+    assert!(network.fib.is_empty());
+}
+
+#[test]
 fn another_router_in_the_place_of_a_restarting_one_inherits_nothing() {
     let mut network = after_loss(true);
     network.up(1, RibPeer { router_id: external(9).router_id, ..external(1) });

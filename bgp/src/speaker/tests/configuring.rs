@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::*;
-use super::crowd::{Crowd, EXTERNAL, INTERNAL, own, peer, sends_anything};
+use super::crowd::{Crowd, EXTERNAL, INTERNAL, graceful, own, peer, sends_anything};
 use crate::rib::{ExportRoutes, PrefixRule};
 use crate::session::StateKind;
 use crate::types::AfiSafi;
@@ -68,7 +68,7 @@ fn what_a_node_announces_of_others_is_refused_and_named() {
 #[test]
 fn a_change_that_needs_no_other_open_or_connection_ends_no_session() {
     type Change = fn(&mut PeerConfig);
-    let keeps: [Change; 10] = [
+    let keeps: [Change; 11] = [
         |peer| peer.name = "renamed".to_owned(),
         |peer| peer.passive = false,
         |peer| peer.let_peer_dial = true,
@@ -79,6 +79,7 @@ fn a_change_that_needs_no_other_open_or_connection_ends_no_session() {
         |peer| peer.enforce_own_nexthop = true,
         |peer| peer.max_prefixes = 5,
         |peer| peer.nexthop.v6 = "2001:db8::1".parse().ok(),
+        |peer| peer.transport.port = 1790,
     ];
     // By transit it is told what was learned from another.
     let tells: [Change; 1] = [|peer| peer.export = ExportRoutes::Transit];
@@ -90,6 +91,58 @@ fn a_change_that_needs_no_other_open_or_connection_ends_no_session() {
         assert_eq!(crowd.state(1000), StateKind::Established, "change {index}");
         assert_eq!(crowd.messages(1000, &effects).len(), messages, "change {index}");
     }
+}
+
+#[test]
+fn what_is_negotiated_otherwise_begins_anew_and_until_then_may_stay_as_it_was() {
+    let changes: [fn(&mut PeerConfig); 4] = [
+        |peer| peer.asn = RemoteAsn::External,
+        |peer| peer.hold_time = 30,
+        |peer| peer.extended_nexthop = false,
+        |peer| peer.families = AfiSafi::ALL.to_vec(),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let (mut crowd, mut peers) = mesh(1);
+        let running = peers[1].clone();
+        change(&mut peers[1]);
+        assert!(!peers[1].has_terms_of(&running), "change {index}");
+        let waiting = peers[1].clone().with_terms_of(&running);
+        assert!(waiting.has_terms_of(&running), "change {index}");
+        crowd.handle(Input::SetPeers(vec![peers[0].clone(), waiting]));
+        assert_eq!(crowd.state(1000), StateKind::Established, "change {index}");
+        crowd.handle(Input::SetPeers(peers));
+        assert_ne!(crowd.state(1000), StateKind::Established, "change {index}");
+    }
+}
+
+#[test]
+fn other_numbers_of_paths_and_of_seconds_cost_no_session() {
+    let accept = || vec![own(7).into()].into();
+    let peers = [
+        PeerConfig { accept: accept(), ..peer(1, EXTERNAL) },
+        PeerConfig { accept: accept(), ..peer(2, EXTERNAL) },
+    ];
+    let mut crowd = Crowd::new(&peers, None);
+    let paths = |crowd: &mut Crowd| {
+        let change = std::iter::from_fn(|| crowd.speaker.poll_change()).last();
+        change.map(|change| change.nexthops.len())
+    };
+    for n in [1, 2] {
+        crowd.up(n, EXTERNAL, graceful(60, true));
+        crowd.announces(n, EXTERNAL, &[own(7)]);
+    }
+    assert_eq!(paths(&mut crowd), Some(2));
+    for (max_paths, chosen) in [(1, Some(1)), (1, None), (0, None), (2, Some(2)), (3, None)] {
+        assert_eq!(crowd.handle(Input::SetMaxPaths(max_paths)), [], "{max_paths}");
+        assert_eq!(paths(&mut crowd), chosen, "{max_paths}");
+    }
+
+    assert_eq!(crowd.handle(Input::SetRestartTime(Some(77))), []);
+    crowd.hangs_up(1);
+    let effects = crowd.connects(1);
+    let [Message::Open(open)] = &crowd.messages(1, &effects)[..] else { panic!("{effects:?}") };
+    assert_eq!(open.capabilities.graceful_restart.as_ref().map(|restart| restart.restart_time), Some(77));
+    assert_eq!(crowd.state(2), StateKind::Established);
 }
 
 #[test]

@@ -1,0 +1,173 @@
+//! What ends established sessions waits for the node's turn, so that an edit that all nodes hear of at once does not
+//! end all sessions at once.
+//!
+//! Pure. What does not wait: whatever costs no session, peers that come or go, sessions that are not up, and what both ends
+//! must change at the same moment: passwords, hops, addresses.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_bgp::speaker::{PeerConfig, PeerKey};
+
+use crate::plan::SpeakerPlan;
+
+/// What a speaker is told.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Told {
+    pub(super) speaker: SpeakerPlan,
+    pub(super) peers: Vec<PeerConfig>,
+}
+
+impl Told {
+    /// Peers whose session, where there is one, ends when the speaker is told this.
+    pub(super) fn ended_by(&self, plan: &Self) -> BTreeSet<PeerKey> {
+        let replaced = self.speaker.identity() != plan.speaker.identity();
+        let ends = |peer: &&PeerConfig| {
+            let planned = plan.peers.iter().find(|planned| planned.key == peer.key);
+            replaced || planned.is_some_and(|planned| !planned.has_terms_of(peer))
+        };
+        self.peers.iter().filter(ends).map(|peer| peer.key).collect()
+    }
+
+    /// As much of the plan as these sessions survive.
+    pub(super) fn spare(&self, sessions: &BTreeSet<PeerKey>, plan: Self) -> Self {
+        let (asn, router_id) = self.speaker.identity();
+        let replaced = (asn, router_id) != plan.speaker.identity();
+        let spared = |planned: PeerConfig| {
+            let has_session = |peer: &&PeerConfig| peer.key == planned.key && sessions.contains(&peer.key);
+            match self.peers.iter().find(has_session) {
+                None => planned,
+                // From where a session runs depends on who we are.
+                Some(peer) if replaced => {
+                    PeerConfig { transport: peer.transport.clone(), ..planned.with_terms_of(peer) }
+                }
+                Some(peer) => planned.with_terms_of(peer),
+            }
+        };
+        Self {
+            speaker: SpeakerPlan { asn, router_id, ..plan.speaker },
+            peers: plan.peers.into_iter().map(spared).collect(),
+        }
+    }
+}
+
+/// When what would end sessions may do so.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    at: Option<Instant>,
+}
+
+impl Turn {
+    /// `None`: now. An edit of what waits already does not wait anew.
+    pub(super) fn of(&mut self, ends_sessions: bool, delay: Duration, now: Instant) -> Option<Instant> {
+        if !ends_sessions {
+            self.at = None;
+            return None;
+        }
+        let at = *self.at.get_or_insert(now + delay);
+        if at <= now {
+            self.at = None;
+        }
+        self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_bgp::speaker::{Hops, Password, RemoteAsn};
+    use weft_bgp::types::{Asn, RouterId};
+
+    use super::*;
+
+    fn peer(last: u8) -> PeerConfig {
+        PeerConfig::new(format!("tor{last}"), [192, 0, 2, last].into(), RemoteAsn::External)
+    }
+
+    fn speaker(asn: u32) -> SpeakerPlan {
+        SpeakerPlan {
+            asn: Asn(asn),
+            router_id: RouterId([192, 0, 2, 1].into()),
+            max_paths: 8,
+            restart_time: Some(120),
+            listen_port: 179,
+        }
+    }
+
+    fn told(peers: Vec<PeerConfig>, speaker: SpeakerPlan) -> Told {
+        Told { speaker, peers }
+    }
+
+    fn running() -> Told {
+        told(vec![peer(2), peer(3)], speaker(65000))
+    }
+
+    fn all() -> BTreeSet<PeerKey> {
+        [peer(2).key, peer(3).key].into()
+    }
+
+    #[test]
+    fn only_what_sessions_were_negotiated_with_ends_them() {
+        type Change = fn(&mut PeerConfig);
+        let changes: [(Change, bool); 6] = [
+            (|peer| peer.hold_time = 30, true),
+            (|peer| peer.families.truncate(1), true),
+            (|peer| peer.asn = RemoteAsn::Number(Asn(65001)), true),
+            (|peer| peer.max_prefixes = 5, false),
+            // What both ends must change at once does not wait.
+            (|peer| peer.transport.password = Password::new("secret"), false),
+            (|peer| peer.transport.hops = Hops::Security(1), false),
+        ];
+        for (index, (change, ends)) in changes.into_iter().enumerate() {
+            let mut plan = running();
+            change(&mut plan.peers[1]);
+            let ended = if ends { [peer(3).key].into() } else { BTreeSet::new() };
+            assert_eq!(running().ended_by(&plan), ended, "change {index}");
+        }
+        // One that goes is not one that changes.
+        assert_eq!(running().ended_by(&told(vec![peer(2)], speaker(65000))), BTreeSet::new());
+    }
+
+    #[test]
+    fn who_we_are_ends_all_sessions_and_how_we_choose_or_listen_none() {
+        let retuned = SpeakerPlan { max_paths: 1, restart_time: None, listen_port: 1790, ..speaker(65000) };
+        let moved = SpeakerPlan { router_id: RouterId([192, 0, 2, 9].into()), ..speaker(65000) };
+        for (speaker, ended) in [(retuned, BTreeSet::new()), (moved, all()), (speaker(65009), all())] {
+            assert_eq!(running().ended_by(&told(running().peers, speaker)), ended);
+        }
+    }
+
+    #[test]
+    fn sessions_are_spared_and_all_else_is_as_planned() {
+        let planned = |last| PeerConfig { hold_time: 30, max_prefixes: 5, ..peer(last) };
+        let tuned = SpeakerPlan { max_paths: 1, ..speaker(65000) };
+        let plan = told(vec![planned(2), planned(3), planned(4)], tuned.clone());
+        let spared = running().spare(&[peer(2).key].into(), plan);
+        // The second has no session, the third is new.
+        let first = PeerConfig { hold_time: 90, ..planned(2) };
+        assert_eq!(spared, told(vec![first, planned(3), planned(4)], tuned));
+    }
+
+    #[test]
+    fn while_its_turn_has_not_come_a_speaker_stays_who_it_is_and_where_it_speaks_from() {
+        let mut moved = peer(2);
+        moved.transport.local_address = Some([192, 0, 2, 1].into());
+        let tuned = |asn| SpeakerPlan { listen_port: 1790, ..speaker(asn) };
+        let spared = running().spare(&all(), told(vec![moved], tuned(65009)));
+        assert_eq!(spared, told(vec![peer(2)], tuned(65000)));
+    }
+
+    #[test]
+    fn a_turn_comes_once_for_each_edit() {
+        let (mut turn, now, delay) = (Turn::default(), Instant::now(), Duration::from_secs(4));
+        let then = now + delay;
+        assert_eq!(turn.of(false, delay, now), None);
+        assert_eq!(turn.of(true, delay, now), Some(then));
+        assert_eq!(turn.of(true, delay, now + delay / 2), Some(then), "an edit of what waits");
+        assert_eq!(turn.of(true, delay, then), None, "it has come");
+        assert_eq!(turn.of(true, delay, then), Some(then + delay), "the next");
+        assert_eq!(turn.of(false, delay, then), None, "taken back");
+        assert_eq!(turn.of(true, delay, then + delay), Some(then + 2 * delay));
+        assert_eq!(Turn::default().of(true, Duration::ZERO, now), None, "the first of all nodes");
+    }
+}

@@ -1,0 +1,84 @@
+//! The configuration of all nodes is edited under traffic. What needs no other session takes effect at once; what does goes
+//! round the nodes. Nothing is lost either way.
+
+use weft_api::control::Peer;
+use weft_e2e::lab::{Lab, LabSpec};
+use weft_e2e::wait;
+
+use crate::story::{CONVERGED, cluster, flows, reaches, server, until_more_echoes};
+
+const RATE: u32 = 200;
+const NODES: [&str; 3] = ["node1", "node2", "node3"];
+
+const EDITED: &str = "
+apiVersion: weft.dev/v1alpha1
+kind: BGPConfiguration
+metadata: { name: default }
+spec:
+  nodeMesh: full
+  clusterCidrs: [10.244.0.0/16, 'fd00:10:244::/48']
+  listenPort: 1790
+  maxPaths: 2
+  gracefulRestart: { restartSeconds: 60 }
+  session: { timers: { connectRetrySeconds: 1, holdTimeSeconds: 9 } }
+";
+
+/// The router knows the nodes by another AS, and lets none of them in after this.
+const OTHER_AS: &str = "
+apiVersion: weft.dev/v1alpha1
+kind: BGPNodeOverride
+metadata: { name: rack1 }
+spec: { nodeSelector: { matchLabels: { rack: rack1 } }, asn: 64600 }
+";
+
+#[test]
+fn no_session_ends_that_need_not_and_the_others_do_so_in_turn() {
+    let lab = cluster("edited", &LabSpec::racks(["bird:3"]));
+    let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
+    let c = server(&lab, "default/c", "node3", &[]);
+    reaches(a.namespace(), &b);
+    reaches(c.namespace(), &a);
+    let flows: Vec<_> = flows(a.namespace(), &b, RATE).chain(flows(c.namespace(), &a, RATE)).collect();
+    let before = NODES.map(|node| sessions(&lab, node));
+
+    lab.store().apply(EDITED).unwrap();
+    for node in NODES {
+        wait::until_true("the port", CONVERGED, || {
+            lab.run(node, "ss -Hltn").is_ok_and(|listening| listening.contains("0.0.0.0:1790 "))
+        })
+        .unwrap();
+    }
+    until_more_echoes(&flows, RATE);
+    assert_eq!(NODES.map(|node| sessions(&lab, node)), before, "a session began anew");
+
+    lab.store().apply(OTHER_AS).unwrap();
+    for node in NODES {
+        wait::until_true("the mesh in its new AS", CONVERGED, || {
+            let mesh = mesh(&lab, node);
+            mesh.iter().all(|peer| {
+                (peer.local_asn, peer.asn, peer.state.as_str()) == (64600, Some(64600), "Established")
+            })
+        })
+        .unwrap();
+    }
+    until_more_echoes(&flows, RATE);
+    for flow in flows {
+        let report = flow.stop().unwrap();
+        assert!(report.lost() == 0 && report.broken.is_none(), "{report}");
+    }
+    let speakers = NODES.map(|node| lab.agent_log(node).unwrap().matches("bgp started").count());
+    assert_eq!(speakers, [2, 2, 2], "one for each AS");
+}
+
+fn peers(lab: &Lab, node: &str) -> Vec<Peer> {
+    serde_json::from_str(&lab.weftctl(node, "bgp peers -o json").unwrap()).unwrap()
+}
+
+fn mesh(lab: &Lab, node: &str) -> Vec<Peer> {
+    peers(lab, node).into_iter().filter(|peer| peer.name.starts_with("mesh/")).collect()
+}
+
+/// How often each was established.
+fn sessions(lab: &Lab, node: &str) -> Vec<(String, u64)> {
+    peers(lab, node).into_iter().map(|peer| (peer.name, peer.established_count)).collect()
+}
