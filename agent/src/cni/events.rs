@@ -11,7 +11,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use rtnetlink::MulticastGroup;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use weft_cni::ledger::Phase;
+use weft_pods::ledger::Phase;
 
 use super::PolicyGate;
 use super::service::Service;

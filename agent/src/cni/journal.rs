@@ -1,4 +1,4 @@
-//! The journal's file: one writer, appends in one piece, compaction by rename. What it says is [`weft_cni::journal`]'s.
+//! The journal's file: one writer, appends in one piece, compaction by rename. What it says is [`weft_pods::journal`]'s.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -6,8 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use weft_cni::journal::{Record, Replay, compact, encode, replay};
-use weft_cni::ledger::Ledger;
+use weft_pods::journal::{Record, Replay, compact, encode, replay};
+use weft_pods::ledger::Ledger;
 
 const FILE: &str = "attachments.journal";
 const LOCK: &str = "cni.lock";
@@ -113,7 +113,7 @@ fn replace(path: &Path, new: &Path, bytes: &[u8]) -> io::Result<File> {
 mod tests {
     use std::time::Duration;
 
-    use weft_cni::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId};
+    use weft_pods::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId};
 
     use super::*;
 

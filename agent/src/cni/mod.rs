@@ -28,7 +28,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weft_api::SERVED_MARK;
-use weft_cni::attachment::{Attachment, AttachmentId};
+use weft_pods::attachment::{Attachment, AttachmentId};
 
 use self::journal::Journal;
 pub use self::server::decode;

@@ -9,11 +9,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 use weft_api::DELETED_DIR;
-use weft_cni::attachment::{Attachment, AttachmentId, PodRef};
-use weft_cni::journal::Record;
-use weft_cni::ledger::Phase;
-use weft_cni::plan::{self, Step};
-use weft_cni::recover::{Action, ObservedLink, decide};
+use weft_pods::attachment::{Attachment, AttachmentId, PodRef};
+use weft_pods::journal::Record;
+use weft_pods::ledger::Phase;
+use weft_pods::plan::{self, Step};
+use weft_pods::recover::{Action, ObservedLink, decide};
 
 use super::PolicyGate;
 use super::service::Service;

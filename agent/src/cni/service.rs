@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use futures::future::maybe_done;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
-use weft_cni::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PortMapping};
-use weft_cni::call::Sandboxed;
-use weft_cni::error::CniError;
-use weft_cni::journal::Record;
-use weft_cni::ledger::{LedgerError, Phase};
-use weft_cni::link::{MAX_SALT, name};
-use weft_cni::plan::{self, Step};
+use weft_pods::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PortMapping};
+use weft_pods::call::Sandboxed;
+use weft_pods::error::CniError;
+use weft_pods::journal::Record;
+use weft_pods::ledger::{LedgerError, Phase};
+use weft_pods::link::{MAX_SALT, name};
+use weft_pods::plan::{self, Step};
 
 use super::PolicyGate;
 use super::server::{Arrival, Sandbox};
@@ -352,7 +352,7 @@ impl<G: PolicyGate> Service<G> {
 
     fn not_recorded(&self, error: RecordError) -> CniError {
         match error {
-            RecordError::Ledger(LedgerError::Ipam(weft_cni::ipam::IpamError::NoPools)) => {
+            RecordError::Ledger(LedgerError::Ipam(weft_pods::ipam::IpamError::NoPools)) => {
                 CniError::TryAgain(format!("node {} has no podCIDR", self.node))
             }
             RecordError::Ledger(LedgerError::PortTaken { port, owner }) => self.port_taken(port, &owner),

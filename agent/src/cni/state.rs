@@ -9,9 +9,9 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use nix::time::{ClockId, clock_gettime};
 use weft_api::control::{Allocation, Ipam, Pool};
-use weft_cni::attachment::{Attachment, AttachmentId};
-use weft_cni::journal::Record;
-use weft_cni::ledger::{Entry, Ledger, LedgerError, Phase};
+use weft_pods::attachment::{Attachment, AttachmentId};
+use weft_pods::journal::Record;
+use weft_pods::ledger::{Entry, Ledger, LedgerError, Phase};
 
 use super::journal::Journal;
 
@@ -73,7 +73,7 @@ impl Shared {
         let mut state = self.state();
         state.ledger.check_ports(&attachment.ports)?;
         attachment.addresses = state.ledger.pick(since_boot()).map_err(LedgerError::from)?;
-        attachment.mac = weft_cni::attachment::Mac::of_pod(&attachment.addresses);
+        attachment.mac = weft_pods::attachment::Mac::of_pod(&attachment.addresses);
         state.record(&Record::Alloc { attachment: attachment.clone() })?;
         Ok(attachment)
     }
@@ -162,7 +162,7 @@ impl State {
     }
 }
 
-fn pool(cidr: IpNetwork, counts: weft_cni::ipam::Counts) -> Pool {
+fn pool(cidr: IpNetwork, counts: weft_pods::ipam::Counts) -> Pool {
     Pool {
         cidr: cidr.to_string(),
         size: counts.size.into(),

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
-use weft_cni::attachment::{Addresses, Mac, PodRef};
-use weft_cni::journal::{Record, Replay, replay};
-use weft_cni::plan::{DYING_GROUP, Step};
+use weft_pods::attachment::{Addresses, Mac, PodRef};
+use weft_pods::journal::{Record, Replay, replay};
+use weft_pods::plan::{DYING_GROUP, Step};
 
 use super::*;
 use crate::kernel::link;
@@ -87,13 +87,13 @@ impl Drop for RunDir {
 fn unallocated(name: &str) -> Attachment {
     let id = AttachmentId { container_id: name.to_owned(), ifname: "eth0".to_owned() };
     Attachment {
-        link: weft_cni::link::name(&id, 0),
+        link: weft_pods::link::name(&id, 0),
         id,
         ifindex: 0,
         pod: Some(PodRef { namespace: "demo".to_owned(), name: name.to_owned(), uid: None }),
         addresses: Addresses::default(),
         mac: Mac::HOST,
-        netns: weft_cni::attachment::NetnsId(1),
+        netns: weft_pods::attachment::NetnsId(1),
         mtu: 1400,
         ports: Vec::new(),
     }
@@ -108,7 +108,7 @@ fn attached(service: &Service<Open>, name: &str) -> Attachment {
     attachment
 }
 
-fn observed(service: &Service<Open>, name: &str) -> weft_cni::recover::ObservedLink {
+fn observed(service: &Service<Open>, name: &str) -> weft_pods::recover::ObservedLink {
     service.rtnl.run(|rtnl| link::by_name(rtnl, name)).unwrap().expect("the link is there").link
 }
 
@@ -179,7 +179,7 @@ fn a_link_that_has_the_addresses_of_a_pod_that_ended_is_adopted() {
         ip(&format!("link del {}", old.link));
         let new = Attachment { addresses: old.addresses, mac: old.mac, ..unallocated("new") };
         ip(&format!("link add {} group 87 type veth peer name pod-new", new.link));
-        let (ifindex, alias) = (observed(&service, &new.link).ifindex, weft_cni::link::alias(&new));
+        let (ifindex, alias) = (observed(&service, &new.link).ifindex, weft_pods::link::alias(&new));
         service.rtnl.run(|rtnl| link::apply(rtnl, ifindex, &[Step::Alias(alias)])).unwrap();
         drop((handle, service));
 
@@ -242,7 +242,7 @@ fn with_a_full_run_directory_no_pod_is_added_and_pods_that_go_are_forgotten() {
         service.shared.allocate(unallocated("next")).unwrap_err();
         std::fs::remove_file(dir.0.join("fill")).unwrap();
         service.shared.allocate(unallocated("next")).unwrap();
-        let records = |ledger: &weft_cni::ledger::Ledger| ledger.snapshot();
+        let records = |ledger: &weft_pods::ledger::Ledger| ledger.snapshot();
         assert_eq!(records(&dir.journal().ledger), service.shared.read(records));
     });
 }

@@ -2,7 +2,7 @@
 //!
 //! In: what the CNI wired. Out: the local pods that [`weft_policy::compile()`] asks for.
 
-use weft_cni::attachment::{Attachment, PortMapping, Transport};
+use weft_pods::attachment::{Attachment, PortMapping, Transport};
 use weft_policy::model::{HostPort, LocalPod, PodKey, PodUid, Protocol};
 
 /// An attachment without a pod's name (made by hand, without a cluster) is in no namespace: no policy selects it.

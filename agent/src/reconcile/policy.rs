@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 use weft_api::control::PolicyStatus;
-use weft_cni::attachment::AttachmentId;
+use weft_pods::attachment::AttachmentId;
 use weft_policy::compile::{Options, room_for};
 use weft_policy::model::{LocalPod, World};
 

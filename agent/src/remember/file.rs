@@ -9,7 +9,7 @@ use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weft_api::crd::SecretKeyRef;
-use weft_cni::journal::crc32c;
+use weft_pods::journal::crc32c;
 
 use crate::watch::object;
 use crate::watch::{BgpObjects, NodeInfo, Snapshot};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use weft_agent::cni::{CniConfig, CniService, PolicyGate};
 use weft_agent::supervise::supervisor;
-use weft_cni::attachment::{Attachment, AttachmentId};
+use weft_pods::attachment::{Attachment, AttachmentId};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Tells the process that [`serve`] runs in what to do.

@@ -3,11 +3,11 @@
 //! Properties: nothing panics; what was read can be written again and then reads the same, undamaged; a journal that is
 //! cut short says nothing that the whole one does not say.
 
-use weft_cni::attachment::{
+use weft_pods::attachment::{
     Addresses, Attachment, AttachmentId, Mac, NetnsId, PodRef, PortMapping, Transport,
 };
-use weft_cni::journal::{Record, compact, encode, replay};
-use weft_cni::ledger::Ledger;
+use weft_pods::journal::{Record, compact, encode, replay};
+use weft_pods::ledger::Ledger;
 
 const BOOT: &str = "0b5f2c0e-8d2a-4b61-9d6c-0a1b2c3d4e5f";
 

@@ -1,7 +1,7 @@
 //! What CHECK finds missing of an attachment, in words.
 
-use weft_cni::attachment::Attachment;
-use weft_cni::plan;
+use weft_pods::attachment::Attachment;
+use weft_pods::plan;
 
 use crate::kernel::link::{self, PodSide};
 use crate::kernel::rtnl::{Rtnl, RtnlError};

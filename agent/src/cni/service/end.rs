@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use weft_cni::attachment::{Attachment, AttachmentId};
-use weft_cni::journal::Record;
-use weft_cni::ledger::Phase;
-use weft_cni::plan::{self, Step};
+use weft_pods::attachment::{Attachment, AttachmentId};
+use weft_pods::journal::Record;
+use weft_pods::ledger::Phase;
+use weft_pods::plan::{self, Step};
 
 use super::Service;
 use crate::cni::PolicyGate;

@@ -4,7 +4,7 @@ mod flows;
 
 use std::net::IpAddr;
 
-use weft_cni::attachment::{Addresses, Attachment, Mac, NetnsId, PodRef, PortMapping, Transport};
+use weft_pods::attachment::{Addresses, Attachment, Mac, NetnsId, PodRef, PortMapping, Transport};
 use weft_policy::compile::Full;
 use weft_policy::model::{Pod, PodKey, PodUid};
 

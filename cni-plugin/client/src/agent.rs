@@ -1,7 +1,5 @@
 //! Asking the agent over its socket, and what to do when nobody answers.
 
-mod sandbox;
-
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,9 +12,9 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::time::{ClockId, clock_gettime};
 use weft_api::cni::{MAX_REPLY, MAX_REQUEST, PROTOCOL, Reply, Request};
 use weft_api::{CNI_SOCKET, DELETED_DIR};
-use weft_cni::attachment::AttachmentId;
+use weft_pods::attachment::AttachmentId;
 
-pub(crate) use self::sandbox::{Sandbox, enter};
+use crate::sandbox::Sandbox;
 
 /// An agent restarts in less than a second; a runtime that is told to try again waits for many.
 const PATIENCE: Duration = Duration::from_secs(5);

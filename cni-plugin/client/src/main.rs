@@ -2,10 +2,11 @@
 //!
 //! In: `CNI_*` variables, standard input. Out: at most one JSON document on standard output, and the exit code. It enters
 //! the pod's namespace, since the runtime runs it as root, and the agent needs no such right. It decides only what must
-//! be decided without an agent: VERSION, calls that are not valid, DEL, which then succeeds (see [`client::note`]), and
+//! be decided without an agent: VERSION, calls that are not valid, DEL, which then succeeds (see [`agent::note`]), and
 //! STATUS (see [`SERVED_MARK`]).
 
-mod client;
+mod agent;
+mod sandbox;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,11 +14,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use weft_api::{RUN_DIR, RUN_DIR_ENV, SERVED_MARK};
-use weft_cni::call::{Call, answer_version};
-use weft_cni::error::CniError;
-use weft_cni::result;
+use weft_pods::call::{Call, answer_version};
+use weft_pods::error::CniError;
+use weft_pods::result;
 
-use crate::client::{Client, Patience};
+use crate::agent::{Client, Patience};
 
 /// A conflist plus pod annotations, which alone may be 256 KiB.
 const MAX_STDIN: u64 = 384 * 1024;
@@ -61,7 +62,7 @@ fn run(client: &Client<'_>) -> Result<(String, u8), CniError> {
     let answer = match &call {
         Call::Version => return Ok((result::version(answer_version(client.stdin)), 0)),
         Call::Add(pod) | Call::Check(pod) => {
-            let sandbox = client::enter(&pod.netns, pod.netns_override)?;
+            let sandbox = sandbox::enter(&pod.netns, pod.netns_override)?;
             client.ask(Patience::Wait, Some(&sandbox))
         }
         Call::Gc(_) => client.ask(Patience::Wait, None),
@@ -70,7 +71,7 @@ fn run(client: &Client<'_>) -> Result<(String, u8), CniError> {
     match (answer, call) {
         (Ok(reply), _) => Ok((reply.stdout, reply.exit_code)),
         (Err(error), Call::Del(id)) => {
-            client::note(&client.run_dir, &id, &error);
+            agent::note(&client.run_dir, &id, &error);
             Ok((String::new(), 0))
         }
         (Err(_), Call::Status) if client.run_dir.join(SERVED_MARK).exists() => Ok((String::new(), 0)),

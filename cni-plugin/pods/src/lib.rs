@@ -1,13 +1,13 @@
-//! Weft's CNI plugin as a library: everything that decides, nothing that acts.
-//!
-//! The agent carries out what these modules decide; the `weft-cni` binary only forwards its environment to the agent.
-//! Implements the CNI specification 1.1.0, and answers 0.3.0 to 1.0.0 in their own formats.
+//! How pods are wired: everything that decides, nothing that acts. The agent carries out what these modules decide.
 //!
 //! ```text
 //! call (environment, stdin) -> ledger (who has what) -> plan (netlink steps) -> result (per CNI version)
 //!                                |   ^
 //!                              ipam  journal, recover (after a restart)
 //! ```
+//!
+//! `weft-cni` shares CNI's own types with it, and nothing else: the specification 1.1.0, with 0.3.0 to 1.0.0 answered in
+//! their own formats.
 
 pub mod attachment;
 pub mod call;
