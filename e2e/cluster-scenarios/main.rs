@@ -19,6 +19,7 @@ mod outages;
 mod policy;
 mod rights;
 mod scaled;
+mod sessions;
 mod stolen_token;
 mod story;
 mod weftctl;
@@ -59,6 +60,7 @@ const BOOKS: &[Book] = &[
             ("a_pod_cidr_comes_late", nodes::a_pod_cidr_comes_late),
             ("objects_tell_whether_they_are_accepted", chart::objects_tell_whether_they_are_accepted),
             ("crds_follow_the_chart", chart::crds_follow_the_chart),
+            ("sessions_are_counted_on_their_peer", sessions::are_counted_on_their_peer),
             ("agents_ask_for_what_they_may", rights::of_the_api_server_what_they_ask_for),
             ("agents_have_few_rights_on_their_node", rights::on_their_node_what_they_need),
             ("an_operator_reads_and_does_nothing_else", operators::read_and_do_nothing_else),

@@ -98,7 +98,7 @@ impl Drop for RoutersPatience<'_> {
     }
 }
 
-/// Sessions begin anew, and are up again.
+/// Sessions begin anew, with the agents, and are up again: it is agreed at their beginning.
 fn set_graceful_restart(cluster: &Cluster, seconds: &Value) -> anyhow::Result<()> {
     let peers = |node: &str| -> anyhow::Result<Value> {
         Ok(serde_json::from_str(&cluster.lab().weftctl(node, "bgp peers -o json")?)?)
@@ -106,6 +106,7 @@ fn set_graceful_restart(cluster: &Cluster, seconds: &Value) -> anyhow::Result<()
     let patch = json!({ "spec": { "gracefulRestart": { "restartSeconds": seconds } } }).to_string();
     let begun = std::time::Instant::now();
     cluster.kubectl(&["patch", "bgpconfiguration", "default", "--type=merge", "--patch", &patch])?;
+    cluster.roll_agents()?;
     for node in &cluster.lab().plan().nodes {
         wait::until(&format!("sessions of {}", node.name), CONVERGED, || {
             let peers = peers(&node.name)?;

@@ -109,6 +109,7 @@ fn what_its_agent_does(peer: &str) -> Vec<(&'static str, String, Value)> {
         ("APPLY", applied(&format!("{OURS}/weftnodes/node1")), weft_node("node1")),
         ("PATCH", format!("{OURS}/weftnodes/node1/status"), json!({ "status": { "pods": 99 } })),
         ("PATCH", format!("{peer}/status"), condition("Accepted")),
+        ("PATCH", format!("{peer}/status"), json!({ "status": { "sessionsEstablished": "1/1" } })),
     ]
 }
 

@@ -43,7 +43,7 @@ pub(super) fn check(snapshot: &Snapshot, spec: &BGPPeerSpec) -> Result<(), Strin
 }
 
 /// Names of the nodes that a BGPPeer selects, in order.
-pub(super) fn selected<'a>(
+pub fn selected<'a>(
     snapshot: &'a Snapshot,
     spec: &BGPPeerSpec,
 ) -> Result<impl Iterator<Item = &'a str> + use<'a>, String> {

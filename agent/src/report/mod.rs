@@ -1,5 +1,5 @@
 //! What the agent tells the API server: its WeftNode, the node's condition NetworkUnavailable, that a startup taint may
-//! go, and whether objects that users wrote are in force.
+//! go, whether objects that users wrote are in force, and how many sessions of a BGPPeer are up.
 //!
 //! In: the agent's parts, looked at when one of them changes. Out: patches, only where the server does not say so
 //! already. Nothing here is on the way of a pod or a route: when the server is away, what we want to say waits.
@@ -7,6 +7,7 @@
 mod acceptance;
 mod node;
 mod pace;
+mod sessions;
 mod weft_node;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub async fn run(agent: Arc<Agent>, client: Client, cancel: CancellationToken) {
             keep_weft_node(&agent, client.clone()),
             keep_node_usable(&agent, client.clone()),
             acceptance::keep(&agent, client.clone()),
+            sessions::keep(&agent, client.clone()),
         )
     };
     cancel.run_until_cancelled(reports).await;

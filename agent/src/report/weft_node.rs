@@ -13,6 +13,7 @@ use weft_api::control::{Peer, Pool, Status};
 use weft_api::crd::{PeerDown, PolicySummary, PoolSummary, WeftNode, WeftNodeStatus};
 
 use super::MANAGER;
+use crate::plan::peers::MESH;
 use crate::server::{Agent, summary};
 use crate::watch::SnapshotReceiver;
 
@@ -32,12 +33,15 @@ pub(super) async fn collect(agent: &Agent) -> WeftNodeStatus {
 }
 
 fn assemble(status: Status, peers: Vec<Peer>, pools: Vec<Pool>) -> WeftNodeStatus {
+    // Routers first: what is listed is cut, and a mesh is long.
+    let mut down: Vec<_> = peers.into_iter().filter(|peer| peer.state != "Established").map(down).collect();
+    down.sort_by_key(|peer| peer.name.starts_with(MESH));
     WeftNodeStatus {
         conditions: vec![ready(status.ready, &status.waiting_for)],
         version: status.version,
         observed_time: None,
         peers_established: format!("{}/{}", status.peers_established, status.peers_total),
-        peers_down: peers.into_iter().filter(|peer| peer.state != "Established").map(down).collect(),
+        peers_down: down,
         routes: status.routes.values().sum(),
         pods: status.pods,
         pools: pools.into_iter().map(pool).collect(),

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectStatus, SessionSettings, default_port, without_additional_properties};
+use super::{BGPPeerStatus, ObjectStatus, SessionSettings, default_port, without_additional_properties};
 
 /// A router that the selected nodes peer with.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,10 +20,11 @@ use super::{ObjectStatus, SessionSettings, default_port, without_additional_prop
     category = "weft",
     doc = "A router that the selected nodes peer with.",
     derive = "PartialEq",
-    status = "ObjectStatus",
+    status = "BGPPeerStatus",
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.address"),
     printcolumn(name = "AS", type_ = "string", json_path = ".spec.asn"),
     printcolumn(name = "Profile", type_ = "string", json_path = ".spec.profile"),
+    printcolumn(name = "Established", type_ = "string", json_path = ".status.sessionsEstablished"),
     printcolumn(
         name = "Accepted",
         type_ = "string",

@@ -71,6 +71,17 @@ pub struct ObjectStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// What the agents made of a BGPPeer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BGPPeerStatus {
+    /// Established sessions of the nodes that have this peer, like `38/40`; up to a minute old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions_established: Option<String>,
+    #[serde(flatten)]
+    pub object: ObjectStatus,
+}
+
 /// A directory refuses unknown fields; an API server prunes them, and its schema has no word for refusal.
 fn without_additional_properties(schema: &mut Schema) {
     schema.remove("additionalProperties");

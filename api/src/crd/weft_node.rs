@@ -48,7 +48,7 @@ pub struct WeftNodeStatus {
     pub conditions: Vec<Condition>,
     /// Established of all, like `2/3`.
     pub peers_established: String,
-    /// The first five that are not established.
+    /// The first five that are not established, BGPPeers before fellow nodes.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub peers_down: Vec<PeerDown>,
     /// Kernel routes of ours, both families. This and the other counts are up to a minute old.
