@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use weft_api::ROUTE_PROTOCOL;
-use weft_pods::link::attachment_of;
+use weft_pods::mark::attachment_of;
 
 use crate::cni::conflist::{CONFLIST, PLUGIN, POKE, unfinished};
 use crate::kernel::link::{self, Observed};

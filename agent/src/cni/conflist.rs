@@ -149,7 +149,7 @@ mod tests {
         let conflist = conflist(None);
         assert_eq!(conflist["plugins"][0]["type"], PLUGIN);
         for version in conflist["cniVersions"].as_array().unwrap() {
-            assert!(weft_pods::version::CniVersion::parse(version.as_str().unwrap()).is_some());
+            assert!(weft_pods::cni::CniVersion::parse(version.as_str().unwrap()).is_some());
         }
     }
 

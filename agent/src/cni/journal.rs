@@ -6,8 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use weft_pods::journal::{Record, Replay, compact, encode, replay};
+use weft_pods::journal::{Replay, compact, encode, replay};
 use weft_pods::ledger::Ledger;
+use weft_pods::record::Record;
 
 const FILE: &str = "attachments.journal";
 const LOCK: &str = "cni.lock";

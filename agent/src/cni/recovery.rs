@@ -10,10 +10,10 @@ use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 use weft_api::DELETED_DIR;
 use weft_pods::attachment::{Attachment, AttachmentId, PodRef};
-use weft_pods::journal::Record;
 use weft_pods::ledger::Phase;
-use weft_pods::plan::{self, Step};
+use weft_pods::record::Record;
 use weft_pods::recover::{Action, ObservedLink, decide};
+use weft_pods::steps::{self, Step};
 
 use super::PolicyGate;
 use super::service::Service;
@@ -90,7 +90,7 @@ fn carry_out<G: PolicyGate>(service: &Service<G>, action: Action) {
 
 /// Marks a link as dying. The ledger learns of its end as of any other's.
 fn delete<G: PolicyGate>(service: &Service<G>, ifindex: u32) {
-    let steps = [Step::Group(plan::DYING_GROUP)];
+    let steps = [Step::Group(steps::DYING_GROUP)];
     match service.rtnl.run(|rtnl| link::apply(rtnl, ifindex, &steps)) {
         Ok(()) => service.reap.notify_one(),
         Err((_, error)) => tracing::warn!(%error, ifindex, "link not deleted"),
@@ -189,7 +189,7 @@ fn missing(rtnl: &mut Rtnl, attachment: &Attachment) -> Result<Vec<Step>, RtnlEr
     let up = link::by_name(rtnl, &attachment.link)?.is_some_and(|observed| observed.up);
     let neighbours = link::permanent_neighbours(rtnl, attachment.ifindex)?;
     let mut missing = Vec::new();
-    for step in plan::repair(attachment) {
+    for step in steps::repair(attachment) {
         let there = match &step {
             Step::Up => up,
             Step::Neighbour { address, .. } => up && neighbours.contains(address),

@@ -18,10 +18,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use weft_api::CNI_SOCKET;
 use weft_api::cni::{MAX_REQUEST, PROTOCOL, Reply, Request};
-use weft_pods::call::{Call, answer_version};
-use weft_pods::error::CniError;
-use weft_pods::result;
-use weft_pods::version::CniVersion;
+use weft_pods::cni::CniError;
+use weft_pods::cni::CniVersion;
+use weft_pods::cni::result;
+use weft_pods::cni::{Call, answer_version};
 
 use super::PolicyGate;
 use super::service::Service;

@@ -16,12 +16,12 @@ use futures::future::maybe_done;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use weft_pods::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PortMapping};
-use weft_pods::call::Sandboxed;
-use weft_pods::error::CniError;
-use weft_pods::journal::Record;
+use weft_pods::cni::CniError;
+use weft_pods::cni::Sandboxed;
 use weft_pods::ledger::{LedgerError, Phase};
-use weft_pods::link::{MAX_SALT, name};
-use weft_pods::plan::{self, Step};
+use weft_pods::mark::{MAX_SALT, name};
+use weft_pods::record::Record;
+use weft_pods::steps::{self, Step};
 
 use super::PolicyGate;
 use super::server::{Arrival, Sandbox};
@@ -173,7 +173,7 @@ impl<G: PolicyGate> Service<G> {
             return Err(CniError::TryAgain("the runtime has given this attachment up".into()).into());
         }
         let policy = start.elapsed() - pod_side;
-        let steps = plan::host_side(attachment);
+        let steps = steps::host_side(attachment);
         let host = self.rtnl.run(|rtnl| {
             self.sysctls.harden(&attachment.link);
             link::apply(rtnl, attachment.ifindex, &steps)
@@ -188,11 +188,11 @@ impl<G: PolicyGate> Service<G> {
     fn wire_pod_side(&self, attachment: &Attachment, sandbox: Sandbox) -> Result<u32, NotWired> {
         use std::os::fd::AsFd;
         self.rtnl.run(|rtnl| {
-            match link::create(rtnl, &plan::create(attachment), sandbox.netns.as_fd()) {
+            match link::create(rtnl, &steps::create(attachment), sandbox.netns.as_fd()) {
                 Ok(pair) => {
                     let pod = Rtnl::from_socket(sandbox.socket).map_err(|error| (Step::LoopbackUp, error));
                     let pod_side =
-                        pod.and_then(|mut pod| link::apply(&mut pod, pair.pod, &plan::pod_side(attachment)));
+                        pod.and_then(|mut pod| link::apply(&mut pod, pair.pod, &steps::pod_side(attachment)));
                     pod_side.map(|()| pair.host).map_err(|error| refused(error).into())
                 }
                 Err(error) if error.errno() == Some(nix::errno::Errno::EEXIST) => {
@@ -229,7 +229,7 @@ impl<G: PolicyGate> Service<G> {
             return Ok(());
         }
         self.shared.record_fact(&Record::Release { id: id.clone() });
-        let steps = plan::detach(&attachment);
+        let steps = steps::detach(&attachment);
         self.rtnl.run(|rtnl| link::apply(rtnl, attachment.ifindex, &steps)).map_err(refused)?;
         self.reap.notify_one();
         tracing::info!(

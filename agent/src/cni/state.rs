@@ -10,8 +10,8 @@ use ipnetwork::IpNetwork;
 use nix::time::{ClockId, clock_gettime};
 use weft_api::control::{Allocation, Ipam, Pool};
 use weft_pods::attachment::{Attachment, AttachmentId};
-use weft_pods::journal::Record;
 use weft_pods::ledger::{Entry, Ledger, LedgerError, Phase};
+use weft_pods::record::Record;
 
 use super::journal::Journal;
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use weft_pods::attachment::{Addresses, Mac, PodRef};
-use weft_pods::journal::{Record, Replay, replay};
-use weft_pods::plan::{DYING_GROUP, Step};
+use weft_pods::journal::{Replay, replay};
+use weft_pods::record::Record;
+use weft_pods::steps::{DYING_GROUP, Step};
 
 use super::*;
 use crate::kernel::link;
@@ -87,7 +88,7 @@ impl Drop for RunDir {
 fn unallocated(name: &str) -> Attachment {
     let id = AttachmentId { container_id: name.to_owned(), ifname: "eth0".to_owned() };
     Attachment {
-        link: weft_pods::link::name(&id, 0),
+        link: weft_pods::mark::name(&id, 0),
         id,
         ifindex: 0,
         pod: Some(PodRef { namespace: "demo".to_owned(), name: name.to_owned(), uid: None }),
@@ -179,7 +180,7 @@ fn a_link_that_has_the_addresses_of_a_pod_that_ended_is_adopted() {
         ip(&format!("link del {}", old.link));
         let new = Attachment { addresses: old.addresses, mac: old.mac, ..unallocated("new") };
         ip(&format!("link add {} group 87 type veth peer name pod-new", new.link));
-        let (ifindex, alias) = (observed(&service, &new.link).ifindex, weft_pods::link::alias(&new));
+        let (ifindex, alias) = (observed(&service, &new.link).ifindex, weft_pods::mark::alias(&new));
         service.rtnl.run(|rtnl| link::apply(rtnl, ifindex, &[Step::Alias(alias)])).unwrap();
         drop((handle, service));
 

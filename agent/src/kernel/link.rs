@@ -1,4 +1,4 @@
-//! Pod links in the kernel: carries out the steps of [`weft_pods::plan`], and reads back what carries our mark.
+//! Pod links in the kernel: carries out the steps of [`weft_pods::steps`], and reads back what carries our mark.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,10 +19,10 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use weft_api::{LINK_GROUP, ROUTE_PROTOCOL};
-use weft_pods::attachment::{Mac, NetnsId};
-use weft_pods::link::is_ours;
-use weft_pods::plan::{CreateLink, DYING_GROUP, Step, gateway};
+use weft_pods::attachment::{Mac, NetnsId, gateway};
+use weft_pods::mark::is_ours;
 use weft_pods::recover::ObservedLink;
+use weft_pods::steps::{CreateLink, DYING_GROUP, Step};
 
 use super::rtnl::{Request, Rtnl, RtnlError};
 

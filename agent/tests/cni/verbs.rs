@@ -99,10 +99,10 @@ fn a_link_of_somebody_else_with_our_name_is_left_and_another_name_taken() {
     let node = Node::dual_stack();
     let pod = Pod::new();
     let id = AttachmentId { container_id: pod.container_id.clone(), ifname: "eth0".to_owned() };
-    let first = weft_pods::link::name(&id, 0);
+    let first = weft_pods::mark::name(&id, 0);
     node.ip(&format!("link add {first} type veth peer name theirs"));
     let result = node.add(&pod).result();
-    assert_eq!(link(&result), weft_pods::link::name(&id, 1));
+    assert_eq!(link(&result), weft_pods::mark::name(&id, 1));
     assert!(pod.can_ping("192.0.2.1"));
     node.del(&pod).assert_ok();
     eventually("its address rests, and that of the first try does not", || node.ipam().pools[0].cooling == 1);

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use weft_api::{RUN_DIR, RUN_DIR_ENV, SERVED_MARK};
-use weft_pods::call::{Call, answer_version};
-use weft_pods::error::CniError;
-use weft_pods::result;
+use weft_pods::cni::CniError;
+use weft_pods::cni::result;
+use weft_pods::cni::{Call, answer_version};
 
 use crate::agent::{Client, Patience};
 

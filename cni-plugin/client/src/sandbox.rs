@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use nix::sys::stat::{FileStat, fstat, stat};
-use weft_pods::error::CniError;
+use weft_pods::cni::CniError;
 
 pub(crate) struct Sandbox {
     pub(crate) netns: File,

@@ -1,22 +1,20 @@
 //! How pods are wired: everything that decides, nothing that acts. The agent carries out what these modules decide.
 //!
 //! ```text
-//! call (environment, stdin) -> ledger (who has what) -> plan (netlink steps) -> result (per CNI version)
-//!                                |   ^
-//!                              ipam  journal, recover (after a restart)
+//! cni::call (environment, stdin) -> ledger (who has what) -> steps (of netlink) -> cni::result
+//!                                     |   ^
+//!                                  ipam   record, journal, recover (after a restart)
 //! ```
 //!
-//! `weft-cni` shares CNI's own types with it, and nothing else: the specification 1.1.0, with 0.3.0 to 1.0.0 answered in
-//! their own formats.
+//! [`attachment`] has the nouns, [`mark`] says how a link tells whose it is. `weft-cni` shares [`cni`] with the agent, and
+//! nothing else of this.
 
 pub mod attachment;
-pub mod call;
-pub mod error;
+pub mod cni;
 pub mod ipam;
 pub mod journal;
 pub mod ledger;
-pub mod link;
-pub mod plan;
+pub mod mark;
+pub mod record;
 pub mod recover;
-pub mod result;
-pub mod version;
+pub mod steps;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use weft_pods::call::{Call, answer_version};
+use weft_pods::cni::{Call, answer_version};
 
 pub const WORDS: &[&str] = &[
     "\"cniVersion\"",

@@ -6,8 +6,9 @@
 use weft_pods::attachment::{
     Addresses, Attachment, AttachmentId, Mac, NetnsId, PodRef, PortMapping, Transport,
 };
-use weft_pods::journal::{Record, compact, encode, replay};
+use weft_pods::journal::{compact, encode, replay};
 use weft_pods::ledger::Ledger;
+use weft_pods::record::Record;
 
 const BOOT: &str = "0b5f2c0e-8d2a-4b61-9d6c-0a1b2c3d4e5f";
 

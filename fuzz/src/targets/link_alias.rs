@@ -3,7 +3,7 @@
 //!
 //! Property: an attachment that was read from an alias and fits into one again is read back the same.
 
-use weft_pods::link::{alias, alternative_names, attachment_of};
+use weft_pods::mark::{alias, alternative_names, attachment_of};
 
 pub const WORDS: &[&str] = &[
     "weft/1",

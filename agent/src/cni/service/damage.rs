@@ -1,7 +1,6 @@
 //! What CHECK finds missing of an attachment, in words.
 
-use weft_pods::attachment::Attachment;
-use weft_pods::plan;
+use weft_pods::attachment::{Attachment, gateway};
 
 use crate::kernel::link::{self, PodSide};
 use crate::kernel::rtnl::{Rtnl, RtnlError};
@@ -34,8 +33,8 @@ pub(super) fn of_pod_side(pod: Option<&PodSide>, attachment: &Attachment) -> Opt
         if !pod.addresses.contains(&address) {
             return Some(format!("{ifname} lacks {address}"));
         }
-        if !pod.gateways.contains(&plan::gateway(address)) {
-            return Some(format!("{ifname} has no default route by {}", plan::gateway(address)));
+        if !pod.gateways.contains(&gateway(address)) {
+            return Some(format!("{ifname} has no default route by {}", gateway(address)));
         }
     }
     None

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use weft_pods::attachment::{Attachment, AttachmentId};
-use weft_pods::journal::Record;
 use weft_pods::ledger::Phase;
-use weft_pods::plan::{self, Step};
+use weft_pods::record::Record;
+use weft_pods::steps::{self, Step};
 
 use super::Service;
 use crate::cni::PolicyGate;
@@ -26,7 +26,7 @@ impl<G: PolicyGate> Service<G> {
         let gone = self.rtnl.run(|rtnl| {
             let found = link::by_name(rtnl, &attachment.link)?.filter(link::Observed::is_ours);
             let Some(found) = found else { return Ok(true) };
-            let outcome = link::apply(rtnl, found.link.ifindex, &[Step::Group(plan::DYING_GROUP)]);
+            let outcome = link::apply(rtnl, found.link.ifindex, &[Step::Group(steps::DYING_GROUP)]);
             outcome.map(|()| false).map_err(|(_, error)| error)
         });
         match gone {

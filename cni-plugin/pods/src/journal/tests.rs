@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::attachment::{PortMapping, Transport};
+use crate::attachment::{Attachment, PortMapping, Transport};
 use crate::ledger::tests::attachment;
 
 const BOOT: &str = "5b2c9f0e-0000-4000-8000-000000000000";

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::attachment::{Attachment, AttachmentId, PortMapping};
 use crate::ipam::{Ipam, IpamError};
-use crate::journal::Record;
+use crate::record::Record;
 
 /// How far an attachment has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ pub(crate) fn attachment(container_id: &str, v4: [u8; 4]) -> Attachment {
     let addresses = Addresses { v4: Some(v4.into()), v6: None };
     let id = AttachmentId { container_id: container_id.to_owned(), ifname: "eth0".to_owned() };
     Attachment {
-        link: crate::link::name(&id, 0),
+        link: crate::mark::name(&id, 0),
         id,
         ifindex: 0,
         pod: None,

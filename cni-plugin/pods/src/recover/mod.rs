@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::attachment::{Attachment, AttachmentId};
-use crate::journal::Record;
 use crate::ledger::{Entry, Ledger, Phase};
-use crate::link;
-use crate::plan::DYING_GROUP;
+use crate::mark;
+use crate::record::Record;
+use crate::steps::DYING_GROUP;
 
 /// A link whose name and group are ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,7 +102,7 @@ fn is_finished(entry: &Entry, link: &ObservedLink, damaged: bool) -> bool {
 
 impl ObservedLink {
     fn identity(&self) -> Option<Attachment> {
-        link::attachment_of(&self.name, self.ifindex, self.mtu, self.alias.as_deref()?, &self.names)
+        mark::attachment_of(&self.name, self.ifindex, self.mtu, self.alias.as_deref()?, &self.names)
     }
 }
 

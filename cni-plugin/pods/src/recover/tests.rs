@@ -3,7 +3,7 @@ use weft_api::LINK_GROUP;
 
 use super::*;
 use crate::ledger::tests::attachment;
-use crate::link::alias;
+use crate::mark::alias;
 
 const INDEX: u32 = 12;
 

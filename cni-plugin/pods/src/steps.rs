@@ -4,16 +4,12 @@
 //! sides know each other's Ethernet address from permanent neighbours: no ARP, no neighbour discovery, no wait for
 //! duplicate address detection, no address on the host side.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use weft_api::{LINK_GROUP, ROUTE_PROTOCOL};
 
-use crate::attachment::{Attachment, Mac};
-use crate::link;
-
-/// The next hop of every pod, per family.
-pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+use crate::attachment::{Attachment, Mac, gateway};
+use crate::mark;
 
 /// Links in this group are to be deleted, all at once: one deletion alone waits for several RCU grace periods. The
 /// number is "weft" in ASCII, as nobody else's link may ever be in it.
@@ -21,14 +17,6 @@ pub const DYING_GROUP: u32 = u32::from_be_bytes(*b"weft");
 
 /// Metric of the default routes of interfaces other than `eth0`, so that a second network does not take over.
 const SECONDARY_METRIC: u32 = 4096;
-
-/// The next hop for an address of this family.
-pub fn gateway(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => IpAddr::V4(GATEWAY_V4),
-        IpAddr::V6(_) => IpAddr::V6(GATEWAY_V6),
-    }
-}
 
 /// The pair of links, made in one message: one end here, the other born in the pod's namespace. Both ends have one queue
 /// each way, as the kernel's default is one per possible CPU and costs milliseconds.
@@ -101,9 +89,9 @@ pub fn pod_side(attachment: &Attachment) -> Vec<Step> {
 /// On the host, after the policy is in force. The routes come last: they are what lets packets in. Alternative names and
 /// alias come first, in this order: with the alias the link can be recovered without the journal.
 pub fn host_side(attachment: &Attachment) -> Vec<Step> {
-    let names = Some(link::alternative_names(attachment)).filter(|names| !names.is_empty());
+    let names = Some(mark::alternative_names(attachment)).filter(|names| !names.is_empty());
     let mut steps: Vec<Step> = names.map(Step::AlternativeNames).into_iter().collect();
-    steps.extend([Step::Alias(link::alias(attachment)), Step::NoLinkLocal]);
+    steps.extend([Step::Alias(mark::alias(attachment)), Step::NoLinkLocal]);
     steps.extend(repair(attachment));
     steps
 }
@@ -133,6 +121,8 @@ pub fn detach(attachment: &Attachment) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
     use crate::attachment::{Addresses, AttachmentId, NetnsId, PodRef};
 
@@ -202,11 +192,11 @@ mod tests {
     #[test]
     fn names_come_before_the_alias_and_routes_last() {
         let mut attachment = attachment("eth0");
-        assert_eq!(host_side(&attachment).first(), Some(&Step::Alias(link::alias(&attachment))));
+        assert_eq!(host_side(&attachment).first(), Some(&Step::Alias(mark::alias(&attachment))));
         attachment.pod = Some(PodRef { namespace: "demo".to_owned(), name: "a".repeat(250), uid: None });
         let steps = host_side(&attachment);
-        let names = link::alternative_names(&attachment);
-        assert_eq!(steps[..2], [Step::AlternativeNames(names), Step::Alias(link::alias(&attachment))]);
+        let names = mark::alternative_names(&attachment);
+        assert_eq!(steps[..2], [Step::AlternativeNames(names), Step::Alias(mark::alias(&attachment))]);
         assert!(matches!(steps[steps.len() - 2..], [Step::HostRoute { .. }, Step::HostRoute { .. }]));
         assert!(steps.ends_with(&repair(&attachment)));
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::attachment::{PortMapping, Transport};
-use crate::error::CniError;
+use crate::cni::CniError;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

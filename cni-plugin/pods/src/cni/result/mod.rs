@@ -4,9 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
-use crate::attachment::{Attachment, Mac};
-use crate::plan::gateway;
-use crate::version::CniVersion;
+use crate::attachment::{Attachment, Mac, gateway};
+use crate::cni::CniVersion;
 
 /// The result of ADD, one JSON document. `netns` is `CNI_NETNS` as it was given.
 pub fn add(version: CniVersion, attachment: &Attachment, netns: &str) -> String {

@@ -9,12 +9,11 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::attachment::{AttachmentId, PodRef, PortMapping};
-use crate::error::CniError;
-use crate::version::CniVersion;
+use crate::attachment::{AttachmentId, PodRef, PortMapping, is_kubernetes_name};
+use crate::cni::{CniError, CniVersion};
 
 /// Longer container ids would not leave room for the rest of an attachment in its link's alias.
-pub const MAX_CONTAINER_ID: usize = 128;
+const MAX_CONTAINER_ID: usize = 128;
 
 /// A validated call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +149,7 @@ impl<'a> Env<'a> {
 }
 
 /// CNI 1.1.0, section 2: starts with an alphanumeric, then also `_`, `.` and `-`.
-pub fn check_container_id(id: &str) -> Result<(), String> {
+fn check_container_id(id: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if id.len() > MAX_CONTAINER_ID {
         return Err(format!("is longer than {MAX_CONTAINER_ID} characters"));
@@ -162,19 +161,12 @@ pub fn check_container_id(id: &str) -> Result<(), String> {
 }
 
 /// What Linux accepts as the name of an interface.
-pub fn check_ifname(name: &str) -> Result<(), String> {
+fn check_ifname(name: &str) -> Result<(), String> {
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if name.is_empty() || name.len() > 15 || matches!(name, "." | "..") || name.contains(bad) {
         return Err(format!("{name:?} is not a valid interface name"));
     }
     Ok(())
-}
-
-/// DNS-1123 subdomain, which namespaces, pods and uids all are.
-pub(crate) fn is_kubernetes_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 253
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
 }
 
 /// Of the network configuration, what we act on.

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use weft_api::LINK_PREFIX;
 
-use crate::attachment::{Addresses, Attachment, AttachmentId, Mac, NetnsId, PodRef, PortMapping, Transport};
-use crate::call::is_kubernetes_name;
+use crate::attachment::{
+    Addresses, Attachment, AttachmentId, Mac, NetnsId, PodRef, PortMapping, Transport, is_kubernetes_name,
+};
 
 /// Names to try for one attachment before giving up: each costs a collision of 44 bits.
 pub const MAX_SALT: u8 = 8;

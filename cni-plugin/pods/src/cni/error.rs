@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::version::CniVersion;
+use crate::cni::CniVersion;
 
 /// A failed call. The variants are what a runtime, or the person who reads its log, can tell apart.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
