@@ -13,9 +13,10 @@ use weft_api::ROUTE_PROTOCOL;
 use weft_pods::mark::attachment_of;
 
 use crate::cni::conflist::{CONFLIST, PLUGIN, POKE, unfinished};
+use crate::fib::RouteOp;
 use crate::kernel::link::{self, Observed};
 use crate::kernel::nft::NftTable;
-use crate::kernel::route::{RouteOp, RouteSocket};
+use crate::kernel::route::RouteSocket;
 use crate::kernel::rtnl::Rtnl;
 use crate::lock::{LOCK, RunDirLock};
 use crate::remember::{STATE_DIR, STATE_FILE};

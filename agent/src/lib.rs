@@ -1,9 +1,11 @@
 //! The node agent. Wiring: [`watch`] gives snapshots, [`plan`] turns them into what we want, [`reconcile`] makes it so,
-//! [`cni`] wires pods, [`server`] shows it all; [`run`] joins them.
+//! [`cni`] wires pods; [`run`] joins them to an [`agent`], which [`server`] shows and [`report`] reports.
 
+pub mod agent;
 pub mod cleanup;
 pub mod cni;
 pub mod config;
+pub mod fib;
 pub mod kernel;
 pub mod lock;
 pub mod plan;

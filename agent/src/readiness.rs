@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{info, warn};
 
+use crate::agent::Agent;
 use crate::cni::conflist;
-use crate::server::Agent;
 
 /// How often the conflist is looked at: without it a runtime can neither start nor delete pods.
 const CONFLIST_PERIOD: Duration = Duration::from_secs(2);

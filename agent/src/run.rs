@@ -20,7 +20,6 @@ use weft_api::{AGENT_SOCKET, CNI_SOCKET};
 use weft_bgp::speaker::Shutdown;
 
 use self::parts::Parts;
-pub(crate) use self::planner::next_to_plan;
 use crate::config::Config;
 use crate::lock::RunDirLock;
 use crate::server;

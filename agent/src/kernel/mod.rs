@@ -1,4 +1,4 @@
-//! The kernel's interfaces, each as thin as it can be: netlink, nftables, sysctl. The only place with `unsafe`.
+//! The kernel's interfaces, each as thin as it can be: netlink, nftables, sysctl. The agent's only place with `unsafe`.
 
 pub mod address;
 pub mod conntrack;
@@ -7,7 +7,7 @@ pub mod link;
 pub mod monitor;
 mod netfilter;
 pub mod nft;
-pub mod readiness;
+pub mod polled;
 pub mod route;
 pub mod rtnl;
 pub mod shared;

@@ -20,8 +20,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::debug;
 
-use super::route::{KernelRoute, decode};
-use super::{descriptors, readiness, rtnl};
+use super::polled::polled;
+use super::route::decode;
+use super::{descriptors, rtnl};
+use crate::fib::KernelRoute;
 
 /// Room for some five thousand notifications, each of which takes the kernel most of a kilobyte.
 const RECEIVE_BUFFER: libc::c_int = 4 << 20;
@@ -93,7 +95,7 @@ pub fn subscribe(groups: &[MulticastGroup]) -> io::Result<AsyncFd<OwnedFd>> {
         let group = libc::c_int::try_from(*group as u32).map_err(io::Error::other)?;
         descriptors::set_netlink_option(&fd, libc::NETLINK_ADD_MEMBERSHIP, group)?;
     }
-    readiness::watch(fd)
+    polled(fd)
 }
 
 fn translate(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {

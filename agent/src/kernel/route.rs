@@ -1,4 +1,4 @@
-//! Routes of the kernel's main table: what they look like to us, and a netlink socket that reads and changes them.
+//! A netlink socket that reads and changes routes of the kernel's main table.
 //!
 //! In: [`RouteOp`]s. Out: [`KernelRoute`]s, and for each operation that the kernel refused, why. Operations go in
 //! batches: one system call for [`BATCH`] messages runs at 98 % of what the kernel can do, one by one at 40 %.
@@ -26,9 +26,8 @@ use tokio::time::timeout;
 use weft_api::ROUTE_PROTOCOL;
 
 use super::rtnl::{Rtnl, RtnlError};
+use crate::fib::{Hop, KernelRoute, RouteKey, RouteOp, Target};
 
-/// Distinguishes our routes from others to the same prefix, which the kernel would otherwise replace.
-pub const METRIC: u32 = 87;
 /// Messages in one system call. The answers to twice as many would overflow a default receive buffer.
 const BATCH: usize = 128;
 /// No answer for so long: the kernel lost it.
@@ -37,71 +36,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const DUMP_ATTEMPTS: usize = 5;
 /// For errors of many messages at once, each of which carries its message back.
 const RECEIVE_BUFFER: usize = 1 << 20;
-
-/// What the kernel tells apart within a table (TOS aside, which we never set).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RouteKey {
-    pub prefix: IpNetwork,
-    pub metric: u32,
-}
-
-/// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    Blackhole,
-    /// Through gateways that are alive; an IPv4 route may have IPv6 gateways.
-    Via(BTreeSet<Hop>),
-    /// Onto a link, without a gateway.
-    Direct {
-        link: u32,
-    },
-    /// Delivered here.
-    Local,
-    /// Something that we never make.
-    Other,
-}
-
-impl Target {
-    /// Those that packets leave by.
-    pub fn links(&self) -> BTreeSet<u32> {
-        match self {
-            Self::Via(hops) => hops.iter().map(|hop| hop.link).collect(),
-            Self::Direct { link } => [*link].into(),
-            Self::Blackhole | Self::Local | Self::Other => BTreeSet::new(),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Hop {
-    pub gateway: IpAddr,
-    pub link: u32,
-}
-
-/// A route of the main table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KernelRoute {
-    pub key: RouteKey,
-    pub protocol: u8,
-    pub target: Target,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteOp {
-    /// Fails where the key exists.
-    Add(RouteKey, Target),
-    Replace(RouteKey, Target),
-    /// Only ours; fails where there is none.
-    Delete(RouteKey),
-}
-
-impl RouteOp {
-    pub fn key(&self) -> RouteKey {
-        match self {
-            Self::Add(key, _) | Self::Replace(key, _) | Self::Delete(key) => *key,
-        }
-    }
-}
 
 /// The kernel refused one operation.
 #[derive(Debug)]

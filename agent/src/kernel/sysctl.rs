@@ -10,7 +10,7 @@ use std::sync::Once;
 
 use tracing::{info, warn};
 
-use crate::watch::Problem;
+use weft_api::control::Problem;
 
 /// Value wanted, and why.
 const WANTED: [(&str, &str, &str); 4] = [

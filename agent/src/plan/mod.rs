@@ -4,6 +4,7 @@
 //! planned in [`routes`], from what the speaker chose; policy in [`policy`], from the pods that are wired.
 
 pub mod acceptance;
+pub mod changes;
 pub mod mtu;
 pub mod nodes;
 pub mod peers;

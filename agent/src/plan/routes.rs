@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 use weft_api::ROUTE_PROTOCOL;
 use weft_bgp::types::FibNexthop;
 
-use crate::kernel::route::{Hop, KernelRoute, METRIC, RouteKey, RouteOp, Target};
+use crate::fib::{Hop, KernelRoute, METRIC, RouteKey, RouteOp, Target};
 
 /// Routes by key.
 pub type Routes = BTreeMap<RouteKey, Target>;

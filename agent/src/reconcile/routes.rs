@@ -26,10 +26,10 @@ use weft_bgp::types::Change;
 
 use self::convergence::Convergence;
 use self::table::Work;
-use super::Reconciler;
+use crate::fib::{Hop, KernelRoute, Target};
 use crate::kernel::monitor::{Event, Monitor};
-use crate::kernel::route::{KernelRoute, Refused, RouteOp, RouteSocket, Target};
-use crate::plan::routes::{self, Routes, Table, is_pod_route};
+use crate::kernel::route::RouteSocket;
+use crate::plan::routes::{self, Table, is_pod_route};
 use crate::supervise::Supervisor;
 use crate::watch::Problem;
 
@@ -122,32 +122,6 @@ impl RouteHandle {
     }
 }
 
-/// The kernel's side of it.
-#[derive(Debug)]
-struct RouteTable {
-    socket: RouteSocket,
-}
-
-impl Reconciler for RouteTable {
-    type Want = Routes;
-    type Have = Table;
-    type Change = RouteOp;
-    type Refused = Refused;
-    type Error = io::Error;
-
-    async fn observe(&mut self) -> io::Result<Table> {
-        self.socket.dump(Table::insert).await
-    }
-
-    fn plan(want: &Routes, have: &Table) -> Vec<RouteOp> {
-        routes::diff(want, have)
-    }
-
-    async fn apply(&mut self, changes: &[RouteOp]) -> io::Result<Vec<Refused>> {
-        self.socket.apply(changes).await
-    }
-}
-
 /// Starts the task, in the current network namespace and tokio runtime. `lost` hears of nexthops whose link stays down.
 /// Says whether an earlier agent left routes.
 pub async fn spawn(tasks: &Supervisor, lost: mpsc::Sender<IpAddr>) -> io::Result<(RouteHandle, bool)> {
@@ -163,8 +137,7 @@ async fn spawn_over(
 ) -> io::Result<(RouteHandle, bool)> {
     let monitor = Monitor::open()?;
     tasks.task("route socket", connection);
-    let mut kernel = RouteTable { socket };
-    let have = kernel.observe().await?;
+    let have = socket.dump(Table::insert).await?;
     let restarting = !have.ours.is_empty();
     info!(reconciler = "routes", adopted = have.ours.len(), "kernel routes read");
     let (commands, mailbox) = mpsc::channel(MAILBOX);
@@ -172,7 +145,7 @@ async fn spawn_over(
     let (publish_pods, pods) = watch::channel(have.pods.clone());
     let (pod_routes, addresses) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let task = Task {
-        kernel,
+        socket,
         work: Work::new(have),
         fib: None,
         convergence: Convergence::default(),
@@ -189,7 +162,7 @@ async fn spawn_over(
 }
 
 struct Task {
-    kernel: RouteTable,
+    socket: RouteSocket,
     work: Work,
     fib: Option<FibStream>,
     convergence: Convergence,
@@ -303,7 +276,7 @@ impl Task {
         if matches!(&event, Event::Address { .. } | Event::Lost) {
             self.addresses.notify_one();
         }
-        self.work.handle_event(event, self.kernel.socket.port());
+        self.work.handle_event(event, self.socket.port());
     }
 
     fn report_lost(&mut self) {
@@ -344,7 +317,7 @@ impl Task {
     async fn read(&mut self) -> io::Result<()> {
         if self.work.observe {
             self.work.observe = false;
-            self.work.observed(self.kernel.observe().await?);
+            self.work.observed(self.socket.dump(Table::insert).await?);
         }
         let mut reach = BTreeMap::new();
         for nexthop in &self.work.lookups {
@@ -354,8 +327,8 @@ impl Task {
         Ok(())
     }
 
-    async fn resolve(&self, nexthop: IpAddr) -> io::Result<BTreeSet<crate::kernel::route::Hop>> {
-        let found: Option<KernelRoute> = self.kernel.socket.lookup(nexthop).await?;
+    async fn resolve(&self, nexthop: IpAddr) -> io::Result<BTreeSet<Hop>> {
+        let found: Option<KernelRoute> = self.socket.lookup(nexthop).await?;
         Ok(routes::resolve(nexthop, found.as_ref()))
     }
 
@@ -366,11 +339,11 @@ impl Task {
                 self.work.resolved(nexthop, hops);
             }
             let (want, have) = self.work.sides(&prefixes);
-            let changes = RouteTable::plan(&want, &have);
+            let changes = routes::diff(&want, &have);
             if changes.is_empty() {
                 continue;
             }
-            let refused = self.kernel.apply(&changes).await?;
+            let refused = self.socket.apply(&changes).await?;
             info!(
                 reconciler = "routes",
                 changes = changes.len(),

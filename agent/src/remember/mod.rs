@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::cni::conflist::replace;
-use crate::run::next_to_plan;
+use crate::plan::changes::next_to_plan;
 use crate::watch::{Snapshot, SnapshotReceiver, dir};
 
 /// The state directory, where nothing else is said.

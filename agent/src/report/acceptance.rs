@@ -19,8 +19,8 @@ use weft_api::crd::{
 };
 
 use super::MANAGER;
+use crate::agent::Agent;
 use crate::plan::{acceptance, seed};
-use crate::server::Agent;
 use crate::watch::acceptance::{ACCEPTED, Shown};
 use crate::watch::{Kind, ObjectKey, Snapshot};
 

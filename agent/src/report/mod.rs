@@ -20,8 +20,8 @@ use tracing::warn;
 use weft_api::crd::WeftNodeStatus;
 
 use self::pace::Pace;
+use crate::agent::Agent;
 use crate::readiness;
-use crate::server::Agent;
 
 /// How often the node's status is looked at; [`pace`] says when it is written.
 const LOOK: Duration = Duration::from_secs(10);

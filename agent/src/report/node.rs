@@ -6,7 +6,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::weft_node::now;
-use crate::server::Agent;
+use crate::agent::Agent;
 use crate::watch::object::NETWORK_READY;
 
 /// What the last snapshot shows to be missing.

@@ -19,9 +19,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 use weft_api::crd::{BGPPeer, WeftNode};
 
+use crate::agent::Agent;
 use crate::plan::peers::{self, MESH};
 use crate::plan::seed;
-use crate::server::Agent;
 use crate::watch::Snapshot;
 
 /// One may be away.

@@ -13,8 +13,9 @@ use weft_api::control::{Peer, Pool, Status};
 use weft_api::crd::{PeerDown, PolicySummary, PoolSummary, WeftNode, WeftNodeStatus};
 
 use super::MANAGER;
+use crate::agent::Agent;
 use crate::plan::peers::MESH;
-use crate::server::{Agent, summary};
+use crate::server::summary;
 use crate::watch::SnapshotReceiver;
 
 /// What is listed of each kind; all are counted.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::planner;
+use crate::agent::Agent;
 use crate::cni::CniHandle;
 use crate::config::{Config, DatastoreConfig};
 use crate::plan::Desired;
@@ -20,7 +21,7 @@ use crate::reconcile::speaker::SpeakerWatch;
 use crate::reconcile::{policy, routes, speaker};
 use crate::remember::{self, Remembered};
 use crate::report;
-use crate::server::{self, Agent};
+use crate::server;
 use crate::supervise::Supervisor;
 use crate::watch::dir::DirDatastore;
 use crate::watch::kubernetes::KubernetesDatastore;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::plan::changes::next_to_plan;
 use crate::plan::{self, Desired, NotYet};
 use crate::reconcile::routes::RouteHandle;
 use crate::remember::Remembered;
@@ -95,19 +96,6 @@ impl Planner {
             changed
         });
     }
-}
-
-/// The next snapshot that may make another plan. `before` is the last one that was seen, planned or not.
-pub(crate) async fn next_to_plan(
-    snapshots: &mut SnapshotReceiver,
-    before: &mut Option<Arc<Snapshot>>,
-) -> Option<Arc<Snapshot>> {
-    let differs = |now: &Option<Arc<Snapshot>>| {
-        let Some(now) = now else { return false };
-        let last = before.replace(Arc::clone(now));
-        last.is_none_or(|last| !plan::reads_the_same(&last, now))
-    };
-    snapshots.wait_for(differs).await.ok()?.clone()
 }
 
 fn log_problems(planned: &Desired, before: Option<&Desired>) {

@@ -7,11 +7,11 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::agent::Agent;
 use crate::cni::{CniConfig, CniHandle, CniService, conflist};
 use crate::config::Config;
 use crate::kernel::sysctl;
 use crate::readiness;
-use crate::server::Agent;
 use crate::supervise::Supervisor;
 use crate::watch::Problem;
 

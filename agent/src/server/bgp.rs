@@ -9,9 +9,9 @@ use weft_bgp::speaker::{FamilyStatus, PathStatus, PeerStatus, RouteFilter, Route
 use weft_bgp::types::Nexthop;
 use weft_bgp::wire::Origin;
 
-use super::Agent;
-use super::control::Failure;
-use crate::kernel::route::Target;
+use super::answer::Failure;
+use crate::agent::Agent;
+use crate::fib::Target;
 use crate::plan::peers::MESH;
 
 fn speaker(agent: &Agent) -> Result<Handle, Failure> {

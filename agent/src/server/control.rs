@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time::Instant;
 use weft_api::control::{self, Ipam, PodMtu, Problem, Status};
-use weft_bgp::net::Ended;
 
-use super::{Agent, bgp, policies};
+use super::answer::{Answer, Failure};
+use super::{bgp, policies};
+use crate::agent::Agent;
 use crate::readiness;
 
 /// All of it, for who may open the socket.
@@ -34,41 +34,6 @@ pub(super) fn reading(agent: Arc<Agent>) -> Router {
         .with_state(agent)
 }
 
-/// An answer that is not 2xx.
-#[derive(Debug)]
-pub(super) struct Failure(StatusCode, String);
-
-impl Failure {
-    pub(super) fn bad_request(error: impl Into<String>) -> Self {
-        Self(StatusCode::BAD_REQUEST, error.into())
-    }
-
-    pub(super) fn unauthorized(error: impl Into<String>) -> Self {
-        Self(StatusCode::UNAUTHORIZED, error.into())
-    }
-
-    pub(super) fn not_found(error: impl Into<String>) -> Self {
-        Self(StatusCode::NOT_FOUND, error.into())
-    }
-
-    pub(super) fn not_yet(error: impl Into<String>) -> Self {
-        Self(StatusCode::SERVICE_UNAVAILABLE, error.into())
-    }
-}
-
-impl From<Ended> for Failure {
-    fn from(ended: Ended) -> Self {
-        Self::not_yet(ended.to_string())
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        (self.0, Json(control::Error { error: self.1 })).into_response()
-    }
-}
-
-type Answer<T> = Result<Json<T>, Failure>;
 type Shared = State<Arc<Agent>>;
 
 async fn status(State(agent): Shared) -> Json<Status> {

@@ -4,6 +4,7 @@
 //! They only read: what they show is asked of the owners at that moment. The one thing that can be asked for is a stop, on
 //! the socket.
 
+mod answer;
 mod bgp;
 mod control;
 mod metrics;
@@ -18,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -28,23 +29,14 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 use weft_api::AGENT_SOCKET;
 
-use crate::cni::CniHandle;
-use crate::config::Config;
-use crate::plan::Desired;
+use crate::agent::Agent;
 use crate::readiness;
-use crate::reconcile::mtu::MtuReceiver;
-use crate::reconcile::policy::PolicyHandle;
-use crate::reconcile::routes::RouteHandle;
-use crate::reconcile::speaker::SpeakerWatch;
 use crate::supervise::Supervisor;
-use crate::watch::kubernetes::client::Heard;
-use crate::watch::{Problem, SnapshotReceiver};
 
 use self::recent::Recent;
 use self::serve::serve;
@@ -53,39 +45,6 @@ use self::tls::TlsListener;
 /// The speaker gives its peers some seconds to take the Cease.
 const LEAVES_WITHIN: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(20);
-
-/// The agent's parts, for who shows them.
-#[derive(Debug)]
-pub struct Agent {
-    pub config: Config,
-    /// As the user named it.
-    pub datastore: String,
-    /// When the watches of an API server were last heard from.
-    pub heard: Heard,
-    /// Where what BGP begins with is from, when the datastore does not answer at the start.
-    pub remembered: Option<String>,
-    pub started: Instant,
-    pub snapshots: SnapshotReceiver,
-    pub desired: watch::Receiver<Option<Arc<Desired>>>,
-    pub routes: RouteHandle,
-    pub policy: PolicyHandle,
-    pub speaker: SpeakerWatch,
-    pub speaker_problem: watch::Receiver<Option<Problem>>,
-    /// `None` before it listens, and when the agent is leaving.
-    pub cni: watch::Receiver<Option<CniHandle>>,
-    pub sysctl_problems: watch::Receiver<Vec<Problem>>,
-    pub mtu: MtuReceiver,
-    /// Takes the text of a Cease.
-    pub stop: mpsc::Sender<String>,
-}
-
-impl Agent {
-    /// BGP runs on what is remembered, and on what.
-    pub fn runs_on(&self) -> Option<&str> {
-        let unheard = self.snapshots.borrow().is_none() && self.desired.borrow().is_some();
-        self.remembered.as_deref().filter(|_| unheard)
-    }
-}
 
 /// Listens on all; they serve until `cancel`, and what comes back ends when they have answered. `client` is there where the
 /// datastore is Kubernetes.

@@ -17,8 +17,9 @@ use kube::{Api, Client};
 use tokio::time::timeout;
 use weft_api::control::{TOKEN_HEADER, audience};
 
-use super::Agent;
-use super::control::{Failure, reading};
+use super::answer::Failure;
+use super::control::reading;
+use crate::agent::Agent;
 use crate::config::OperatorsConfig;
 
 /// Anybody who reaches the node's port can make us ask the API server: so often, on average and at once. An operator

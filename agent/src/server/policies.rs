@@ -8,8 +8,8 @@ use weft_api::control::{ExplainStep, Explanation, Policy};
 use weft_policy::eval::{Flow, Half, Reason, evaluate};
 use weft_policy::model::{LocalPod, PodKey, World};
 
-use super::Agent;
-use super::control::Failure;
+use super::answer::Failure;
+use crate::agent::Agent;
 use crate::watch::Snapshot;
 
 #[derive(Debug, Deserialize)]

@@ -12,8 +12,9 @@ use weft_bgp::types::FibNexthop;
 
 use super::RouteStatus;
 use super::dirty::Dirty;
+use crate::fib::{Hop, KernelRoute, RouteKey, RouteOp, Target};
 use crate::kernel::monitor::Event;
-use crate::kernel::route::{Hop, KernelRoute, Refused, RouteKey, RouteOp, Target};
+use crate::kernel::route::Refused;
 use crate::plan::routes::{self, Routes, Table, is_ours, own_key};
 use crate::watch::Problem;
 

@@ -146,12 +146,11 @@ fn what_the_kernel_holds_equals_the_plan_when_it_is_read_again() {
 
         let (socket, connection) = RouteSocket::open().unwrap();
         brief(connection);
-        let mut kernel = RouteTable { socket };
-        let have = kernel.observe().await.unwrap();
-        let want: Routes =
+        let have = socket.dump(Table::insert).await.unwrap();
+        let want: routes::Routes =
             want.into_iter().map(|(prefix, target)| (routes::own_key(prefix), target)).collect();
         assert_eq!(want.len(), 4);
-        assert_eq!(RouteTable::plan(&want, &have), []);
+        assert_eq!(routes::diff(&want, &have), []);
     });
 }
 

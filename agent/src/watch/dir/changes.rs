@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use super::is_ours;
-use crate::kernel::readiness;
+use crate::kernel::polled::polled;
 
 /// Quiet time that ends a group of changes: longer than the gaps within one `cp` or `git checkout`.
 const QUIET: Duration = Duration::from_millis(10);
@@ -54,7 +54,7 @@ impl Changes {
             | AddWatchFlags::IN_ONLYDIR;
         inotify.add_watch(directory, flags)?;
         // A duplicate shares the queue, so it is readable when the original is.
-        let readable = readiness::watch(inotify.as_fd().try_clone_to_owned()?)?;
+        let readable = polled(inotify.as_fd().try_clone_to_owned()?)?;
         Ok(Self { directory: directory.to_owned(), inotify, readable })
     }
 
