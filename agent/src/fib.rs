@@ -1,5 +1,5 @@
-//! The words in which the plan and the kernel speak of the main table: routes as they are, and the operations that make them as we
-//! want them.
+//! The words in which the plan and the kernel speak of routing: the node's addresses, routes of the main table as they are, and the
+//! operations that make them as we want them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -72,4 +72,11 @@ impl RouteOp {
             Self::Add(key, _) | Self::Replace(key, _) | Self::Delete(key) => *key,
         }
     }
+}
+
+/// An address of this node, with the subnet of its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkAddress {
+    pub link: String,
+    pub network: IpNetwork,
 }

@@ -5,6 +5,7 @@
 
 pub mod acceptance;
 pub mod changes;
+mod links;
 pub mod mtu;
 pub mod nodes;
 pub mod peers;
@@ -24,6 +25,7 @@ use weft_policy::translate;
 
 use self::nodes::Overrides;
 use self::peers::Planner;
+use crate::fib::LinkAddress;
 use crate::watch::{NodeInfo, Problem, Snapshot};
 
 /// What this node wants, as far as the snapshot alone decides it.
@@ -66,6 +68,13 @@ const ROUND: Duration = Duration::from_secs(60);
 const MAX_NAMED: usize = 5;
 
 impl Desired {
+    /// Where the node's addresses stand.
+    pub fn with_links(mut self, addresses: &[LinkAddress]) -> Self {
+        let peers = std::mem::take(&mut self.peers).into_iter();
+        self.peers = peers.map(|peer| links::with_nexthop(peer, addresses)).collect();
+        self
+    }
+
     /// What `pods` of this node need beyond the plan: those in none of its pod CIDRs, which have changed under them, are
     /// announced one by one until they end.
     pub fn with_pods(mut self, node: &str, pods: &BTreeSet<IpNetwork>) -> Self {

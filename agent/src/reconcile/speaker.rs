@@ -1,6 +1,6 @@
 //! Makes the BGP speaker what the plan says: its identity, its peers, what it announces.
 //!
-//! In: [`Desired`], nexthops whose link went down, and that own addresses changed. Out: a running speaker, whose choices go to the route
+//! In: [`Desired`], and nexthops whose link went down. Out: a running speaker, whose choices go to the route
 //! reconciler, and what hinders it. Another AS or router ID needs another speaker, which begins as after a restart of the agent: with what
 //! its forerunner left in the kernel, and with peers that have been asked to wait. What ends sessions has its turn ([`patience`]).
 
@@ -12,25 +12,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 use weft_bgp::net::{self, Ended, Handle, Listen};
 use weft_bgp::session::StateKind;
-use weft_bgp::speaker::{OriginConfig, PeerConfig, PeerKey, Shutdown, SpeakerConfig};
+use weft_bgp::speaker::{OriginConfig, PeerKey, Shutdown, SpeakerConfig};
 use weft_bgp::types::AfiSafi;
 
 use self::patience::{Told, Turn};
 use super::routes::RouteHandle;
-use crate::kernel::address;
 use crate::plan::{Desired, SpeakerPlan};
 use crate::supervise::Supervisor;
 use crate::watch::Problem;
 
 /// A port that is taken is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
-/// Addresses come and go in flocks: what a link has is looked at after this time.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// What the task is given.
 #[derive(Debug)]
@@ -38,8 +35,6 @@ pub struct Inputs {
     pub desired: watch::Receiver<Option<Arc<Desired>>>,
     /// Nexthops whose link went down: sessions with them end at once.
     pub lost: mpsc::Receiver<IpAddr>,
-    /// Own addresses came or went: peers are to be told others as nexthops.
-    pub addresses: Arc<Notify>,
     pub routes: RouteHandle,
     /// An earlier agent left routes: peers are told that forwarding went on.
     pub restarting: bool,
@@ -84,11 +79,6 @@ impl Task {
                     self.end_session(address).await;
                     continue;
                 }
-                () = self.inputs.addresses.notified() => {
-                    let settled = Instant::now() + SETTLE;
-                    wake = Some(wake.map_or(settled, |wake| wake.min(settled)));
-                    continue;
-                }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
             let Some(desired) = self.inputs.desired.borrow_and_update().clone() else { continue };
@@ -100,7 +90,7 @@ impl Task {
 
     /// When to come back, where something waits.
     async fn apply(&mut self, desired: &Desired) -> io::Result<Option<Instant>> {
-        let plan = Told { speaker: desired.speaker.clone(), peers: with_nexthops_of_links(&desired.peers) };
+        let plan = Told { speaker: desired.speaker.clone(), peers: desired.peers.clone() };
         let (plan, turn) = self.in_turn(plan, desired.turn).await;
         self.ensure(&plan.speaker).await?;
         self.tell(plan, desired.origin.clone()).await?;
@@ -237,27 +227,6 @@ async fn ended(speaker: Option<Handle>) {
         Some(speaker) => speaker.ended().await,
         None => std::future::pending().await,
     }
-}
-
-/// A node with several uplinks has several addresses. Peers on a link of ours are told that link's, in the family that the
-/// session does not run over; others the node's.
-fn with_nexthops_of_links(peers: &[PeerConfig]) -> Vec<PeerConfig> {
-    let addresses = address::list().unwrap_or_else(|error| {
-        warn!(reconciler = "speaker", %error, "own addresses cannot be listed");
-        Vec::new()
-    });
-    let told = |peer: &PeerConfig| {
-        let mut peer = peer.clone();
-        let v4 = peer.key.address.is_ipv4();
-        let preferred = if v4 { peer.nexthop.v6.map(IpAddr::V6) } else { peer.nexthop.v4.map(IpAddr::V4) };
-        match address::beside(peer.key.address, preferred, &addresses) {
-            Some(IpAddr::V4(v4)) => peer.nexthop.v4 = Some(v4),
-            Some(IpAddr::V6(v6)) => peer.nexthop.v6 = Some(v6),
-            None => {}
-        }
-        peer
-    };
-    peers.iter().map(told).collect()
 }
 
 #[cfg(test)]

@@ -183,7 +183,6 @@ impl Owners {
         let inputs = speaker::Inputs {
             desired: desired.clone(),
             lost,
-            addresses: routes.addresses_changed(),
             routes: routes.clone(),
             restarting,
             seed: RandomState::new().hash_one(()),

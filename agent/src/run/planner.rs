@@ -1,13 +1,15 @@
-//! Turns each snapshot, and the pods that are here, into what we want; before the first, if that takes long, what is
-//! remembered.
+//! Turns each snapshot, and the pods and addresses that are here, into what we want; before the first, if that takes long,
+//! what is remembered.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
+use crate::fib::LinkAddress;
+use crate::kernel::address;
 use crate::plan::changes::next_to_plan;
 use crate::plan::{self, Desired, NotYet};
 use crate::reconcile::routes::RouteHandle;
@@ -19,10 +21,14 @@ use crate::watch::{Snapshot, SnapshotReceiver};
 /// restarts some time, and every second of it counts.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
+/// Addresses come and go in flocks: what the node has is looked at after this time.
+const SETTLE: Duration = Duration::from_millis(200);
+
 struct Planner {
     node: String,
     routes: RouteHandle,
     plan: Option<Desired>,
+    addresses: Vec<LinkAddress>,
     publish: watch::Sender<Option<Arc<Desired>>>,
 }
 
@@ -35,7 +41,7 @@ pub(super) fn spawn(
     remembered: Option<Remembered>,
 ) -> watch::Receiver<Option<Arc<Desired>>> {
     let (publish, desired) = watch::channel(None);
-    let planner = Planner { node, routes, plan: None, publish };
+    let planner = Planner { node, routes, plan: None, addresses: Vec::new(), publish };
     tasks.task("planner", planner.run(snapshots, remembered));
     desired
 }
@@ -47,7 +53,9 @@ impl Planner {
             info!(source, "the datastore does not answer, bgp begins with what is remembered");
             self.replan(&snapshot);
         }
-        let mut pods = self.routes.pods();
+        let (mut pods, addresses) = (self.routes.pods(), self.routes.addresses_changed());
+        self.look_at_addresses();
+        let mut settled = None;
         let (mut before, mut planned, mut listed) = (None, false, false);
         loop {
             // Before a speaker can start from this plan, and converge at once because it has no peers.
@@ -55,8 +63,8 @@ impl Planner {
                 self.routes.set_listed().await;
             }
             if let Some(plan) = self.plan.clone() {
-                let desired = Desired::with_pods(plan, &self.node, &pods.borrow_and_update().clone());
-                self.publish(desired).await;
+                let pods = pods.borrow_and_update().clone();
+                self.publish(plan.with_pods(&self.node, &pods).with_links(&self.addresses)).await;
             }
             planned = tokio::select! {
                 snapshot = next_to_plan(&mut snapshots, &mut before) => match snapshot {
@@ -64,7 +72,23 @@ impl Planner {
                     None => return,
                 },
                 Ok(()) = pods.changed() => false,
+                () = addresses.notified() => {
+                    settled.get_or_insert_with(|| Instant::now() + SETTLE);
+                    false
+                }
+                () = sleep_until(settled.unwrap_or_else(Instant::now)), if settled.is_some() => {
+                    settled = None;
+                    self.look_at_addresses();
+                    false
+                }
             };
+        }
+    }
+
+    fn look_at_addresses(&mut self) {
+        match address::list() {
+            Ok(addresses) => self.addresses = addresses,
+            Err(error) => warn!(%error, "own addresses cannot be listed"),
         }
     }
 

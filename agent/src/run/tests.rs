@@ -335,6 +335,33 @@ spec: {address: 192.0.2.254, asn: external}
 ";
 
 #[test]
+fn peers_are_told_the_address_that_their_link_has_by_now() {
+    in_netns(|| async {
+        let machine = Machine::new("addresses");
+        machine.write("node.yaml", &(NODE.to_owned() + PEER));
+        let snapshot = dir::read_one_file(&machine.directory.join("store/node.yaml")).await.unwrap();
+        let (tasks, _ends) = supervisor();
+        let (lost_sender, _lost) = mpsc::channel(LOST_NEXTHOPS);
+        let (routes, _) = routes::spawn(&tasks, lost_sender).await.unwrap();
+        let (_snapshots, receiver) = watch::channel(Some(Arc::new(snapshot)));
+        let mut desired = planner::spawn(&tasks, "n1".to_owned(), receiver, routes, None);
+        let mut is_told = async |address: &str| {
+            let told = |now: &Option<Arc<Desired>>| {
+                now.as_ref().is_some_and(|now| now.peers[0].nexthop.v6 == address.parse().ok())
+            };
+            tokio::time::timeout(PATIENCE, desired.wait_for(told)).await.expect(address).unwrap();
+        };
+        is_told("none").await;
+        // As router advertisements or DHCP bring it, after the configuration.
+        ip("addr add 2001:db8::1/64 dev up1 nodad");
+        is_told("2001:db8::1").await;
+        ip("addr add 2001:db8::7/64 dev up1 nodad");
+        ip("addr del 2001:db8::1/64 dev up1");
+        is_told("2001:db8::7").await;
+    });
+}
+
+#[test]
 fn pods_get_the_mtu_of_the_uplinks_and_it_follows_them() {
     in_netns(|| async {
         let machine = Machine::new("mtu");
