@@ -4,6 +4,28 @@
 //! does not answer and something is remembered. Then: sysctls, own routes, BGP, and the CNI server, which tells the policy
 //! owner about pods of its forerunner. Policy waits for the list whatever is remembered, and pods for policy. A stop for a
 //! restart leaves routes, rules, links and the conflist where they are; only the sockets go.
+//!
+//! # What runs
+//!
+//! Tasks on one runtime, and threads where something blocks. Each owns what it is named after, hears others through a mailbox or
+//! a `watch` channel, and lasts until the process ends ([`supervise`](crate::supervise)): where one ends by itself, all do, and
+//! a new agent begins. So each must be safe to cut off at any line; the last column says why it is.
+//!
+//! | part | owns | cut off at any line |
+//! |---|---|---|
+//! | `datastore`, `watch of KIND` | what users wrote, as far as it was heard | everything is listed again |
+//! | `memory` | the file that BGP can begin with | it is replaced whole, or not |
+//! | `planner` | the plan | a function of what is read again |
+//! | `bgp` | the speaker: sessions, the RIB | TCP closes without a NOTIFICATION: peers keep our routes |
+//! | `routes`, `route socket` | kernel routes with our mark | what is there is adopted, and swept when BGP has converged |
+//! | `mtu` | nothing: it looks | |
+//! | thread `policy` | `table inet weft` | one transaction changes it, or none; the table outlives its owner |
+//! | thread `flows` | which established flows have lost their right | who adopts the table judges them all once |
+//! | thread `cni` | links, addresses, the journal of pods | each step is written down first; a link without a record goes |
+//! | `report` | what is said to the API server | it is compared with what is there, and said again |
+//! | `control server`, `metrics server`, `operators server` | sockets | who asked asks again |
+//!
+//! Nothing runs beside these but work that ends by itself: a call of the CNI, an answer over HTTP.
 
 mod parts;
 mod planner;

@@ -12,6 +12,7 @@ mod operators;
 mod policies;
 mod recent;
 mod serve;
+mod stop;
 mod tls;
 
 use std::io;
@@ -19,16 +20,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -38,13 +37,11 @@ use crate::agent::Agent;
 use crate::readiness;
 use crate::supervise::Supervisor;
 
+pub use self::stop::stop_running;
+
 use self::recent::Recent;
 use self::serve::serve;
 use self::tls::TlsListener;
-
-/// The speaker gives its peers some seconds to take the Cease.
-const LEAVES_WITHIN: Duration = Duration::from_secs(15);
-const POLL: Duration = Duration::from_millis(20);
 
 /// Listens on all; they serve until `cancel`, and what comes back ends when they have answered. `client` is there where the
 /// datastore is Kubernetes.
@@ -138,28 +135,4 @@ async fn ready_page(State(public): State<Arc<Public>>) -> (StatusCode, String) {
         true => (StatusCode::OK, "ready\n".to_owned()),
         false => (StatusCode::SERVICE_UNAVAILABLE, format!("waiting: {}\n", waiting.join("; "))),
     }
-}
-
-/// `weft-agent stop`: asks the agent of `run_dir` to leave for good, and waits until it has taken its leave.
-pub async fn stop_running(run_dir: &Path, text: String) -> anyhow::Result<()> {
-    let path = run_dir.join(AGENT_SOCKET);
-    let mut stream =
-        UnixStream::connect(&path).await.with_context(|| format!("no agent at {}", path.display()))?;
-    let body = serde_json::to_string(&weft_api::control::Stop { text })?;
-    let request = format!(
-        "POST /v1/stop HTTP/1.1\r\nhost: agent\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    if answer.split_whitespace().nth(1) != Some("202") {
-        bail!("the agent answered: {}", answer.lines().next().unwrap_or("nothing"));
-    }
-    let gone = async {
-        while path.exists() {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(LEAVES_WITHIN, gone).await.context("the agent does not leave")
 }
