@@ -116,7 +116,7 @@ fn log_to_stderr(arguments: &Arguments) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match arguments.log_format {
         LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
     }
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current().name().unwrap_or_default().to_owned();

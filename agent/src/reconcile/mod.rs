@@ -7,3 +7,8 @@ pub mod mtu;
 pub mod policy;
 pub mod routes;
 pub mod speaker;
+
+/// What an owner logs says whose it is.
+fn span(reconciler: &'static str) -> tracing::Span {
+    tracing::info_span!("reconcile", reconciler)
+}

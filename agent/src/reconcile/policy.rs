@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 use weft_api::control::PolicyStatus;
 use weft_pods::attachment::AttachmentId;
 use weft_policy::compile::{Options, room_for};
@@ -60,7 +60,8 @@ fn spawn_beside(
     let (local_sender, local) = watch::channel(Arc::default());
     let handle = PolicyHandle { commands, state: state.subscribe(), local };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let work = move || runtime.block_on(start(snapshots, mailbox, flows, state, local_sender));
+    let work = start(snapshots, mailbox, flows, state, local_sender).instrument(super::span("policy"));
+    let work = move || runtime.block_on(work);
     tasks.thread("policy", work)?;
     Ok(handle)
 }
@@ -82,7 +83,7 @@ async fn start(
             // Perhaps our forerunner, who is about to end.
             Err(error) => {
                 let reason = in_words(&error);
-                warn!(reconciler = "policy", error = reason, "nftables table not claimed");
+                warn!(error = reason, "nftables table not claimed");
                 let problem = Problem { object: "table inet weft".to_owned(), reason };
                 state.send_modify(|state| state.problems = [problem].into());
                 sleep(RETRY).await;
@@ -172,11 +173,11 @@ impl Task {
                 },
                 change = monitor.foreign_change() => match change {
                     Ok(change) => {
-                        warn!(reconciler = "policy", ?change, "somebody else changed our table");
+                        warn!(?change, "somebody else changed our table");
                         self.state.send_modify(|state| state.drift += 1);
                         self.audit = true;
                     }
-                    Err(error) => return warn!(reconciler = "policy", %error, "nftables notifications ended"),
+                    Err(error) => return warn!(%error, "nftables notifications ended"),
                 },
                 () = sleep_until(wake) => self.audit |= Instant::now() >= self.next_audit,
             }
@@ -288,7 +289,7 @@ impl Task {
             }
             Err(error) => {
                 let reason = in_words(&error);
-                warn!(reconciler = "policy", error = reason, "policy not committed");
+                warn!(error = reason, "policy not committed");
                 (self.dirty, self.audit) = (true, true);
                 self.unjudged = Unjudged::Always;
                 self.not_before = Instant::now() + RETRY;
@@ -337,7 +338,7 @@ impl Task {
         });
         if done.changes > 0 {
             let took = u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX);
-            info!(reconciler = "policy", changes = done.changes, took_us = took, "policy committed");
+            info!(changes = done.changes, took_us = took, "policy committed");
         }
     }
 

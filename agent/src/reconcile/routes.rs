@@ -20,7 +20,7 @@ use futures::FutureExt as _;
 use ipnetwork::IpNetwork;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, info, warn};
 use weft_bgp::net::{FibEvent, FibStream};
 use weft_bgp::types::Change;
 
@@ -139,7 +139,7 @@ async fn spawn_over(
     tasks.task("route socket", connection);
     let have = socket.dump(Table::insert).await?;
     let restarting = !have.ours.is_empty();
-    info!(reconciler = "routes", adopted = have.ours.len(), "kernel routes read");
+    info!(adopted = have.ours.len(), "kernel routes read");
     let (commands, mailbox) = mpsc::channel(MAILBOX);
     let (publish, status) = watch::channel(RouteStatus::default());
     let (publish_pods, pods) = watch::channel(have.pods.clone());
@@ -157,7 +157,7 @@ async fn spawn_over(
         addresses: Arc::clone(&addresses),
         not_before: Instant::now(),
     };
-    tasks.task("routes", task.run(mailbox, monitor));
+    tasks.task("routes", task.run(mailbox, monitor).instrument(super::span("routes")));
     Ok((RouteHandle { commands, status, pods, pod_routes, addresses }, restarting))
 }
 
@@ -191,7 +191,7 @@ impl Task {
                 event = next_change(&mut self.fib) => self.handle_fib(event),
                 event = monitor.next() => {
                     if let Err(error) = self.handle_events(event, &mut monitor) {
-                        return warn!(reconciler = "routes", %error, "netlink notifications ended");
+                        return warn!(%error, "netlink notifications ended");
                     }
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -232,17 +232,17 @@ impl Task {
         match event {
             Some(FibEvent::Changes(changes)) => {
                 for Change { prefix, nexthops } in changes {
-                    debug!(reconciler = "routes", %prefix, ?nexthops, "route chosen");
+                    debug!(%prefix, ?nexthops, "route chosen");
                     self.work.learn(prefix, nexthops);
                 }
             }
             Some(FibEvent::Settled) => {
-                info!(reconciler = "routes", routes = self.work.learned(), "bgp settled");
+                info!(routes = self.work.learned(), "bgp settled");
                 self.work.settled = true;
                 self.publish();
             }
             Some(FibEvent::Converged) => {
-                info!(reconciler = "routes", routes = self.work.learned(), "bgp converged");
+                info!(routes = self.work.learned(), "bgp converged");
                 if self.convergence.converge(Instant::now()) {
                     self.work.converge();
                 }
@@ -298,13 +298,13 @@ impl Task {
         if self.work.needs_reading() && is_due {
             let begun = Instant::now();
             if let Err(error) = self.read().await {
-                warn!(reconciler = "routes", %error, "kernel routes cannot be read");
+                warn!(%error, "kernel routes cannot be read");
                 self.work.read_again();
             }
             self.not_before = Instant::now() + REPAIR_INTERVAL + begun.elapsed() * 4;
         }
         if let Err(error) = self.write().await {
-            warn!(reconciler = "routes", %error, "kernel routes cannot be written");
+            warn!(%error, "kernel routes cannot be written");
             self.work.read_again();
         }
         match (self.work.needs_reading(), self.work.has_failures()) {
@@ -344,12 +344,7 @@ impl Task {
                 continue;
             }
             let refused = self.socket.apply(&changes).await?;
-            info!(
-                reconciler = "routes",
-                changes = changes.len(),
-                refused = refused.len(),
-                "kernel routes written"
-            );
+            info!(changes = changes.len(), refused = refused.len(), "kernel routes written");
             self.work.applied(&changes, &refused);
         }
         Ok(())
@@ -366,12 +361,7 @@ impl Task {
         let status = self.work.status();
         self.publish.send_if_modified(|current| {
             for problem in status.problems.difference(&current.problems) {
-                warn!(
-                    reconciler = "routes",
-                    object = problem.object,
-                    error = problem.reason,
-                    "route not installed"
-                );
+                warn!(object = problem.object, error = problem.reason, "route not installed");
             }
             let changed = *current != status;
             *current = status;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 use weft_bgp::net::{self, Ended, Handle, Listen};
 use weft_bgp::session::StateKind;
 use weft_bgp::speaker::{OriginConfig, PeerKey, Shutdown, SpeakerConfig};
@@ -50,7 +50,7 @@ pub fn spawn(tasks: &Supervisor, inputs: Inputs) -> (SpeakerWatch, watch::Receiv
     let (publish, speaker) = watch::channel(None);
     let (hindered, problem) = watch::channel(None);
     let task = Task { inputs, told: None, turn: Turn::default(), publish, hindered };
-    tasks.task("bgp", task.run());
+    tasks.task("bgp", task.run().instrument(super::span("speaker")));
     (speaker, problem)
 }
 
@@ -109,7 +109,7 @@ impl Task {
             None => (plan, None),
             Some(at) => {
                 let wait = at - Instant::now();
-                info!(reconciler = "speaker", sessions = sessions.len(), ?wait, "sessions end in turn");
+                info!(sessions = sessions.len(), ?wait, "sessions end in turn");
                 (told.spare(&sessions, plan), Some(at))
             }
         }
@@ -170,7 +170,7 @@ impl Task {
         };
         let (handle, fib) = net::spawn(config, &listen(plan))?;
         info!(
-            reconciler = "speaker", asn = %plan.asn, router_id = %plan.router_id, port = plan.listen_port, restarting,
+            asn = %plan.asn, router_id = %plan.router_id, port = plan.listen_port, restarting,
             "bgp started"
         );
         self.inputs.routes.follow(fib).await;
@@ -187,12 +187,7 @@ impl Task {
         self.hindered.send_if_modified(|current| {
             let changed = *current != problem;
             if let Some(problem) = problem.as_ref().filter(|_| changed) {
-                warn!(
-                    reconciler = "speaker",
-                    object = problem.object,
-                    error = problem.reason,
-                    "bgp cannot listen"
-                );
+                warn!(object = problem.object, error = problem.reason, "bgp cannot listen");
             }
             *current = problem;
             changed
@@ -202,7 +197,7 @@ impl Task {
     async fn end_session(&self, address: IpAddr) {
         let handle = self.publish.borrow().clone();
         if let Some(handle) = handle {
-            info!(reconciler = "speaker", peer = %address, "link down");
+            info!(peer = %address, "link down");
             // No such peer, or no speaker: then there is no session to end.
             let _ = handle.unreachable(PeerKey { address, interface: None }).await;
         }

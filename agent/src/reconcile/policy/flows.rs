@@ -71,7 +71,8 @@ pub(super) fn spawn(
         undone: Undone::default(),
         outdated: BTreeSet::new(),
     };
-    tasks.thread("flows", move || worker.run())?;
+    let span = crate::reconcile::span("flows");
+    tasks.thread("flows", move || span.in_scope(|| worker.run()))?;
     Ok(sender)
 }
 
@@ -128,7 +129,7 @@ impl Worker {
     fn run(mut self) {
         // Of this thread alone, as Linux has it.
         if let Err(error) = rustix::process::nice(NICE) {
-            warn!(reconciler = "policy", %error, "flows are judged at full priority");
+            warn!(%error, "flows are judged at full priority");
         }
         let mut retry = SHORTEST_RETRY;
         while self.wait(retry) {
@@ -219,19 +220,13 @@ impl Worker {
                     Err(error) => failed = Some(error),
                 }
                 let (source, destination) = (flow.original.source, flow.reply.source);
-                debug!(reconciler = "policy", %source, %destination, protocol = flow.protocol, forbidden, "flow judged anew");
+                debug!(%source, %destination, protocol = flow.protocol, forbidden, "flow judged anew");
             }
             self.do_urgent(&mut sockets.change)?;
             thread::sleep(PAUSE);
         }
         if cut > 0 {
-            info!(
-                reconciler = "policy",
-                flows = seen,
-                cut,
-                took_us = begun.elapsed().as_micros(),
-                "flows judged"
-            );
+            info!(flows = seen, cut, took_us = begun.elapsed().as_micros(), "flows judged");
         }
         self.state.send_modify(|state| state.revoked += cut);
         failed.map_or(Ok(()), Err)?;
@@ -244,7 +239,7 @@ impl Worker {
         self.state.send_if_modified(|state| {
             let is_new = state.flows != problem;
             if let Some(Problem { reason, .. }) = problem.as_ref().filter(|_| is_new) {
-                warn!(reconciler = "policy", error = reason, "established flows not settled, retrying");
+                warn!(error = reason, "established flows not settled, retrying");
             }
             state.flow_failures += u64::from(problem.is_some());
             state.flows = problem;
