@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
+use weft_intent::Problem;
+use weft_intent::plan::Desired;
 
 use crate::cni::CniHandle;
 use crate::config::Config;
-use crate::plan::Desired;
 use crate::reconcile::mtu::MtuReceiver;
 use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::speaker::SpeakerWatch;
+use crate::watch::SnapshotReceiver;
 use crate::watch::kubernetes::client::Heard;
-use crate::watch::{Problem, SnapshotReceiver};
 
 #[derive(Debug)]
 pub struct Agent {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use weft_agent::watch::object;
+use weft_intent::object;
 
 /// Kinds of others that examples may contain.
 const FOREIGN: [&str; 2] = ["kubeadm.k8s.io/v1beta4 ClusterConfiguration", "v1 List"];

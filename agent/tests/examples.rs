@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use weft_agent::plan;
-use weft_agent::watch::Snapshot;
 use weft_agent::watch::dir::read_one_file;
+use weft_intent::Snapshot;
+use weft_intent::plan;
 
 /// For who writes no Nodes, as Kubernetes has its own.
 const NODES: &str = r#"

@@ -6,10 +6,18 @@
 use std::net::IpAddr;
 
 use weft_bgp::speaker::PeerConfig;
+use weft_intent::plan::Desired;
 
 use crate::fib::LinkAddress;
 
-pub(super) fn with_nexthop(mut peer: PeerConfig, addresses: &[LinkAddress]) -> PeerConfig {
+/// What the node wants, where its addresses stand so.
+pub fn with_links(mut desired: Desired, addresses: &[LinkAddress]) -> Desired {
+    let peers = std::mem::take(&mut desired.peers).into_iter();
+    desired.peers = peers.map(|peer| with_nexthop(peer, addresses)).collect();
+    desired
+}
+
+fn with_nexthop(mut peer: PeerConfig, addresses: &[LinkAddress]) -> PeerConfig {
     let v4 = peer.key.address.is_ipv4();
     let preferred = if v4 { peer.nexthop.v6.map(IpAddr::V6) } else { peer.nexthop.v4.map(IpAddr::V4) };
     match beside(peer.key.address, preferred, addresses) {

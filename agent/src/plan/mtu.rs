@@ -5,7 +5,7 @@
 
 use ipnetwork::IpNetwork;
 
-use crate::watch::Problem;
+use weft_intent::Problem;
 
 /// Where nothing says otherwise.
 const DEFAULT: u32 = 1500;

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use weft_api::ROUTE_PROTOCOL;
 use weft_bgp::types::FibNexthop;
+use weft_intent::plan::covers;
 
 use crate::fib::{Hop, KernelRoute, METRIC, RouteKey, RouteOp, Target};
 
@@ -149,11 +150,6 @@ pub fn diff(want: &Routes, have: &Table) -> Vec<RouteOp> {
             Some(_) => None,
         });
     changes.chain(deletes).collect()
-}
-
-/// `inner` lies within `outer`, or is it.
-pub fn covers(outer: IpNetwork, inner: IpNetwork) -> bool {
-    outer.is_ipv4() == inner.is_ipv4() && outer.prefix() <= inner.prefix() && outer.contains(inner.network())
 }
 
 #[cfg(test)]

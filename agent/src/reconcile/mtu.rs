@@ -9,11 +9,11 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tracing::{info, warn};
+use weft_intent::plan::Desired;
 
 use super::routes::RouteStatus;
 use crate::kernel::rtnl::Rtnl;
 use crate::kernel::uplink;
-use crate::plan::Desired;
 use crate::plan::mtu::{PodMtu, choose};
 
 /// After links could not be read.

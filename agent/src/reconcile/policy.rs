@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{Instrument as _, info, warn};
 use weft_api::control::PolicyStatus;
+use weft_intent::{Problem, Snapshot};
 use weft_pods::attachment::AttachmentId;
 use weft_policy::compile::{Options, room_for};
 use weft_policy::model::{LocalPod, World};
@@ -34,7 +35,7 @@ use crate::kernel::conntrack::Conntrack;
 use crate::kernel::nft::NftMonitor;
 use crate::plan::policy::local_pod;
 use crate::supervise::Supervisor;
-use crate::watch::{Problem, Snapshot, SnapshotReceiver};
+use crate::watch::SnapshotReceiver;
 
 /// The table is compared with what we want every so often, whoever did or did not report a change.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(600);

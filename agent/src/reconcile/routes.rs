@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, debug, info, warn};
 use weft_bgp::net::{FibEvent, FibStream};
 use weft_bgp::types::Change;
+use weft_intent::Problem;
 
 use self::convergence::Convergence;
 use self::table::Work;
@@ -31,7 +32,6 @@ use crate::kernel::monitor::{Event, Monitor};
 use crate::kernel::route::RouteSocket;
 use crate::plan::routes::{self, Table, is_pod_route};
 use crate::supervise::Supervisor;
-use crate::watch::Problem;
 
 /// Between two readings of the table; plus a multiple of what the reading took.
 const REPAIR_INTERVAL: Duration = Duration::from_millis(200);

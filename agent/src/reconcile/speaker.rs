@@ -19,12 +19,12 @@ use weft_bgp::net::{self, Ended, Handle, Listen};
 use weft_bgp::session::StateKind;
 use weft_bgp::speaker::{OriginConfig, PeerKey, Shutdown, SpeakerConfig};
 use weft_bgp::types::AfiSafi;
+use weft_intent::Problem;
+use weft_intent::plan::{Desired, SpeakerPlan};
 
 use self::patience::{Told, Turn};
 use super::routes::RouteHandle;
-use crate::plan::{Desired, SpeakerPlan};
 use crate::supervise::Supervisor;
-use crate::watch::Problem;
 
 /// A port that is taken is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use weft_api::crd::SecretKeyRef;
 use weft_pods::journal::crc32c;
 
-use crate::watch::object;
-use crate::watch::{BgpObjects, NodeInfo, Snapshot};
+use weft_intent::object;
+use weft_intent::{BgpObjects, NodeInfo, Snapshot};
 
 /// Changes when older agents would misread it.
 const FORMAT: u32 = 2;

@@ -17,10 +17,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::{info, warn};
+use weft_intent::Snapshot;
 
 use crate::cni::conflist::replace;
 use crate::plan::changes::next_to_plan;
-use crate::watch::{Snapshot, SnapshotReceiver, dir};
+use crate::watch::{SnapshotReceiver, dir};
 
 /// The state directory, where nothing else is said.
 pub const STATE_DIR: &str = "/var/lib/weft";

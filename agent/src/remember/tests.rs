@@ -74,8 +74,8 @@ async fn cluster(name: &str) -> Snapshot {
     snapshot
 }
 
-fn planned(snapshot: &Snapshot) -> crate::plan::Desired {
-    crate::plan::desired(snapshot, "n1").unwrap()
+fn planned(snapshot: &Snapshot) -> weft_intent::plan::Desired {
+    weft_intent::plan::desired(snapshot, "n1").unwrap()
 }
 
 #[tokio::test]

@@ -17,12 +17,12 @@ use tracing::warn;
 use weft_api::crd::{
     BGPAdvertisement, BGPConfiguration, BGPFilter, BGPNodeOverride, BGPPeer, BGPPeerProfile,
 };
+use weft_intent::plan::{acceptance, seed};
+use weft_intent::shown::{ACCEPTED, Shown};
+use weft_intent::{Kind, ObjectKey, Snapshot};
 
 use super::MANAGER;
 use crate::agent::Agent;
-use crate::plan::{acceptance, seed};
-use crate::watch::acceptance::{ACCEPTED, Shown};
-use crate::watch::{Kind, ObjectKey, Snapshot};
 
 /// A patch, and its way back through the watches of all the others.
 const STEP: Duration = Duration::from_secs(2);
@@ -202,10 +202,10 @@ async fn write(client: &Client, key: &ObjectKey, verdict: &Verdict) -> kube::Res
 #[cfg(test)]
 mod tests {
     use weft_api::crd::BGPPeerSpec;
+    use weft_intent::BgpObjects;
+    use weft_intent::shown::Accepted;
 
     use super::*;
-    use crate::watch::BgpObjects;
-    use crate::watch::acceptance::Accepted;
 
     fn key() -> ObjectKey {
         ObjectKey { kind: Kind::BgpPeer, namespace: String::new(), name: "tor".to_owned() }

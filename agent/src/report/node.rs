@@ -4,10 +4,10 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use weft_intent::object::NETWORK_READY;
 
 use super::weft_node::now;
 use crate::agent::Agent;
-use crate::watch::object::NETWORK_READY;
 
 /// What the last snapshot shows to be missing.
 #[derive(Clone, Debug, PartialEq)]

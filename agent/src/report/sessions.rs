@@ -18,11 +18,11 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 use weft_api::crd::{BGPPeer, WeftNode};
+use weft_intent::Snapshot;
+use weft_intent::plan::peers::{self, MESH};
+use weft_intent::plan::seed;
 
 use crate::agent::Agent;
-use crate::plan::peers::{self, MESH};
-use crate::plan::seed;
-use crate::watch::Snapshot;
 
 /// One may be away.
 const COUNTERS: usize = 2;
@@ -191,9 +191,9 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::Value;
+    use weft_intent::{BgpObjects, NodeInfo};
 
     use super::*;
-    use crate::watch::{BgpObjects, NodeInfo};
 
     const NOW: i64 = 1_800_000_000;
 

@@ -11,10 +11,10 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use weft_api::control::{Peer, Pool, Status};
 use weft_api::crd::{PeerDown, PolicySummary, PoolSummary, WeftNode, WeftNodeStatus};
+use weft_intent::plan::peers::MESH;
 
 use super::MANAGER;
 use crate::agent::Agent;
-use crate::plan::peers::MESH;
 use crate::server::summary;
 use crate::watch::SnapshotReceiver;
 
@@ -188,9 +188,9 @@ pub(super) mod tests {
     use axum::{Json, Router};
     use tokio::sync::watch;
     use weft_api::control::Problem;
+    use weft_intent::{NodeInfo, Snapshot};
 
     use super::*;
-    use crate::watch::{NodeInfo, Snapshot};
 
     /// A node of a full mesh, with some of its peers down.
     pub(in crate::report) fn node(peers: usize, down: usize, attempt: usize) -> WeftNodeStatus {

@@ -8,12 +8,13 @@ use anyhow::{Context, bail};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use weft_intent::Problem;
+use weft_intent::plan::Desired;
 
 use super::planner;
 use crate::agent::Agent;
 use crate::cni::CniHandle;
 use crate::config::{Config, DatastoreConfig};
-use crate::plan::Desired;
 use crate::reconcile::mtu::{self, MtuReceiver};
 use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
@@ -26,7 +27,7 @@ use crate::supervise::Supervisor;
 use crate::watch::dir::DirDatastore;
 use crate::watch::kubernetes::KubernetesDatastore;
 use crate::watch::kubernetes::client::{Heard, client};
-use crate::watch::{Datastore, Problem, SnapshotReceiver, SnapshotSender};
+use crate::watch::{Datastore, SnapshotReceiver, SnapshotSender};
 
 /// Links that go down at once beyond this number wait for hold timers.
 pub(super) const LOST_NEXTHOPS: usize = 256;

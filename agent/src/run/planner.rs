@@ -7,15 +7,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
+use weft_intent::Snapshot;
+use weft_intent::plan::{self, Desired, NotYet};
 
 use crate::fib::LinkAddress;
 use crate::kernel::address;
 use crate::plan::changes::next_to_plan;
-use crate::plan::{self, Desired, NotYet};
+use crate::plan::links::with_links;
 use crate::reconcile::routes::RouteHandle;
 use crate::remember::Remembered;
 use crate::supervise::Supervisor;
-use crate::watch::{Snapshot, SnapshotReceiver};
+use crate::watch::SnapshotReceiver;
 
 /// How long the API server may take to list everything before BGP begins with what is remembered: routers give a node that
 /// restarts some time, and every second of it counts.
@@ -64,7 +66,7 @@ impl Planner {
             }
             if let Some(plan) = self.plan.clone() {
                 let pods = pods.borrow_and_update().clone();
-                self.publish(plan.with_pods(&self.node, &pods).with_links(&self.addresses)).await;
+                self.publish(with_links(plan.with_pods(&self.node, &pods), &self.addresses)).await;
             }
             planned = tokio::select! {
                 snapshot = next_to_plan(&mut snapshots, &mut before) => match snapshot {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::sync::watch;
 use tracing::{info, warn};
+use weft_intent::Problem;
 
 use crate::agent::Agent;
 use crate::cni::{CniConfig, CniHandle, CniService, conflist};
@@ -13,7 +14,6 @@ use crate::config::Config;
 use crate::kernel::sysctl;
 use crate::readiness;
 use crate::supervise::Supervisor;
-use crate::watch::Problem;
 
 /// Starts the server when there is a plan, and tells it what changes. Fails when it cannot be started.
 pub(super) async fn wire(

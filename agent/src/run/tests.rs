@@ -9,11 +9,11 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, watch};
+use weft_intent::plan::Desired;
 
 use super::parts::LOST_NEXTHOPS;
 use super::*;
 use crate::config::DatastoreConfig;
-use crate::plan::Desired;
 use crate::reconcile::routes;
 use crate::remember::{Remembered, StateConfig};
 use crate::supervise::brief;

@@ -8,11 +8,11 @@ use weft_bgp::net::Handle;
 use weft_bgp::speaker::{FamilyStatus, PathStatus, PeerStatus, RouteFilter, RouteStatus};
 use weft_bgp::types::Nexthop;
 use weft_bgp::wire::Origin;
+use weft_intent::plan::peers::MESH;
 
 use super::answer::Failure;
 use crate::agent::Agent;
 use crate::fib::Target;
-use crate::plan::peers::MESH;
 
 fn speaker(agent: &Agent) -> Result<Handle, Failure> {
     agent.speaker.borrow().clone().ok_or_else(|| Failure::not_yet("bgp has not started yet"))
@@ -52,7 +52,7 @@ fn parse_filter(text: &str) -> Result<RouteFilter, Failure> {
         return Ok(RouteFilter::LongestMatch(address));
     }
     let prefix = text.parse().map_err(|_| Failure::bad_request(format!("{text} is no prefix or address")))?;
-    Ok(RouteFilter::Prefix(crate::watch::object::without_host_bits(prefix)))
+    Ok(RouteFilter::Prefix(weft_intent::object::without_host_bits(prefix)))
 }
 
 fn peer(status: PeerStatus) -> Peer {

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 use weft_api::control::{ExplainStep, Explanation, Policy};
+use weft_intent::Snapshot;
 use weft_policy::eval::{Flow, Half, Reason, evaluate};
 use weft_policy::model::{LocalPod, PodKey, World};
 
 use super::answer::Failure;
 use crate::agent::Agent;
-use crate::watch::Snapshot;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ExplainQuery {
@@ -136,9 +136,9 @@ fn addresses(world: &World, local: &[LocalPod], text: &str) -> Result<BTreeSet<I
 mod tests {
     use axum::http::StatusCode;
     use axum::response::IntoResponse as _;
+    use weft_intent::NodeInfo;
 
     use super::*;
-    use crate::watch::NodeInfo;
 
     #[test]
     fn an_address_of_a_node_s_pods_that_no_pod_has_is_named_with_its_node() {

@@ -7,8 +7,6 @@
 //! While the directory itself is missing, the last snapshot stays in force.
 
 mod changes;
-pub mod documents;
-mod files;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,10 +16,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use weft_intent::files::Files;
+use weft_intent::{Problem, Snapshot};
 
 use self::changes::{Changed, Changes};
-use self::files::Files;
-use super::{Datastore, Problem, Snapshot, SnapshotSender};
+use super::{Datastore, SnapshotSender};
 
 /// How often a missing directory is looked for.
 const RETRY: Duration = Duration::from_secs(1);
@@ -43,7 +42,7 @@ impl DirDatastore {
         let mut changes = Changes::new(&self.path)?;
         self.read_all(files).await?;
         publish(files, BTreeSet::new(), out);
-        info!(datastore = self.name(), files = files.len(), "directory listed");
+        info!(datastore = self.name(), files = files.count(), "directory listed");
         loop {
             match changes.next().await? {
                 Changed::Names(names) => {

@@ -24,13 +24,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use weft_intent::Kind;
 
 use self::client::Heard;
 use self::objects::Objects;
 use self::raw::Raw;
 use self::scope::Scope;
 use self::secrets::Secrets;
-use super::{Datastore, Kind, SnapshotSender};
+use super::{Datastore, SnapshotSender};
 use crate::supervise::Supervisor;
 
 /// Every kind that the agent reads all objects of.

@@ -5,21 +5,15 @@
 //!
 //! An object that cannot be understood is refused by name as a [`Problem`] while its last good version stays in force.
 
-pub mod acceptance;
 pub mod dir;
 pub mod kubernetes;
-pub mod object;
-pub mod snapshot;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-pub use weft_api::control::Problem;
-
-pub use object::{Kind, NodeInfo, Object, ObjectKey};
-pub use snapshot::{BgpObjects, Snapshot};
+use weft_intent::Snapshot;
 
 /// `None` until everything has been listed once.
 pub type SnapshotSender = watch::Sender<Option<Arc<Snapshot>>>;

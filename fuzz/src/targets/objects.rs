@@ -2,7 +2,7 @@
 //!
 //! Properties: nothing panics or hangs; what is refused says why and where.
 
-use weft_agent::watch::dir::documents::{Fault, parse};
+use weft_intent::documents::{Fault, parse};
 
 pub const WORDS: &[&str] = &[
     "---\n",

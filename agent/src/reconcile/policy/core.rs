@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use weft_api::control::PolicyStatus;
+use weft_intent::Problem;
 use weft_policy::compile::{Options, compile};
 use weft_policy::model::{LocalPod, World};
 use weft_policy::nft::{Change, Dump, Transaction};
 use weft_policy::ruleset::{KeyField, Ruleset, Value};
 
 use crate::kernel::nft::{NftError, NftMonitor, NftTable};
-use crate::watch::Problem;
 
 pub(super) struct Core {
     table: NftTable,

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, info, warn};
+use weft_intent::{Problem, Snapshot};
 use weft_policy::eval::{Flow as Question, Judge};
 use weft_policy::model::LocalPod;
 
@@ -25,7 +26,6 @@ use super::{PolicyState, in_words};
 use crate::kernel::address;
 use crate::kernel::conntrack::{Conntrack, ConntrackError, Flow};
 use crate::supervise::Supervisor;
-use crate::watch::{Problem, Snapshot};
 
 /// Jobs that wait; they are taken between two parts of a scan, so the policy task hardly ever waits to leave one.
 const JOBS: usize = 256;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use weft_api::control::PolicyStatus;
+use weft_intent::Problem;
 use weft_pods::attachment::{Attachment, AttachmentId};
 use weft_policy::compile::Full;
 use weft_policy::model::LocalPod;
 
 use crate::cni::PolicyGate;
 use crate::plan::policy::local_pod;
-use crate::watch::Problem;
 
 /// How long ADD waits for the datastore to show its pod: watches lag, files are written late.
 const KNOWN_WITHIN: Duration = Duration::from_secs(2);

@@ -9,6 +9,8 @@ use std::ops::{Bound, RangeBounds as _};
 use ipnetwork::IpNetwork;
 use weft_api::{LINK_PREFIX, ROUTE_PROTOCOL};
 use weft_bgp::types::FibNexthop;
+use weft_intent::Problem;
+use weft_intent::plan::covers;
 
 use super::RouteStatus;
 use super::dirty::Dirty;
@@ -16,7 +18,6 @@ use crate::fib::{Hop, KernelRoute, RouteKey, RouteOp, Target};
 use crate::kernel::monitor::Event;
 use crate::kernel::route::Refused;
 use crate::plan::routes::{self, Routes, Table, is_ours, own_key};
-use crate::watch::Problem;
 
 /// More problems of a kind are not listed: a table full of them says no more than the first.
 const MAX_PROBLEMS: usize = 16;
@@ -254,7 +255,7 @@ impl Work {
         let own = self.own.as_deref().unwrap_or_default();
         let spoken_of = self.learned.contains_key(&key.prefix)
             || self.withdrawn.contains(&key.prefix)
-            || own.iter().any(|cidr| routes::covers(*cidr, key.prefix));
+            || own.iter().any(|cidr| covers(*cidr, key.prefix));
         !self.converged && !spoken_of
     }
 
@@ -344,7 +345,7 @@ impl Work {
     /// Pods outside our pod CIDRs, which are announced each by itself.
     fn has_strays(&self) -> bool {
         let own = self.own.as_deref().unwrap_or_default();
-        self.have.pods.iter().any(|pod| !own.iter().any(|cidr| routes::covers(*cidr, *pod)))
+        self.have.pods.iter().any(|pod| !own.iter().any(|cidr| covers(*cidr, *pod)))
     }
 
     /// Of our pods, whatever pod CIDR they are from.

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_bgp::speaker::{PeerConfig, PeerKey};
-
-use crate::plan::SpeakerPlan;
+use weft_intent::plan::SpeakerPlan;
 
 /// What a speaker is told.
 #[derive(Clone, Debug, PartialEq)]

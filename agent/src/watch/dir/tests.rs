@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::watch;
 use tokio::time::timeout;
+use weft_intent::Snapshot;
 
 use super::*;
 use crate::supervise::brief;
-use crate::watch::{Snapshot, SnapshotReceiver};
+use crate::watch::SnapshotReceiver;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 

@@ -21,10 +21,10 @@ use kube::{Client, Config};
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, Layer, Service, ServiceBuilder};
 use weft_api::control::Problem;
+use weft_intent::Kind;
 
 use super::KINDS;
 use super::scope::Scope;
-use crate::watch::Kind;
 
 /// To reach a server, which is a few hops away or gone.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

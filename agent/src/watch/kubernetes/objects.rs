@@ -9,14 +9,14 @@ use std::sync::Arc;
 use kube::runtime::watcher::Event;
 use serde_json::Value;
 use tracing::{info, warn};
+use weft_intent::object::{self, Refusal};
+use weft_intent::shown::{self, Shown};
+use weft_intent::{Kind, Object, ObjectKey, Problem, Snapshot};
 use weft_policy::model::{Labels, NamedPort};
 
 use super::raw::Raw;
 use super::scope::Scope;
 use super::shared::Shared;
-use crate::watch::acceptance::{self, Shown};
-use crate::watch::object::{self, Refusal};
-use crate::watch::{Kind, Object, ObjectKey, Problem, Snapshot};
 
 #[derive(Debug)]
 pub(super) struct Objects {
@@ -130,7 +130,7 @@ impl Objects {
 
     /// The object's key; `None` for one without a name, which no server sends.
     fn apply(&mut self, kind: Kind, value: &Value) -> Option<ObjectKey> {
-        if let (Some(key), Some(shown)) = (object::served_key(kind, value), acceptance::shown(kind, value)) {
+        if let (Some(key), Some(shown)) = (object::served_key(kind, value), shown::shown(kind, value)) {
             self.changed |= self.shown.get(&key) != Some(&shown);
             self.shown.insert(key, shown);
         }

@@ -7,7 +7,7 @@ use kube::core::{DynamicResourceScope, ObjectMeta};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::watch::Kind;
+use weft_intent::Kind;
 
 #[derive(Clone, Debug)]
 pub(super) struct Raw {

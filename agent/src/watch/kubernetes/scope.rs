@@ -4,10 +4,10 @@ use std::fmt;
 
 use hyper::Uri;
 use kube::Resource as _;
+use weft_intent::{Kind, ObjectKey};
 
 use super::KINDS;
 use super::raw::Raw;
-use crate::watch::{Kind, ObjectKey};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {

@@ -8,13 +8,14 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tower::{BoxError, service_fn};
+use weft_intent::{Kind, Snapshot};
 
 use super::*;
 use crate::supervise::{Ends, brief, supervisor};
 use crate::testing::eventually;
+use crate::watch::SnapshotReceiver;
 use crate::watch::kubernetes::client::Heard;
 use crate::watch::kubernetes::{KINDS, keep};
-use crate::watch::{Kind, Snapshot, SnapshotReceiver};
 
 const LONG: Duration = Duration::from_secs(3600);
 

@@ -17,7 +17,7 @@ use weft_policy::translate;
 
 use super::nodes::{NodeBgp, Overrides};
 use super::settings;
-use crate::watch::{NodeInfo, Problem, Snapshot};
+use crate::{NodeInfo, Problem, Snapshot};
 
 /// What plans of one node look at.
 pub(super) struct Planner<'a> {

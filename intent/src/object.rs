@@ -176,7 +176,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn nameless(reason: String) -> Self {
+    pub(crate) fn nameless(reason: String) -> Self {
         Self { key: None, reason, closed: None }
     }
 
@@ -187,7 +187,7 @@ impl Refusal {
 }
 
 /// What is said of a refused object while its stand-in acts.
-pub(super) fn isolating(reason: &str) -> String {
+pub fn isolating(reason: &str) -> String {
     format!("{reason}; until it can be read the pods that it selects are isolated")
 }
 
@@ -201,14 +201,14 @@ pub fn parse(value: &Value) -> Result<(ObjectKey, Object), Refusal> {
 }
 
 /// One object that names its kind, and was valid once.
-pub(crate) fn parse_kept(value: &Value) -> Result<(ObjectKey, Object), String> {
+pub fn parse_kept(value: &Value) -> Result<(ObjectKey, Object), String> {
     let key = parse_key(value)?;
     parse_object(key.kind, value, Source::Served).map(|object| (key, object))
 }
 
 /// One object of a known kind, from a server that has validated it: items of a list do not say what they are, and fields
 /// that are new to us are none of our business.
-pub(super) fn parse_served(kind: Kind, value: &Value) -> Result<(ObjectKey, Object), Refusal> {
+pub fn parse_served(kind: Kind, value: &Value) -> Result<(ObjectKey, Object), Refusal> {
     let key = served_key(kind, value)
         .ok_or_else(|| Refusal::nameless(format!("metadata.name: a {kind} without")))?;
     match parse_object(kind, value, Source::Served) {
@@ -217,7 +217,7 @@ pub(super) fn parse_served(kind: Kind, value: &Value) -> Result<(ObjectKey, Obje
     }
 }
 
-pub(super) fn served_key(kind: Kind, value: &Value) -> Option<ObjectKey> {
+pub fn served_key(kind: Kind, value: &Value) -> Option<ObjectKey> {
     let text = |name: &str| value.get("metadata")?.get(name)?.as_str().filter(|text| !text.is_empty());
     let namespace = text("namespace").unwrap_or_default().to_owned();
     Some(ObjectKey { kind, namespace, name: text("name")?.to_owned() })

@@ -10,7 +10,7 @@ use weft_bgp::rib::{PrefixRange, PrefixRule};
 use weft_bgp::speaker::{Hops, Password, PeerConfig, Transport};
 use weft_bgp::types::AfiSafi;
 
-use crate::watch::Snapshot;
+use crate::Snapshot;
 
 const HOLD_TIME: u16 = 90;
 const CONNECT_RETRY: u16 = 5;

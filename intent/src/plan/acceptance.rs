@@ -9,7 +9,7 @@ use weft_policy::translate;
 
 use super::nodes::Overrides;
 use super::{nodes, peers, settings};
-use crate::watch::{Kind, NodeInfo, ObjectKey, Snapshot};
+use crate::{Kind, NodeInfo, ObjectKey, Snapshot};
 
 /// What holds instead of an object that cannot be read. The same words from agents that know an earlier version and from
 /// those that do not, as one of them speaks for all.
@@ -125,8 +125,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::watch::acceptance::Shown;
-    use crate::watch::{BgpObjects, Problem};
+    use crate::shown::Shown;
+    use crate::{BgpObjects, Problem};
 
     fn peer(name: &str) -> ObjectKey {
         ObjectKey { kind: Kind::BgpPeer, namespace: String::new(), name: name.to_owned() }

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::watch::object::{self, Object, ObjectKey, Refusal};
+use crate::object::{self, Object, ObjectKey, Refusal};
 
 type Parsed = Result<(ObjectKey, Object), Fault>;
 

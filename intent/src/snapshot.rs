@@ -15,9 +15,9 @@ use weft_api::crd::{
 };
 use weft_policy::model::{Labels, PodKey, PolicyKey, World};
 
-use super::acceptance::Shown;
-use super::object::{NodeInfo, Object, ObjectKey};
-use super::{Kind, Problem};
+use crate::object::{NodeInfo, Object, ObjectKey};
+use crate::shown::Shown;
+use crate::{Kind, Problem};
 
 /// The one BGPConfiguration that is read.
 const CONFIGURATION_NAME: &str = "default";
@@ -148,7 +148,7 @@ impl Snapshot {
 
     /// For datastores where what is not there will not come: a namespace without an object, unless `may` says otherwise, has
     /// the one label that every namespace has.
-    pub(super) fn imply_namespaces(&mut self, may: impl Fn(&ObjectKey) -> bool) {
+    pub(crate) fn imply_namespaces(&mut self, may: impl Fn(&ObjectKey) -> bool) {
         let World { namespaces, pods, policies: _ } = &mut self.world;
         for PodKey { namespace, name: _ } in pods.keys() {
             let key = ObjectKey { kind: Kind::Namespace, namespace: String::new(), name: namespace.clone() };

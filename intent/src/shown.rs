@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Kind;
+use crate::Kind;
 
 /// The condition that tells whether an object is in force as written.
 pub const ACCEPTED: &str = "Accepted";
@@ -31,7 +31,7 @@ pub struct Accepted {
 }
 
 /// `None` for kinds that have no such condition.
-pub(super) fn shown(kind: Kind, object: &Value) -> Option<Shown> {
+pub fn shown(kind: Kind, object: &Value) -> Option<Shown> {
     if !Kind::OURS.contains(&kind) {
         return None;
     }

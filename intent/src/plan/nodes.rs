@@ -13,7 +13,7 @@ use weft_policy::selector::Selector;
 use weft_policy::translate;
 
 use super::seed;
-use crate::watch::{NodeInfo, Snapshot};
+use crate::{NodeInfo, Snapshot};
 
 /// One node, as its fellow nodes see it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use weft_bgp::types::AfiSafi;
 use weft_policy::model::PodKey;
 
 use super::*;
-use crate::watch::object;
+use crate::object;
 
 fn node(labels: &str, ips: &[&str], cidrs: &[&str]) -> NodeInfo {
     NodeInfo {
@@ -345,7 +345,7 @@ fn what_one_node_alone_can_have_is_refused_for_several() {
         let snapshot = with_override(cluster(), "all", &spec);
         assert_eq!(plan(&snapshot, "n1").speaker, plan(&cluster(), "n1").speaker, "not even the AS");
         let key = object::ObjectKey {
-            kind: crate::watch::Kind::BgpNodeOverride,
+            kind: crate::Kind::BgpNodeOverride,
             namespace: String::new(),
             name: "all".to_owned(),
         };
@@ -405,7 +405,7 @@ fn without_its_password_there_is_no_mesh_and_the_configuration_says_so_once() {
     let problems = reasons(&desired);
     assert_eq!(problems.len(), 1);
     assert!(problems["BGPConfiguration default"].contains("Secret bgp is missing"), "{problems:?}");
-    let kind = crate::watch::Kind::BgpConfiguration;
+    let kind = crate::Kind::BgpConfiguration;
     let key = object::ObjectKey { kind, namespace: String::new(), name: "default".to_owned() };
     snapshot.shown.insert(key.clone(), Default::default());
     assert!(acceptance::judge(&snapshot)[&key].as_ref().unwrap().contains("Secret bgp is missing"));

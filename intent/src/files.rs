@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
 
-use super::documents::{self, Entry, Fault};
-use crate::watch::object::{self, Refusal};
-use crate::watch::{Object, ObjectKey, Problem, Snapshot};
+use crate::documents::{self, Entry, Fault};
+use crate::object::{self, Refusal};
+use crate::{Object, ObjectKey, Problem, Snapshot};
 
 #[derive(Debug, Default)]
-pub(super) struct Files {
+pub struct Files {
     by_name: BTreeMap<String, File>,
 }
 
@@ -28,11 +28,11 @@ struct File {
 }
 
 impl Files {
-    pub(super) fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.by_name.len()
     }
 
-    pub(super) fn update(&mut self, name: &str, text: &str) {
+    pub fn update(&mut self, name: &str, text: &str) {
         let file = self.by_name.entry(name.to_owned()).or_default();
         let mut before = std::mem::take(file).objects;
         let mut nameless = false;
@@ -78,20 +78,20 @@ impl Files {
     }
 
     /// Its objects stay.
-    pub(super) fn unreadable(&mut self, name: &str, error: &io::Error) {
+    pub fn unreadable(&mut self, name: &str, error: &io::Error) {
         let file = self.by_name.entry(name.to_owned()).or_default();
         file.problems = vec![problem(&name, format!("cannot be read: {error}"))];
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
+    pub fn remove(&mut self, name: &str) {
         self.by_name.remove(name);
     }
 
-    pub(super) fn retain(&mut self, names: &BTreeSet<String>) {
+    pub fn retain(&mut self, names: &BTreeSet<String>) {
         self.by_name.retain(|name, _| names.contains(name));
     }
 
-    pub(super) fn snapshot(&self, mut problems: BTreeSet<Problem>) -> Snapshot {
+    pub fn snapshot(&self, mut problems: BTreeSet<Problem>) -> Snapshot {
         let mut objects: BTreeMap<&ObjectKey, (&str, &Object)> = BTreeMap::new();
         for (name, file) in &self.by_name {
             problems.extend(file.problems.iter().cloned());
