@@ -1,8 +1,11 @@
-//! One file's text to its objects.
+//! One file's text to its documents, and these to objects.
 //!
 //! In: YAML with any number of documents, or JSON, which is YAML. Out: for each object, in order, the object or the
 //! reason for refusing it. A document that is no YAML spoils only itself: `---` at the start of a line ends a document
 //! whatever came before (YAML 1.2 §9.1.2), so the split needs no parser.
+
+use std::fmt;
+use std::ops::Range;
 
 use serde_json::Value;
 
@@ -13,9 +16,26 @@ type Parsed = Result<(ObjectKey, Object), Fault>;
 /// One object of a file, and where it stands.
 #[derive(Debug, PartialEq)]
 pub struct Entry {
-    /// Which document, where it begins, and which item of a `List`.
-    pub place: String,
+    pub place: Place,
     pub result: Result<(ObjectKey, Object), Fault>,
+}
+
+/// Where an object stands in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Counted from one, the empty ones too.
+    pub document: usize,
+    /// Of the file: where the document begins.
+    pub line: usize,
+    /// Which one of a `List`, counted from zero.
+    pub item: Option<usize>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "document {} (line {})", self.document, self.line)?;
+        self.item.map_or(Ok(()), |item| write!(f, " items[{item}]"))
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -25,60 +45,91 @@ pub enum Fault {
     Refused(Refusal),
 }
 
+/// One document, not yet read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document<'a> {
+    /// Of the document as a whole.
+    pub place: Place,
+    /// Of the file: from the marker, where there is one, to the next.
+    pub span: Range<usize>,
+    /// What follows the marker.
+    pub text: &'a str,
+}
+
+impl Document<'_> {
+    /// Its objects: none of an empty document, several of a `List`. Else why it is no YAML, by the line of the file.
+    pub fn objects(&self) -> Result<Vec<(Place, Value)>, String> {
+        match serde_saphyr::from_str::<Value>(self.text) {
+            Ok(Value::Null) => Ok(Vec::new()),
+            Ok(value) => Ok(items(without_nulls(value), self.place)),
+            Err(error) => Err(yaml_reason(&error, self.place.line)),
+        }
+    }
+}
+
 /// Empty documents are skipped but counted.
 pub fn parse(text: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
-    for (index, (line, text)) in split(text).into_iter().enumerate() {
-        let results = match serde_saphyr::from_str::<Value>(text) {
-            Ok(Value::Null) => Vec::new(),
-            Ok(value) => parse_objects(without_nulls(value)),
-            Err(error) => vec![(String::new(), Err(nameless(yaml_reason(&error, line))))],
-        };
-        let entry =
-            |(item, result)| Entry { place: format!("document {} (line {line}){item}", index + 1), result };
-        entries.extend(results.into_iter().map(entry));
+    for document in split(text) {
+        match document.objects() {
+            Ok(objects) => entries.extend(
+                objects.into_iter().map(|(place, value)| Entry { place, result: parse_object(&value) }),
+            ),
+            Err(reason) => {
+                entries.push(Entry { place: document.place, result: Err(nameless(reason)) });
+            }
+        }
     }
     entries
 }
 
-/// Each document with the number of its first line.
-fn split(text: &str) -> Vec<(usize, &str)> {
+pub fn split(text: &str) -> Vec<Document<'_>> {
     let mut documents = Vec::new();
-    let (mut start, mut start_line, mut offset) = (0, 1, 0);
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        let is_marker = line
+    let (mut begin, mut line) = ((0, 0), 1);
+    let mut push = |span: Range<usize>, content: usize, line| {
+        let place = Place { document: 0, line, item: None };
+        documents.push(Document { place, text: &text[content..span.end], span });
+    };
+    let mut offset = 0;
+    for (index, words) in text.split_inclusive('\n').enumerate() {
+        let is_marker = words
             .strip_prefix("---")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if is_marker {
-            documents.push((start_line, &text[start..offset]));
+            push(begin.0..offset, begin.1, line);
             // Content may follow on the marker's line.
-            (start, start_line) = (offset + 3, index + 1);
+            (begin, line) = ((offset, offset + 3), index + 1);
         }
-        offset += line.len();
+        offset += words.len();
     }
-    documents.push((start_line, &text[start..]));
+    push(begin.0..text.len(), begin.1, line);
     // A file usually begins with a marker; what stands before it is then no document.
-    if documents.len() > 1
-        && documents[0].1.lines().all(|line| line.trim().is_empty() || line.starts_with('#'))
-    {
+    if documents.len() > 1 && is_blank(documents[0].text) {
         documents.remove(0);
+    }
+    for (index, document) in documents.iter_mut().enumerate() {
+        document.place.document = index + 1;
     }
     documents
 }
 
-/// Each with its place in the document, empty where there is no other.
-fn parse_objects(value: Value) -> Vec<(String, Parsed)> {
+/// Nothing but comments, if that.
+fn is_blank(text: &str) -> bool {
+    text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'))
+}
+
+fn items(value: Value, place: Place) -> Vec<(Place, Value)> {
     let is_list = value.get("apiVersion") == Some(&Value::from("v1"))
         && value.get("kind") == Some(&Value::from("List"));
     match value {
         Value::Object(mut list) if is_list => match list.remove("items") {
             Some(Value::Array(items)) => {
-                let item = |(index, value)| (format!(" items[{index}]"), parse_object(value));
-                items.iter().enumerate().map(item).collect()
+                let item = |(index, value)| (Place { item: Some(index), ..place }, value);
+                items.into_iter().enumerate().map(item).collect()
             }
             _ => Vec::new(),
         },
-        value => vec![(String::new(), parse_object(&value))],
+        value => vec![(place, value)],
     }
 }
 
@@ -131,7 +182,7 @@ mod tests {
     }
 
     fn places(text: &str) -> Vec<String> {
-        parse(text).into_iter().map(|entry| entry.place).collect()
+        parse(text).into_iter().map(|entry| entry.place.to_string()).collect()
     }
 
     const ONE: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: one\n";
