@@ -57,6 +57,18 @@ fn a_misspelt_policy_field_is_refused_and_never_widens_the_policy() {
 }
 
 #[test]
+fn every_unknown_field_is_named_and_an_empty_one_that_is_known_is_not() {
+    let object = |metadata: &str, session: &str| {
+        format!(
+            "{{apiVersion: weft.dev/v1alpha1, kind: BGPPeerProfile, metadata: {{name: p{metadata}}}, spec: {{session: {session}}}}}"
+        )
+    };
+    read(&object("", "{timers: {}, security: {}, limits: {}, importFilters: []}")).unwrap();
+    let unknown = object(", label: {}, labels: {a: b}, annotation: {}", "{}");
+    assert_eq!(reason(&unknown), "metadata.annotation: unknown field, as are metadata.label");
+}
+
+#[test]
 fn a_policy_with_a_senseless_part_is_refused_as_a_whole() {
     let policy = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p1},
         spec: {podSelector: {}, ingress: [{from: [{podSelector: {}}, {ipBlock: {cidr: 10.0.0.0/40}}]}]}}";
