@@ -16,12 +16,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, field};
 use weft_api::CNI_SOCKET;
 use weft_api::cni::{MAX_REQUEST, PROTOCOL, Reply, Request};
-use weft_pods::cni::CniError;
-use weft_pods::cni::CniVersion;
-use weft_pods::cni::result;
-use weft_pods::cni::{Call, answer_version};
+use weft_pods::cni::{Call, CallError, CniError, CniVersion, Verb, result};
 
 use super::PolicyGate;
 use super::service::Service;
@@ -36,9 +34,9 @@ const MAX_CALLS: u32 = 1024;
 
 /// A call that has arrived, and how to see whether its client still waits.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct Arrival<'a> {
     pub(super) started: u64,
-    stream: UnixStream,
+    stream: &'a UnixStream,
 }
 
 /// What ADD and CHECK bring along.
@@ -48,7 +46,7 @@ pub(super) struct Sandbox {
     pub(super) socket: OwnedFd,
 }
 
-impl Arrival {
+impl Arrival<'_> {
     /// A client that was killed, say by a runtime that has lost patience. The kernel is asked, as what tokio knows is as old
     /// as its last look.
     pub(super) fn is_abandoned(&self) -> bool {
@@ -84,12 +82,13 @@ pub(super) async fn serve<G: PolicyGate>(
         match accepted {
             Ok((stream, _)) => {
                 let service = Arc::clone(&service);
-                brief(async move {
+                let answered = async move {
                     if let Err(error) = answer(&service, stream).await {
                         tracing::debug!(%error, "call not answered");
                     }
                     drop(permit);
-                });
+                };
+                brief(answered.instrument(tracing::info_span!("cni", command = field::Empty)));
             }
             // Out of descriptors, say: others must end first.
             Err(error) => {
@@ -108,27 +107,18 @@ async fn answer<G: PolicyGate>(service: &Arc<Service<G>>, mut stream: UnixStream
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the caller is not root"));
     }
     let (body, descriptors) = timeout(READ_DEADLINE, read(&mut stream)).await??;
-    let request = decode(&body);
-    let version = request.as_ref().map_or(CniVersion::LATEST, |request| answer_version(&request.stdin));
-    let command = request.as_ref().ok().and_then(|request| request.env.get("CNI_COMMAND").cloned());
-    let started = request.as_ref().map_or(0, |request| request.started);
-    let mut arrival = Arrival { started, stream };
-    let outcome = match request {
-        Ok(request) => call(service, &request, descriptors, &arrival).await,
-        Err(error) => Err(error),
-    };
-    let (exit_code, stdout) = match outcome {
+    let (exit_code, stdout) = match respond(service, &body, descriptors, &stream).await {
         Ok(stdout) => (0, stdout),
-        Err(error) => {
-            tracing::info!(code = error.code(), %error, command, "call failed");
-            (1, error.document(version))
+        Err(failed) => {
+            tracing::info!(code = failed.error.code(), error = %failed.error, "call failed");
+            (1, failed.document())
         }
     };
     let reply = serde_json::to_vec(&Reply { protocol: PROTOCOL, exit_code, stdout })?;
     let length = u32::try_from(reply.len()).map_err(io::Error::other)?.to_be_bytes();
     let write = async {
-        arrival.stream.write_all(&length).await?;
-        arrival.stream.write_all(&reply).await
+        stream.write_all(&length).await?;
+        stream.write_all(&reply).await
     };
     timeout(WRITE_DEADLINE, write).await?
 }
@@ -165,24 +155,39 @@ pub fn decode(body: &[u8]) -> Result<Request, CniError> {
 }
 
 /// The text for standard output.
-async fn call<G: PolicyGate>(
+async fn respond<G: PolicyGate>(
     service: &Arc<Service<G>>,
-    request: &Request,
+    body: &[u8],
     descriptors: Vec<OwnedFd>,
-    arrival: &Arrival,
+    stream: &UnixStream,
+) -> Result<String, CallError> {
+    let request = decode(body).map_err(|error| CallError { version: CniVersion::LATEST, error })?;
+    tracing::Span::current().record("command", request.env.get("CNI_COMMAND"));
+    let arrival = Arrival { started: request.started, stream };
+    let Call { version, verb } = Call::parse(&request.env, &request.stdin)?;
+    let done = carry_out(service, version, verb, descriptors, &arrival).await;
+    done.map_err(|error| CallError { version, error })
+}
+
+async fn carry_out<G: PolicyGate>(
+    service: &Arc<Service<G>>,
+    version: CniVersion,
+    verb: Verb,
+    descriptors: Vec<OwnedFd>,
+    arrival: &Arrival<'_>,
 ) -> Result<String, CniError> {
-    let version = answer_version(&request.stdin);
-    match Call::parse(&request.env, &request.stdin)? {
-        Call::Add(pod) => {
+    match verb {
+        Verb::Add(pod) => {
             let attachment = service.add(&pod, sandbox(descriptors)?, arrival).await?;
-            Ok(result::add(version, &attachment, &pod.netns))
+            return Ok(result::add(version, &attachment, &pod.netns));
         }
-        Call::Check(pod) => service.check(&pod, sandbox(descriptors)?).await.map(|()| String::new()),
-        Call::Del(id) => service.del(&id, arrival.started).await.map(|()| String::new()),
-        Call::Gc(valid) => service.gc(valid).await.map(|()| String::new()),
-        Call::Status => service.status().map(|()| String::new()),
-        Call::Version => Ok(result::version(version)),
+        Verb::Check(pod) => service.check(&pod, sandbox(descriptors)?).await?,
+        Verb::Del(id) => service.del(&id, arrival.started).await?,
+        Verb::Gc(valid) => service.gc(valid).await?,
+        Verb::Status => service.status()?,
+        Verb::Version => return Ok(result::version(version)),
     }
+    Ok(String::new())
 }
 
 fn sandbox(descriptors: Vec<OwnedFd>) -> Result<Sandbox, CniError> {
@@ -211,13 +216,13 @@ mod tests {
             ("CNI_IFNAME", "eth0"),
         ];
         let env = env.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let stdin = r#"{"cniVersion":"1.1.0","name":"weft"}"#.to_owned();
-        let request = Request { protocol: PROTOCOL, started, env, stdin };
+        let Call { version, verb } = Call::parse(&env, r#"{"cniVersion":"1.1.0","name":"weft"}"#).unwrap();
         let netns = std::fs::File::open("/proc/thread-self/ns/net").unwrap().into();
         let route = SockProtocol::NetlinkRoute;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, route).unwrap();
         let (_client, stream) = UnixStream::pair().unwrap();
-        call(service, &request, vec![netns, socket], &Arrival { started, stream }).await
+        let arrival = Arrival { started, stream: &stream };
+        carry_out(service, version, verb, vec![netns, socket], &arrival).await
     }
 
     /// A runtime that has lost patience deletes what it still adds; the two calls may arrive in any order.
@@ -238,7 +243,7 @@ mod tests {
     fn a_client_that_has_gone_is_missed_at_once() {
         in_netns(async || {
             let (client, stream) = UnixStream::pair().unwrap();
-            let arrival = Arrival { started: 0, stream };
+            let arrival = Arrival { started: 0, stream: &stream };
             assert!(!arrival.is_abandoned());
             drop(client);
             assert!(arrival.is_abandoned());

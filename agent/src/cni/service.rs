@@ -83,7 +83,7 @@ impl<G: PolicyGate> Service<G> {
         &self,
         call: &Sandboxed,
         sandbox: Sandbox,
-        arrival: &Arrival,
+        arrival: &Arrival<'_>,
     ) -> Result<Attachment, CniError> {
         self.wait_ready().await?;
         let netns = self.netns(call, &sandbox)?;
@@ -150,7 +150,7 @@ impl<G: PolicyGate> Service<G> {
         &self,
         attachment: &mut Attachment,
         sandbox: Sandbox,
-        arrival: &Arrival,
+        arrival: &Arrival<'_>,
     ) -> Result<Phases, NotWired> {
         let start = Instant::now();
         let wanted = attachment.clone();

@@ -10,15 +10,13 @@ mod sandbox;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use weft_api::{RUN_DIR, RUN_DIR_ENV, SERVED_MARK};
-use weft_pods::cni::CniError;
-use weft_pods::cni::result;
-use weft_pods::cni::{Call, answer_version};
+use weft_pods::cni::{Call, CallError, CniError, CniVersion, Verb, result};
 
-use crate::agent::{Client, Patience};
+use crate::agent::{AskError, Client, Patience};
 
 /// A conflist plus pod annotations, which alone may be 256 KiB.
 const MAX_STDIN: u64 = 384 * 1024;
@@ -29,16 +27,9 @@ fn main() -> ExitCode {
         .filter(|(key, _)| key.starts_with("CNI_"))
         .collect();
     let run_dir = std::env::var_os(RUN_DIR_ENV).map_or_else(|| PathBuf::from(RUN_DIR), PathBuf::from);
-    let (stdin, outcome) = match read_stdin() {
-        Ok(stdin) => {
-            let outcome = run(&Client { run_dir, env, stdin: &stdin });
-            (stdin, outcome)
-        }
-        Err(error) => (String::new(), Err(error)),
-    };
-    let (stdout, code) = match outcome {
+    let (stdout, code) = match run(run_dir, env) {
         Ok(answer) => answer,
-        Err(error) => (error.document(answer_version(&stdin)), 1),
+        Err(failed) => (failed.document(), 1),
     };
     match std::io::stdout().write_all(stdout.as_bytes()) {
         Ok(()) => ExitCode::from(code),
@@ -57,27 +48,40 @@ fn read_stdin() -> Result<String, CniError> {
 }
 
 /// What to print, and the exit code.
-fn run(client: &Client<'_>) -> Result<(String, u8), CniError> {
-    let call = Call::parse(&client.env, client.stdin)?;
-    let answer = match &call {
-        Call::Version => return Ok((result::version(answer_version(client.stdin)), 0)),
-        Call::Add(pod) | Call::Check(pod) => {
-            let sandbox = sandbox::enter(&pod.netns, pod.netns_override)?;
+fn run(run_dir: PathBuf, env: BTreeMap<String, String>) -> Result<(String, u8), CallError> {
+    let stdin = read_stdin().map_err(|error| CallError { version: CniVersion::LATEST, error })?;
+    let Call { version, verb } = Call::parse(&env, &stdin)?;
+    let client = Client { run_dir, env, stdin: &stdin };
+    let asked = match &verb {
+        Verb::Version => return Ok((result::version(version), 0)),
+        Verb::Add(pod) | Verb::Check(pod) => {
+            let sandbox = sandbox::enter(&pod.netns, pod.netns_override)
+                .map_err(|error| CallError { version, error })?;
             client.ask(Patience::Wait, Some(&sandbox))
         }
-        Call::Gc(_) => client.ask(Patience::Wait, None),
-        Call::Del(_) | Call::Status => client.ask(Patience::None, None),
+        Verb::Gc(_) => client.ask(Patience::Wait, None),
+        Verb::Del(_) | Verb::Status => client.ask(Patience::None, None),
     };
-    match (answer, call) {
-        (Ok(reply), _) => Ok((reply.stdout, reply.exit_code)),
-        (Err(error), Call::Del(id)) => {
-            agent::note(&client.run_dir, &id, &error);
-            Ok((String::new(), 0))
+    match asked {
+        Ok(reply) => Ok((reply.stdout, reply.exit_code)),
+        Err(unanswered) => {
+            let without = without_agent(&client.run_dir, &verb, &unanswered);
+            without.map(|()| (String::new(), 0)).map_err(|error| CallError { version, error })
         }
-        (Err(_), Call::Status) if client.run_dir.join(SERVED_MARK).exists() => Ok((String::new(), 0)),
-        (Err(error), Call::Status) => Err(CniError::NotReady(error.to_string())),
-        (Err(error), Call::Add(_) | Call::Check(_) | Call::Gc(_) | Call::Version) => {
-            Err(CniError::TryAgain(error.to_string()))
+    }
+}
+
+/// What becomes of a call that nobody answers.
+fn without_agent(run_dir: &Path, verb: &Verb, unanswered: &AskError) -> Result<(), CniError> {
+    match verb {
+        Verb::Del(id) => {
+            agent::note(run_dir, id, unanswered);
+            Ok(())
+        }
+        Verb::Status if run_dir.join(SERVED_MARK).exists() => Ok(()),
+        Verb::Status => Err(CniError::NotReady(unanswered.to_string())),
+        Verb::Add(_) | Verb::Check(_) | Verb::Gc(_) | Verb::Version => {
+            Err(CniError::TryAgain(unanswered.to_string()))
         }
     }
 }

@@ -60,10 +60,20 @@ impl CniError {
             Self::Internal(_) => 999,
         }
     }
+}
 
+/// A call that failed, and the version in which to say so, which even one that cannot be understood may tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    pub version: CniVersion,
+    pub error: CniError,
+}
+
+impl CallError {
     /// The one JSON document that goes to standard output, without a newline.
-    pub fn document(&self, version: CniVersion) -> String {
-        json!({ "cniVersion": version.as_str(), "code": self.code(), "msg": self.to_string(), "details": "" })
+    pub fn document(&self) -> String {
+        let Self { version, error } = self;
+        json!({ "cniVersion": version.as_str(), "code": error.code(), "msg": error.to_string(), "details": "" })
             .to_string()
     }
 }
@@ -74,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_one_document_with_its_code_and_its_reason() {
-        let document = CniError::TryAgain("the agent starts".to_owned()).document(CniVersion::V1_0_0);
+        let error = CniError::TryAgain("the agent starts".to_owned());
+        let document = CallError { version: CniVersion::V1_0_0, error }.document();
         let expected = json!({
             "cniVersion": "1.0.0", "code": 11, "msg": "try again later: the agent starts", "details": "",
         });

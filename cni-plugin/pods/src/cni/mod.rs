@@ -5,6 +5,6 @@ mod error;
 pub mod result;
 mod version;
 
-pub use self::call::{Call, Sandboxed, answer_version};
-pub use self::error::CniError;
+pub use self::call::{Call, Sandboxed, Verb};
+pub use self::error::{CallError, CniError};
 pub use self::version::CniVersion;

@@ -1,6 +1,6 @@
 //! What a runtime asks: the `CNI_*` environment and standard input become a [`Call`] (CNI 1.1.0, sections 1, 3 and 4).
 //!
-//! Nothing after this module sees a string that has not been checked.
+//! Standard input is read once, and nothing after this module sees a string that has not been checked.
 
 mod runtime_config;
 
@@ -8,16 +8,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::attachment::{AttachmentId, PodRef, PortMapping, is_kubernetes_name};
-use crate::cni::{CniError, CniVersion};
+use crate::cni::{CallError, CniError, CniVersion};
 
 /// Longer container ids would not leave room for the rest of an attachment in its link's alias.
 const MAX_CONTAINER_ID: usize = 128;
 
 /// A validated call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
+pub struct Call {
+    /// In which it is answered.
+    pub version: CniVersion,
+    pub verb: Verb,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
     Add(Sandboxed),
     Check(Sandboxed),
     Del(AttachmentId),
@@ -42,28 +50,26 @@ pub struct Sandboxed {
     pub ports: Vec<PortMapping>,
 }
 
-/// The version in which to answer, even to a call that cannot be parsed.
-pub fn answer_version(stdin: &str) -> CniVersion {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Versioned {
-        cni_version: String,
-    }
-    serde_json::from_str::<Versioned>(stdin)
-        .ok()
-        .and_then(|conf| CniVersion::parse(&conf.cni_version))
-        .unwrap_or(CniVersion::LATEST)
-}
-
 impl Call {
     /// `env` holds the `CNI_*` variables that are set.
-    pub fn parse(env: &BTreeMap<String, String>, stdin: &str) -> Result<Self, CniError> {
-        let env = Env(env);
+    pub fn parse(env: &BTreeMap<String, String>, stdin: &str) -> Result<Self, CallError> {
+        let conf = serde_json::from_str::<Value>(stdin);
+        let asked = conf.as_ref().ok().and_then(|conf| conf.get("cniVersion")?.as_str());
+        let version = asked.and_then(CniVersion::parse).unwrap_or(CniVersion::LATEST);
+        match Verb::parse(&Env(env), conf) {
+            Ok(verb) => Ok(Self { version, verb }),
+            Err(error) => Err(CallError { version, error }),
+        }
+    }
+}
+
+impl Verb {
+    fn parse(env: &Env<'_>, conf: serde_json::Result<Value>) -> Result<Self, CniError> {
         let command = env.required("CNI_COMMAND")?;
         if command == "VERSION" {
             return Ok(Self::Version);
         }
-        let (conf, version) = NetConf::parse(stdin)?;
+        let (conf, version) = NetConf::parse(conf)?;
         match command {
             "ADD" => {
                 // The first in a chain makes the interface; we cannot be added to one that exists.
@@ -71,14 +77,14 @@ impl Call {
                     return Err(CniError::Config("weft-cni must be the first plugin of its list".into()));
                 }
                 let ports = runtime_config::ports(conf.runtime_config)?;
-                Ok(Self::Add(Sandboxed { ports, ..Sandboxed::parse(&env, BTreeSet::new())? }))
+                Ok(Self::Add(Sandboxed { ports, ..Sandboxed::parse(env, BTreeSet::new())? }))
             }
             "DEL" => Ok(Self::Del(env.attachment_id()?)),
             "CHECK" => {
                 since(version, CniVersion::V0_4_0, "CHECK")?;
                 let previous =
                     conf.prev_result.ok_or_else(|| CniError::Config("CHECK needs prevResult".into()))?;
-                Ok(Self::Check(Sandboxed::parse(&env, previous.addresses()?)?))
+                Ok(Self::Check(Sandboxed::parse(env, previous.addresses()?)?))
             }
             "GC" => {
                 since(version, CniVersion::V1_1_0, "GC")?;
@@ -179,7 +185,7 @@ struct NetConf {
     name: String,
     prev_result: Option<PrevResult>,
     /// Read for ADD alone: a DEL must succeed whatever it says.
-    runtime_config: Option<serde_json::Value>,
+    runtime_config: Option<Value>,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid_attachments: Option<Vec<ValidAttachment>>,
     /// How libcni spelled the key at first, and still does beside the other.
@@ -206,8 +212,9 @@ struct ValidAttachment {
 }
 
 impl NetConf {
-    fn parse(stdin: &str) -> Result<(Self, CniVersion), CniError> {
-        let conf: Self = serde_json::from_str(stdin).map_err(|error| CniError::Decode(error.to_string()))?;
+    fn parse(conf: serde_json::Result<Value>) -> Result<(Self, CniVersion), CniError> {
+        let conf: Self =
+            conf.and_then(serde_json::from_value).map_err(|error| CniError::Decode(error.to_string()))?;
         let version = CniVersion::parse(&conf.cni_version)
             .ok_or_else(|| CniError::Version(conf.cni_version.clone()))?;
         if conf.name.is_empty() {
