@@ -151,7 +151,7 @@ enum BenchVerb {
     /// Agents in a cluster of thousands of objects: rest, and policy latency, before and after. Needs `make bin-static`.
     ClusterAtScale {
         #[command(flatten)]
-        scale: bench::at_scale::Scale,
+        scale: bench::Scale,
         /// How long nothing happens, in seconds.
         #[arg(long, default_value_t = 240)]
         rest: u64,

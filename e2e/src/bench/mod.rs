@@ -6,10 +6,13 @@ pub mod bgp;
 pub mod cluster;
 pub mod cni;
 pub mod flows;
+mod paper;
 pub mod policy_latency;
 mod rest;
 
 use std::time::Duration;
+
+pub use self::paper::Scale;
 
 /// The value at `rank` per cent of what was measured, at least one value.
 fn percentile(times: &mut [Duration], rank: usize) -> Duration {
