@@ -1,6 +1,7 @@
 //! The agents and routers of a lab as services: start, stop, kill, and what the routers shall know.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::wait;
 /// All that an agent may ever do beyond an ordinary user.
 const CAPABILITIES: &str = "-all,+net_admin,+net_bind_service";
 const READY: Duration = Duration::from_secs(30);
+/// A machine's own `/var` is everybody's; `/run` goes with it.
+const STATE_DIR: &str = "/run/weft-state";
 
 impl Lab {
     pub fn start_agents(&self) -> Result<()> {
@@ -75,10 +78,21 @@ impl Lab {
 
     fn launch_agent(&self, node: &str) -> Result<()> {
         let store = format!("dir:{}", self.store().dir().display());
+        self.launch(node, |agent| agent.args(["--datastore", &store]))
+    }
+
+    /// Starts the node's agent on the Kubernetes API that `kubeconfig` leads to; returns at once.
+    pub fn launch_agent_on(&self, node: &str, kubeconfig: &Path) -> Result<()> {
+        self.launch(node, |agent| {
+            agent.env("KUBECONFIG", kubeconfig).args(["--datastore", "kubernetes", "--state-dir", STATE_DIR])
+        })
+    }
+
+    fn launch(&self, node: &str, configure: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
         let mut setpriv = Command::new("setpriv");
         setpriv.args(["--bounding-set", CAPABILITIES, "--inh-caps", "-all", "--no-new-privs", "--"]);
-        setpriv.arg(self.programs().path("weft-agent")?).args(["run", "--node", node, "--datastore", &store]);
-        let agent = self.machine(node)?.daemon("agent", &mut setpriv)?;
+        setpriv.arg(self.programs().path("weft-agent")?).args(["run", "--node", node]);
+        let agent = self.machine(node)?.daemon("agent", configure(&mut setpriv))?;
         self.state().replace_services(node, vec![agent]);
         self.save()
     }
@@ -121,13 +135,23 @@ impl Lab {
                 }));
             }
         }
-        Router { name: tor.name.clone(), kind: tor.kind, asn: tor.asn, id: tor.addresses.v4, peers }
+        let hold_seconds = spec.hold_seconds;
+        Router {
+            name: tor.name.clone(),
+            kind: tor.kind,
+            asn: tor.asn,
+            id: tor.addresses.v4,
+            hold_seconds,
+            peers,
+        }
     }
 
     pub(super) fn spine_router(&self) -> Router {
         let tors = self.plan().tors.iter();
         let peers = tors.flat_map(|tor| fabric_peers(&tor.name, tor.to_spine.both(), tor.asn)).collect();
-        Router { name: SPINE.to_owned(), kind: RouterKind::Bird, asn: SPINE_ASN, id: Plan::spine().v4, peers }
+        let hold_seconds = self.state().spec.hold_seconds;
+        let (name, id) = (SPINE.to_owned(), Plan::spine().v4);
+        Router { name, kind: RouterKind::Bird, asn: SPINE_ASN, id, hold_seconds, peers }
     }
 }
 

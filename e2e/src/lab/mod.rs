@@ -81,6 +81,7 @@ pub struct Lab {
 impl Lab {
     /// Builds machines, cables and routers, and fills the datastore; agents are started by [`Lab::start_agent`].
     pub fn raise(name: &str, spec: &LabSpec, programs: &Programs) -> Result<Self> {
+        spec.check()?;
         Self::sweep()?;
         let dir = state::claim(name)?;
         let lab = Self {

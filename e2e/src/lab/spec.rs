@@ -29,8 +29,12 @@ pub const POD_CIDRS: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/48"];
 pub const OUTSIDE_CIDRS: [&str; 2] = ["198.51.100.0/24", "2001:db8:64::/64"];
 /// Holds every link of nodes and routers; no pod and nothing outside.
 pub const FABRIC_CIDRS: [&str; 2] = ["10.0.0.0/15", "fd00:1::/32"];
-/// Counted after the racks, of which there are nine at the most.
-const CONTROL_RACK: u8 = 10;
+/// What one byte of an address has room for: racks, nodes of one, nodes of all.
+const MAX_RACKS: usize = 24;
+const MAX_RACK_NODES: u8 = 200;
+const MAX_NODES: usize = 250;
+/// Counted after the racks.
+const CONTROL_RACK: u8 = 25;
 const FIRST_NODE_ASN: u32 = 64512;
 const FIRST_TOR_ASN: u32 = 65001;
 
@@ -64,6 +68,9 @@ pub struct LabSpec {
     pub session_per_family: bool,
     /// A machine behind the spine, within the fabric, for a Kubernetes control plane.
     pub control_plane: bool,
+    /// Silence after which a router gives a peer up. Nine, as in many fabrics, so that scenarios need not wait; more where the
+    /// machine that all share is the one that is slow.
+    pub hold_seconds: u16,
 }
 
 /// Three nodes in two racks, BIRD and FRR: the demo.
@@ -80,7 +87,25 @@ impl LabSpec {
     /// When a rack does not parse: for literals.
     pub fn racks<const N: usize>(racks: [&str; N]) -> Self {
         let racks = racks.map(|rack| rack.parse().expect("a literal rack")).into();
-        Self { racks, node_asn: NodeAsn::PerRack, mesh: true, session_per_family: true, control_plane: false }
+        Self {
+            racks,
+            node_asn: NodeAsn::PerRack,
+            mesh: true,
+            session_per_family: true,
+            control_plane: false,
+            hold_seconds: 9,
+        }
+    }
+
+    /// Whether there are addresses for all of it.
+    pub(super) fn check(&self) -> Result<()> {
+        let nodes: usize = self.racks.iter().map(|rack| usize::from(rack.nodes)).sum();
+        ensure!(
+            self.racks.len() <= MAX_RACKS && nodes <= MAX_NODES,
+            "{} racks, {nodes} nodes: a lab has up to {MAX_RACKS} and {MAX_NODES}",
+            self.racks.len()
+        );
+        Ok(())
     }
 
     pub fn plan(&self) -> Plan {
@@ -89,7 +114,7 @@ impl LabSpec {
             let first = plan.tors.len();
             plan.tors.extend((0..).zip(&spec.tors).map(|(side, kind)| Tor::plan(self, rack, side, *kind)));
             for place in 1..=spec.nodes {
-                let number = u8::try_from(plan.nodes.len() + 1).expect("at most 9 racks of 9 nodes");
+                let number = u8::try_from(plan.nodes.len() + 1).expect("at most 250 nodes");
                 plan.nodes.push(Node::plan(self, number, rack, place, &plan.tors[first..]));
             }
         }
@@ -112,7 +137,10 @@ impl FromStr for RackSpec {
         let (tors, nodes) = text.split_once(':').unwrap_or((text, "1"));
         let tors: Vec<_> = tors.split('+').map(str::parse).collect::<Result<_>>()?;
         let nodes = nodes.parse()?;
-        ensure!(tors.len() <= 2 && (1..=9).contains(&nodes), "{text}: a rack has 1-2 routers and 1-9 nodes");
+        ensure!(
+            tors.len() <= 2 && (1..=MAX_RACK_NODES).contains(&nodes),
+            "{text}: a rack has 1-2 routers and 1-{MAX_RACK_NODES} nodes"
+        );
         Ok(Self { tors, nodes })
     }
 }
@@ -296,8 +324,27 @@ mod tests {
     }
 
     #[test]
+    fn every_link_of_the_largest_lab_has_its_own_subnet_and_every_node_its_own_address() {
+        let racks: Vec<_> = [4].into_iter().chain([11; 22]).chain([4]).collect();
+        let rack = |nodes| RackSpec { tors: vec![RouterKind::Bird; 2], nodes };
+        let spec = LabSpec { racks: racks.into_iter().map(rack).collect(), ..LabSpec::default() };
+        spec.check().unwrap();
+        let plan = spec.plan();
+        assert_eq!((spec.racks.len(), plan.nodes.len()), (MAX_RACKS, MAX_NODES));
+        let addresses = plan.nodes.iter().flat_map(|node| &node.uplinks).map(|uplink| uplink.addresses);
+        let addresses: std::collections::BTreeSet<_> = addresses.flat_map(Dual::both).collect();
+        assert_eq!(addresses.len(), MAX_NODES * 2 * 2);
+        let spines = plan.tors.iter().map(|tor| tor.spine).chain([Plan::spine_to_control()]);
+        let spines: std::collections::BTreeSet<_> = spines.flat_map(Dual::both).collect();
+        assert_eq!(spines.len(), (MAX_RACKS * 2 + 1) * 2);
+
+        let more = LabSpec { racks: vec![rack(200), rack(51)], ..LabSpec::default() };
+        assert!(more.check().unwrap_err().to_string().contains("251 nodes"));
+    }
+
+    #[test]
     fn racks_out_of_bounds_are_refused() {
-        for text in ["bird:0", "bird:10", "bird+frr+bird:1", "quagga:1", ":1", "bird:x"] {
+        for text in ["bird:0", "bird:201", "bird+frr+bird:1", "quagga:1", ":1", "bird:x"] {
             assert!(text.parse::<RackSpec>().is_err(), "{text}");
         }
     }

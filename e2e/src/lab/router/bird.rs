@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{HOLD_SECONDS, Router, RouterPeer};
+use super::{Router, RouterPeer};
 
 pub(super) fn config(router: &Router) -> String {
-    let (asn, id) = (router.asn, router.id);
+    let Router { asn, id, hold_seconds, .. } = *router;
     let mut text = format!(
         r#"# {name}
 log stderr all;
@@ -18,7 +18,7 @@ protocol kernel kernel6 {{ ipv6 {{ import none; export where source = RTS_BGP; }
 
 template bgp fabric {{
   local as {asn};
-  hold time {HOLD_SECONDS};
+  hold time {hold_seconds};
   connect delay time 1;
   connect retry time 1;
   error wait time 1, 4;

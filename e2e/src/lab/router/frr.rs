@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{HOLD_SECONDS, Router, RouterPeer};
+use super::{Router, RouterPeer};
 
 pub(super) fn config(router: &Router) -> String {
-    let (asn, id) = (router.asn, router.id);
+    let Router { asn, id, hold_seconds, .. } = *router;
     let mut text = format!(
         "! {name}
 frr defaults datacenter
@@ -17,10 +17,10 @@ router bgp {asn}
  no bgp ebgp-requires-policy
  no bgp default ipv4-unicast
  bgp bestpath as-path multipath-relax
- timers bgp {keepalive} {HOLD_SECONDS}
+ timers bgp {keepalive} {hold_seconds}
 ",
         name = router.name,
-        keepalive = HOLD_SECONDS / 3,
+        keepalive = hold_seconds / 3,
     );
     for RouterPeer { name, address, asn, .. } in &router.peers {
         line(&mut text, &format!(" neighbor {address} remote-as {asn}"));

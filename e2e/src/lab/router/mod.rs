@@ -17,8 +17,6 @@ use super::process::Process;
 use super::spec::RouterKind;
 use crate::wait;
 
-/// Silence after which a router gives a peer up. Short, so that scenarios need not wait; the field uses 9 s as well.
-const HOLD_SECONDS: u16 = 9;
 const START: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug)]
@@ -27,6 +25,8 @@ pub struct Router {
     pub kind: RouterKind,
     pub asn: u32,
     pub id: Ipv4Addr,
+    /// Silence after which it gives a peer up.
+    pub hold_seconds: u16,
     pub peers: Vec<RouterPeer>,
 }
 
@@ -136,6 +136,13 @@ mod tests {
             peer("spine_v6", "fd00:1:0:20::1", 65000, false, false),
             peer("node3", "10.1.20.11", 64513, true, true),
         ];
-        Router { name: "tor2".to_owned(), kind, asn: 65002, id: Ipv4Addr::new(10, 1, 20, 1), peers }
+        Router {
+            name: "tor2".to_owned(),
+            kind,
+            asn: 65002,
+            id: Ipv4Addr::new(10, 1, 20, 1),
+            hold_seconds: 9,
+            peers,
+        }
     }
 }
