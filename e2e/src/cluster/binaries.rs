@@ -21,18 +21,33 @@ pub enum Scope {
     Suites,
 }
 
+/// Which etcd a cluster has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Etcd {
+    /// Of before streaming lists: the API server refuses them, and reads lists out of etcd page by page.
+    Distribution,
+    /// Of the API server's age.
+    Pinned,
+}
+
+impl Etcd {
+    /// Builds what is missing.
+    pub(super) fn program(self) -> Result<PathBuf> {
+        match self {
+            Self::Distribution => Ok("etcd".into()),
+            Self::Pinned => run_script("etcd/build", &[]),
+        }
+    }
+}
+
 impl Binaries {
     pub fn build(scope: Scope) -> Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes/build");
         let word = match scope {
             Scope::Helm => "helm",
             Scope::Cluster => "cluster",
             Scope::Suites => "suites",
         };
-        let output = Command::new(&script).arg(word).stderr(Stdio::inherit()).output();
-        let output = output.with_context(|| script.display().to_string())?;
-        ensure!(output.status.success(), "{}: {}", script.display(), output.status);
-        Ok(Self { dir: String::from_utf8(output.stdout)?.trim().into() })
+        Ok(Self { dir: run_script("build", &[word])? })
     }
 
     pub fn dir(&self) -> &Path {
@@ -43,4 +58,13 @@ impl Binaries {
         let path = self.dir.join(name);
         if path.exists() { Ok(path) } else { bail!("{} was not built", path.display()) }
     }
+}
+
+/// The path that it prints.
+fn run_script(name: &str, words: &[&str]) -> Result<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes").join(name);
+    let output = Command::new(&script).args(words).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| script.display().to_string())?;
+    ensure!(output.status.success(), "{}: {}", script.display(), output.status);
+    Ok(String::from_utf8(output.stdout)?.trim().into())
 }

@@ -28,6 +28,7 @@ pub(super) struct ControlPlane {
     pub(super) address: IpAddr,
     pub(super) pki: Pki,
     pub(super) binaries: Binaries,
+    pub(super) etcd: PathBuf,
     /// One per family in use.
     pub(super) pod_cidrs: Vec<String>,
     /// Length of a node's IPv4 podCIDR.
@@ -96,7 +97,7 @@ impl ControlPlane {
     }
 
     fn start_etcd(&self) -> Result<()> {
-        let mut etcd = Command::new("etcd");
+        let mut etcd = Command::new(&self.etcd);
         // On the machine's tmpfs: a test's cluster need not survive a power cut, and fsync is most of etcd's time.
         etcd.args(["--data-dir=/run/etcd", "--listen-client-urls=http://127.0.0.1:2379"]);
         etcd.args([

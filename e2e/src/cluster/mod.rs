@@ -4,6 +4,7 @@
 //! A cluster is a lab (see [`crate::lab`]) whose spec has a control plane, so `lab status`, `lab exec` and `lab down`
 //! work on it too, and it goes the same way: with its machines.
 
+mod agents;
 mod binaries;
 mod control_plane;
 mod images;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
-pub use binaries::{Binaries, Scope};
+pub use binaries::{Binaries, Etcd, Scope};
 pub use control_plane::Request;
 pub use images::{AGNHOST, PAUSE, WEFT};
 pub use node::ProxyMode;
@@ -47,13 +48,20 @@ pub struct ClusterSpec {
     pub proxy: ProxyMode,
     /// Length of a node's IPv4 podCIDR.
     pub node_mask: u8,
+    pub etcd: Etcd,
 }
 
 impl Default for ClusterSpec {
     /// The demo's lab, with a control plane and both families.
     fn default() -> Self {
         let lab = LabSpec { control_plane: true, ..LabSpec::default() };
-        Self { lab, dual_stack: true, proxy: ProxyMode::Nftables, node_mask: NODE_MASK }
+        Self {
+            lab,
+            dual_stack: true,
+            proxy: ProxyMode::Nftables,
+            node_mask: NODE_MASK,
+            etcd: Etcd::Distribution,
+        }
     }
 }
 
@@ -67,18 +75,22 @@ pub struct Cluster {
 impl Cluster {
     /// Builds all of it, without a network plugin: the nodes register and stay NotReady.
     pub fn raise(name: &str, spec: &ClusterSpec, programs: &Programs) -> Result<Self> {
+        let archives = images::base(&Binaries::build(Scope::Cluster)?)?;
+        let cluster = Self::raise_control_plane(name, spec, programs)?;
+        cluster.each_node(|node| cluster.start_node(node, &archives))?;
+        Ok(cluster)
+    }
+
+    /// Builds it without anything of Kubernetes on the nodes, which are not even registered.
+    pub fn raise_control_plane(name: &str, spec: &ClusterSpec, programs: &Programs) -> Result<Self> {
         let binaries = Binaries::build(Scope::Cluster)?;
-        let archives = images::base(&binaries)?;
+        let etcd = spec.etcd.program()?;
         let lab = Lab::raise(name, &LabSpec { control_plane: true, ..spec.lab.clone() }, programs)?;
         let families = if spec.dual_stack { 2 } else { 1 };
         let pki = Pki::create(lab.dir().join("pki"))?;
-        let cluster = Self {
-            control: control_plane(&lab, pki, binaries, families, spec.node_mask)?,
-            lab,
-            proxy: spec.proxy,
-        };
+        let control = control_plane(&lab, pki, (binaries, etcd), families, spec.node_mask)?;
+        let cluster = Self { control, lab, proxy: spec.proxy };
         cluster.control.start()?;
-        cluster.each_node(|node| cluster.start_node(node, &archives))?;
         Ok(cluster)
     }
 
@@ -88,7 +100,7 @@ impl Cluster {
         let lab = Lab::attach(name, programs)?;
         let pki = Pki::open(lab.dir().join("pki"));
         Ok(Self {
-            control: control_plane(&lab, pki, binaries, 2, NODE_MASK)?,
+            control: control_plane(&lab, pki, (binaries, Etcd::Distribution.program()?), 2, NODE_MASK)?,
             lab,
             proxy: ProxyMode::Nftables,
         })
@@ -215,7 +227,7 @@ impl Cluster {
 fn control_plane(
     lab: &Lab,
     pki: Pki,
-    binaries: Binaries,
+    (binaries, etcd): (Binaries, PathBuf),
     families: usize,
     node_mask: u8,
 ) -> Result<ControlPlane> {
@@ -224,6 +236,7 @@ fn control_plane(
         address: Plan::control().v4.into(),
         pki,
         binaries,
+        etcd,
         node_mask,
         pod_cidrs: POD_CIDRS[..families].iter().map(ToString::to_string).collect(),
     })

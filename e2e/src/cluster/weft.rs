@@ -12,7 +12,7 @@ use super::{Cluster, images};
 use crate::lab::{OUTSIDE, POD_CIDRS, Plan, shared_objects};
 
 pub(super) const NAMESPACE: &str = "weft-system";
-const RELEASE: &str = "weft";
+pub(super) const RELEASE: &str = "weft";
 /// How long a kubelet may take to register its node, on a machine that does much else.
 const REGISTERED: &str = "--timeout=180s";
 
@@ -99,7 +99,7 @@ impl Cluster {
     }
 
     /// The cluster's BGPConfiguration, and a BGPPeer for each session with a top-of-rack router.
-    fn describe_racks(&self) -> Result<()> {
+    pub(super) fn describe_racks(&self) -> Result<()> {
         let mut items = vec![json!({
             "apiVersion": "weft.dev/v1alpha1", "kind": "BGPConfiguration", "metadata": { "name": "default" },
             "spec": {
