@@ -35,7 +35,7 @@ RUSTDOC_DENY := -D warnings -A rustdoc::private-intra-doc-links
 .PHONY: lint
 lint: ## formatting, clippy, links of the documentation, shell scripts, dependencies, that the pure crates are pure, circles of modules, the chart
 	$(CARGO) fmt --all --check
-	shellcheck $$(grep -l '^#!/bin/sh' scripts/*) .ci/run e2e/kubernetes/build e2e/kubernetes/images
+	shellcheck $$(grep -l '^#!/bin/sh' scripts/*) .ci/run e2e/kubernetes/build e2e/kubernetes/images e2e/kubernetes/etcd/build
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --workspace --test scenarios --test cluster --locked -- -D warnings
 	RUSTDOCFLAGS="$(RUSTDOC_DENY)" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
@@ -122,6 +122,10 @@ bench: setup bin ## beside BIRD 2 and the reference CNI plugins, both sides in o
 bench-cluster: setup-cluster bin bin-static ## Deployments on a real Kubernetes, beside the reference plugins; agents at rest, also among 5,000 pods
 	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e bench cluster
 	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e bench cluster-at-scale
+
+.PHONY: bench-nodes
+bench-nodes: setup-cluster bin bin-static ## a hundred agents on a real API server with 1,000 Nodes and 10,000 pods: requests, CPU, memory, waves of restarts
+	WEFT_BIN_DIR=$(abspath $(STATIC)) $(BIN)/weft-e2e bench nodes
 
 .PHONY: bin
 bin: ## build the programs into one folder

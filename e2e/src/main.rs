@@ -159,6 +159,9 @@ enum BenchVerb {
         #[arg(long, default_value_t = 50)]
         rounds: usize,
     },
+    /// Hundreds of agents at once: what they ask of the API server, their CPU and memory, restarts in waves. Needs `make
+    /// bin-static`.
+    Nodes(bench::nodes::Sizes),
     /// From the API call for a NetworkPolicy to the first packet dropped, on the nodes of a cluster that is up.
     PolicyLatency {
         #[arg(long, default_value = "cluster")]
@@ -210,6 +213,9 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Bench(BenchVerb::ClusterAtScale { scale, rest, rounds }) => {
             bench::at_scale::run(&scale, Duration::from_secs(rest), rounds, &programs()?)
                 .map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Bench(BenchVerb::Nodes(sizes)) => {
+            bench::nodes::run(&sizes, &programs()?).map(|()| ExitCode::SUCCESS)
         }
         Verb::Bench(BenchVerb::PolicyLatency { name, rounds }) => {
             let cluster = weft_e2e::cluster::Cluster::attach(&name, &programs()?)?;

@@ -45,6 +45,17 @@ impl Api {
         self.control.enter(|| send(method, path, body))
     }
 
+    /// Each of `work` on a thread of its own, which sends by [`send`]; returns when all have ended.
+    pub(super) fn work<W: FnOnce() -> Result<()> + Send>(&self, work: Vec<W>) -> Result<()> {
+        thread::scope(|scope| {
+            let workers: Vec<_> =
+                work.into_iter().map(|work| scope.spawn(|| self.control.enter(work))).collect();
+            let ended =
+                workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("a worker panicked"))?);
+            ended.collect()
+        })
+    }
+
     /// All of them, in no order; the first error ends it.
     pub(super) fn send_all(&self, requests: &[Request]) -> Result<()> {
         let next = AtomicUsize::new(0);
@@ -54,31 +65,35 @@ impl Api {
             }
             Ok(())
         };
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| self.control.enter(work))).collect();
-            let ended =
-                workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("a worker panicked"))?);
-            ended.collect()
-        })
+        self.work(vec![work; WORKERS])
     }
 }
 
-fn send(method: &str, path: &str, body: &Value) -> Result<()> {
+/// From a thread of the control machine.
+pub(super) fn send(method: &str, path: &str, body: &Value) -> Result<()> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-    let mut stream = TcpStream::connect_timeout(&ADDRESS, LIMIT)?;
-    stream.set_nodelay(true)?;
     let length = body.len();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
-    );
-    stream.write_all(request.as_bytes())?;
+    let request = format!("{method} {path} HTTP/1.1\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n");
+    exchange(ADDRESS, &request, &body).with_context(|| format!("{method} {path}")).map(drop)
+}
+
+/// What a server says of `path`, from the calling thread's namespace.
+pub(super) fn get(address: SocketAddr, path: &str) -> Result<String> {
+    exchange(address, &format!("GET {path} HTTP/1.1\r\n"), "")
+}
+
+/// The whole answer, where its status is one of success.
+fn exchange(address: SocketAddr, request: &str, body: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
+    stream.set_nodelay(true)?;
+    stream.write_all(format!("{request}Host: localhost\r\nConnection: close\r\n\r\n{body}").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let status = answer.split(' ').nth(1).context("an HTTP status")?;
     let reason = answer.lines().last().unwrap_or_default();
-    ensure!(status.starts_with('2'), "{method} {path}: {status} {reason}");
-    Ok(())
+    ensure!(status.starts_with('2'), "{status} {reason}");
+    Ok(answer)
 }
 
 impl Drop for Api {

@@ -88,7 +88,8 @@ fn write(cluster: &Cluster, scale: &Scale) -> Result<()> {
         let rack = json!({ "apiVersion": "weft.dev/v1alpha1", "kind": "BGPNodeOverride", "metadata": { "name": name }, "spec": spec });
         cluster.apply(&rack.to_string())?;
     }
-    api.send_all(&(0..scale.nodes).map(|index| node(index, scale.racks)).collect::<Vec<_>>())?;
+    let rack = |index| format!("rack{}", index % scale.racks + 1);
+    api.send_all(&(0..scale.nodes).map(|index| node(index, &rack(index))).collect::<Vec<_>>())?;
     api.send_all(&(0..scale.pods).map(|index| pod(index, scale)).collect::<Vec<_>>())?;
     api.send_all(&(0..scale.pods).map(|index| pod_status(index, scale)).collect::<Vec<_>>())?;
     api.send_all(&(0..scale.policies).map(|index| policy(index, scale)).collect::<Vec<_>>())?;

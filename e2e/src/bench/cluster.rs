@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{percentile, rest};
+use super::{percentile, rest, time_of_day};
 use crate::cluster::{Cluster, ClusterSpec, down, pod_spec};
 use crate::lab::{LabSpec, Programs};
 use crate::wait;
@@ -169,11 +169,7 @@ fn sandbox_times(log: &str) -> Vec<Duration> {
 fn sandbox_line(line: &str) -> Option<(&str, Duration, bool)> {
     let (head, call) = line.split_once("msg=\"RunPodSandbox for &PodSandboxMetadata{")?;
     let (pod, rest) = call.split_once('}')?;
-    let time = head.split_once('T')?.1.split_once('Z')?.0;
-    let mut parts = time.split(':').map(str::parse::<f64>);
-    let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    let time = Duration::from_secs_f64(hours * 3600.0 + minutes * 60.0 + seconds);
-    Some((pod, time, rest.starts_with(" returns sandbox id")))
+    Some((pod, time_of_day(head)?, rest.starts_with(" returns sandbox id")))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! minutes, so a rest shorter than that may see none opened anew; that the log counts at all is checked first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ const AGENT: &str = "system:serviceaccount:weft-system:weft-agent";
 const TICKS: f64 = 100.0;
 
 /// What the kernel says of one process; sizes in KiB.
-#[derive(Debug, PartialEq)]
-struct Usage {
-    rss: u64,
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Usage {
+    pub(super) rss: u64,
     anonymous: u64,
     /// The highest that `rss` has been.
-    peak: u64,
-    cpu: Duration,
+    pub(super) peak: u64,
+    pub(super) cpu: Duration,
 }
 
 /// Prints it all, per node.
@@ -60,7 +61,7 @@ fn requests(cluster: &Cluster) -> Result<BTreeMap<String, String>> {
 }
 
 /// A watch has two events, when it begins and when it ends.
-fn request(event: &Value) -> Option<(String, String)> {
+pub(super) fn request(event: &Value) -> Option<(String, String)> {
     let text = |path| event.pointer(path).and_then(Value::as_str);
     (text("/user/username") == Some(AGENT)).then_some(())?;
     let what = format!("{} {}", text("/verb")?, text("/objectRef/resource").unwrap_or("-"));
@@ -82,8 +83,17 @@ fn usage(cluster: &Cluster, node: &str) -> Result<Usage> {
     parse_usage(&text)
 }
 
+/// Of a process by its id here.
+pub(super) fn usage_of(pid: i32) -> Result<Usage> {
+    let read = |file: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        fs::read_to_string(&path).context(path)
+    };
+    parse_usage(&(read("status")? + &read("stat")?))
+}
+
 /// Of `status`, then `stat`.
-fn parse_usage(text: &str) -> Result<Usage> {
+pub(super) fn parse_usage(text: &str) -> Result<Usage> {
     let size = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
         line.split_whitespace().next().context("a size")?.parse::<u64>().context(name.to_owned())
