@@ -109,6 +109,39 @@ pub enum PeerKind {
     External,
 }
 
+/// Which AS a peer must be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RemoteAsn {
+    Number(Asn),
+    /// The same as ours.
+    Internal,
+    /// Any other than ours.
+    External,
+    /// Ours or any other: of a peer that is known by its address alone, and may lie several hops away.
+    Any,
+}
+
+impl RemoteAsn {
+    /// What can be said before the peer's OPEN.
+    pub fn is_external(self, local: Asn) -> bool {
+        match self {
+            Self::Number(asn) => asn != local,
+            Self::External => true,
+            Self::Internal | Self::Any => false,
+        }
+    }
+
+    /// Whether `asn`, of an OPEN, is the peer that we mean.
+    pub fn admits(self, asn: Asn, local: Asn) -> bool {
+        match self {
+            Self::Number(expected) => asn == expected,
+            Self::Internal => asn == local,
+            Self::External => asn != local,
+            Self::Any => true,
+        }
+    }
+}
+
 /// Names a configured peer for as long as it is configured. Never reused within one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -20,8 +20,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use weft_bgp::net::{Handle, Listen, spawn};
 use weft_bgp::session::StateKind;
-use weft_bgp::speaker::{PeerConfig, PeerStatus, RemoteAsn, SpeakerConfig};
-use weft_bgp::types::{AfiSafi, Asn, Nexthop, RouterId};
+use weft_bgp::speaker::{PeerConfig, PeerStatus, SpeakerConfig};
+use weft_bgp::types::{AfiSafi, Asn, Nexthop, RemoteAsn, RouterId};
 use weft_bgp::wire::{
     AsPath, Capabilities, EncodeContext, Open, PathAttributes, encode_keepalive, encode_reach,
 };

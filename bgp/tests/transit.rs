@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use bytes::{Bytes, BytesMut};
 use ipnetwork::Ipv4Network;
 use weft_bgp::rib::ExportRoutes;
-use weft_bgp::speaker::{Effect, Input, PeerConfig, PeerKey, RemoteAsn, Speaker, SpeakerConfig};
-use weft_bgp::types::{AfiSafi, Asn, ConnId, Instant, Nexthop, PeerKind, RouterId};
+use weft_bgp::speaker::{Effect, Input, PeerConfig, PeerKey, Speaker, SpeakerConfig};
+use weft_bgp::types::{AfiSafi, Asn, ConnId, Instant, Nexthop, PeerKind, RemoteAsn, RouterId};
 use weft_bgp::wire::{
     AsPath, Capabilities, DecodeContext, EncodeContext, Framer, MAX_MESSAGE_LEN, Message, Nlri, Open,
     PathAttributes, Update, encode_keepalive, encode_reach, encode_unreach,

@@ -230,7 +230,8 @@ pub(super) fn key_of(remote: SocketAddr) -> PeerKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::speaker::{Hops, RemoteAsn};
+    use crate::speaker::Hops;
+    use crate::types::RemoteAsn;
 
     /// At one address, on a link each.
     fn peers(transports: impl IntoIterator<Item = Transport>) -> Vec<PeerConfig> {

@@ -21,8 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::session::StateKind;
-use crate::speaker::RemoteAsn;
-use crate::types::{AfiSafi, Asn, Nexthop, RouterId};
+use crate::types::{AfiSafi, Asn, Nexthop, RemoteAsn, RouterId};
 use crate::wire::{
     AsPath, Capabilities, EncodeContext, Open, PathAttributes, encode_keepalive, encode_reach,
 };

@@ -3,8 +3,7 @@
 //! In: what we offered and what the peer sent. Out: [`Negotiated`], or the NOTIFICATION of RFC 4271 §6.2.
 //! A capability is in use only when both sides sent it (RFC 5492 §3).
 
-use crate::speaker::RemoteAsn;
-use crate::types::{AfiSafi, Asn, PeerKind, RouterId};
+use crate::types::{AfiSafi, Asn, PeerKind, RemoteAsn, RouterId};
 use crate::wire::{DecodeContext, EncodeContext, GracefulRestart, MAX_MESSAGE_LEN, Notification, Open};
 
 use super::collision::End;

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use super::timers::DIAL_TIMEOUT;
 use super::*;
-use crate::speaker::RemoteAsn;
-use crate::types::{AfiSafi, Asn, RouterId};
+use crate::types::{AfiSafi, Asn, RemoteAsn, RouterId};
 use crate::wire::{
     Capabilities, CeaseReason, DecodeContext, Framer, GracefulRestart, Open, UnexpectedIn, encode_end_of_rib,
     encode_keepalive, encode_route_refresh,

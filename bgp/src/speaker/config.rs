@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::peer::MAX_RESTART;
 use crate::rib::{ExportRoutes, PrefixRule, Prefixes};
-use crate::types::{AfiSafi, Asn, RouterId};
+use crate::types::{AfiSafi, Asn, RemoteAsn, RouterId};
 use crate::wire::{Community, LargeCommunity};
 
 /// What a speaker starts with. AS and router ID are fixed for its life: to change them, start another.
@@ -148,39 +148,6 @@ impl PeerConfig {
     pub fn with_terms_of(self, other: &Self) -> Self {
         let (asn, hold_time, extended_nexthop) = (other.asn, other.hold_time, other.extended_nexthop);
         Self { asn, hold_time, extended_nexthop, families: other.families.clone(), ..self }
-    }
-}
-
-/// Which AS a peer must be in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RemoteAsn {
-    Number(Asn),
-    /// The same as ours.
-    Internal,
-    /// Any other than ours.
-    External,
-    /// Ours or any other: of a peer that is known by its address alone, and may lie several hops away.
-    Any,
-}
-
-impl RemoteAsn {
-    /// What can be said before the peer's OPEN.
-    pub fn is_external(self, local: Asn) -> bool {
-        match self {
-            Self::Number(asn) => asn != local,
-            Self::External => true,
-            Self::Internal | Self::Any => false,
-        }
-    }
-
-    /// Whether `asn`, of an OPEN, is the peer that we mean.
-    pub fn admits(self, asn: Asn, local: Asn) -> bool {
-        match self {
-            Self::Number(expected) => asn == expected,
-            Self::Internal => asn == local,
-            Self::External => asn != local,
-            Self::Any => true,
-        }
     }
 }
 

@@ -24,8 +24,7 @@ use bytes::Bytes;
 use ipnetwork::IpNetwork;
 
 pub use config::{
-    Hops, LocalNexthop, OriginConfig, Password, PeerConfig, PeerKey, RemoteAsn, Shutdown, SpeakerConfig,
-    Transport,
+    Hops, LocalNexthop, OriginConfig, Password, PeerConfig, PeerKey, Shutdown, SpeakerConfig, Transport,
 };
 pub use io::{Effect, Input};
 pub use status::{FamilyStatus, PathStatus, PeerStatus, RouteFilter, RouteStatus};
@@ -35,6 +34,7 @@ use peer::Peer;
 
 use crate::rib::{OriginAttributes, Rib, RibConfig};
 use crate::session::{DownReason, Jitter, Session};
+pub use crate::types::RemoteAsn;
 use crate::types::{Change, ConnId, Instant, PeerId};
 use crate::wire::{CeaseReason, Notification};
 

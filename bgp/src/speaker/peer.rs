@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::config::{LocalNexthop, PeerConfig, RemoteAsn, SpeakerConfig, Transport};
+use super::config::{LocalNexthop, PeerConfig, SpeakerConfig, Transport};
 use super::refresh::Refreshes;
 use super::status::{FamilyStatus, PeerStatus};
 use super::telling::Telling;
 use crate::rib::{Accept, ExportPolicy, ImportPolicy, RefusedRoute, Rib, RibPeer};
 use crate::session::{DialRules, Negotiated, Offer, Session, StateKind};
-use crate::types::{AfiSafi, Instant, PeerId};
+use crate::types::{AfiSafi, Instant, PeerId, RemoteAsn};
 use crate::wire::{Capabilities, GracefulRestart, Open};
 
 /// A peer that is back gets this long for its End-of-RIB before what is still stale goes (RFC 4724 §4.2).

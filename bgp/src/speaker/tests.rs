@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::session::StateKind;
-use crate::types::{AfiSafi, Asn, Nexthop, RouterId};
+use crate::types::{AfiSafi, Asn, Nexthop, RemoteAsn, RouterId};
 use crate::wire::{
     AsPath, Capabilities, EncodeContext, GracefulRestart, Open, PathAttributes, encode_end_of_rib,
     encode_keepalive, encode_reach,

@@ -6,10 +6,8 @@ use std::thread::JoinHandle;
 
 use ipnetwork::IpNetwork;
 use weft_bgp::net::{FibEvent, FibStream, Handle, Listen, spawn};
-use weft_bgp::speaker::{
-    LocalNexthop, OriginConfig, PeerConfig, RemoteAsn, RouteFilter, Shutdown, SpeakerConfig,
-};
-use weft_bgp::types::{AfiSafi, Asn, Change, RouterId};
+use weft_bgp::speaker::{LocalNexthop, OriginConfig, PeerConfig, RouteFilter, Shutdown, SpeakerConfig};
+use weft_bgp::types::{AfiSafi, Asn, Change, RemoteAsn, RouterId};
 
 use super::netns::Lab;
 

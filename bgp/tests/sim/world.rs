@@ -13,10 +13,10 @@ use bytes::Bytes;
 use ipnetwork::IpNetwork;
 use weft_bgp::session::StateKind;
 use weft_bgp::speaker::{
-    Effect, Input, LocalNexthop, OriginConfig, PeerConfig, PeerKey, PeerStatus, RemoteAsn, RouteFilter,
-    RouteStatus, Speaker, SpeakerConfig,
+    Effect, Input, LocalNexthop, OriginConfig, PeerConfig, PeerKey, PeerStatus, RouteFilter, RouteStatus,
+    Speaker, SpeakerConfig,
 };
-use weft_bgp::types::{AfiSafi, Asn, ConnId, FibNexthop, Instant, PeerId, RouterId};
+use weft_bgp::types::{AfiSafi, Asn, ConnId, FibNexthop, Instant, PeerId, RemoteAsn, RouterId};
 
 use tcp::{End, Wire};
 

@@ -6,7 +6,7 @@ use super::super::*;
 use super::crowd::{Crowd, EXTERNAL, INTERNAL, graceful, own, peer, sends_anything};
 use crate::rib::{ExportRoutes, PrefixRule};
 use crate::session::StateKind;
-use crate::types::AfiSafi;
+use crate::types::{AfiSafi, RemoteAsn};
 use crate::wire::{Message, Nlri, encode_route_refresh};
 
 const SOON: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use ipnetwork::Ipv4Network;
 
 use super::super::*;
 use crate::session::StateKind;
-use crate::types::{AfiSafi, Asn, Nexthop, PeerKind, RouterId};
+use crate::types::{AfiSafi, Asn, Nexthop, PeerKind, RemoteAsn, RouterId};
 use crate::wire::{
     AsPath, Capabilities, DecodeContext, EncodeContext, Framer, GracefulRestart, Message, Open,
     PathAttributes, encode_keepalive, encode_reach,

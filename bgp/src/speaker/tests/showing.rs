@@ -7,7 +7,7 @@ use super::super::peer::export_policy;
 use super::super::*;
 use super::crowd::{Crowd, EXTERNAL, INTERNAL, graceful, host, key, own, peer};
 use crate::session::StateKind;
-use crate::types::{Nexthop, RouterId};
+use crate::types::{Nexthop, RemoteAsn, RouterId};
 
 #[test]
 fn a_peer_is_shown_with_its_session_and_without_once_that_is_over() {
