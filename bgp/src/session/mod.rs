@@ -15,12 +15,8 @@ mod connect;
 mod connection;
 mod dialing;
 mod effect;
-mod established;
 mod idle;
 mod negotiate;
-mod open_confirm;
-mod open_delayed;
-mod open_sent;
 mod state;
 mod timers;
 
@@ -46,10 +42,8 @@ use arbiter::{Verdict, collision_cease};
 use connection::Connection;
 use dialing::{Dialing, EAGER};
 use idle::Idle;
-use open_delayed::OpenDelayed;
-use open_sent::OpenSent;
 use state::{Event, State};
-use timers::{Flaps, OPEN_WAIT};
+use timers::Flaps;
 
 use crate::types::{ConnId, Instant, PeerId};
 use crate::wire::{Message, Notification};
@@ -128,9 +122,9 @@ impl Session {
         let (now, jitter) = (step.now, self.jitter.fork());
         let start = |out: &mut state::Outbox<'_>| {
             if established {
-                State::OpenDelayed(OpenDelayed { offer, wait_until: now + OPEN_WAIT, jitter })
+                State::delay_open(offer, now, jitter)
             } else {
-                State::OpenSent(OpenSent::start(offer, now, jitter, out))
+                State::open(offer, now, jitter, out)
             }
         };
         let connection = Connection::new(conn, local, start, now, &mut self.counters, step.effects);

@@ -1,4 +1,9 @@
-//! The states of one connection as one type, and the events that move it. What a state does stands in its own file.
+//! The states of one connection as one type, and the events that move it. What a state does stands in its own file below.
+
+mod established;
+mod open_confirm;
+mod open_delayed;
+mod open_sent;
 
 use std::net::IpAddr;
 
@@ -9,11 +14,13 @@ use crate::wire::{DecodeContext, Message, MessageKind, Notification, UnexpectedI
 
 use super::StateKind;
 use super::effect::{DownReason, Effect};
-use super::established::Established;
 use super::negotiate::{Negotiated, Offer};
-use super::open_confirm::OpenConfirm;
-use super::open_delayed::OpenDelayed;
-use super::open_sent::OpenSent;
+use super::timers::{Jitter, OPEN_WAIT};
+
+use established::Established;
+use open_confirm::OpenConfirm;
+use open_delayed::OpenDelayed;
+use open_sent::OpenSent;
 
 #[derive(Debug)]
 pub(super) enum State {
@@ -79,6 +86,16 @@ impl Outbox<'_> {
 }
 
 impl State {
+    /// Says OPEN.
+    pub(super) fn open(offer: Offer, now: Instant, jitter: Jitter, out: &mut Outbox<'_>) -> Self {
+        Self::OpenSent(OpenSent::start(offer, now, jitter, out))
+    }
+
+    /// Says OPEN when the peer has.
+    pub(super) fn delay_open(offer: Offer, now: Instant, jitter: Jitter) -> Self {
+        Self::OpenDelayed(OpenDelayed { offer, wait_until: now + OPEN_WAIT, jitter })
+    }
+
     pub(super) fn handle(self, event: Event, now: Instant, out: &mut Outbox<'_>) -> Self {
         match self {
             Self::OpenDelayed(state) => state.handle(event, now, out),

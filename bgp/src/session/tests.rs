@@ -7,7 +7,7 @@ mod silence;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::timers::DIAL_TIMEOUT;
+use super::timers::{DIAL_TIMEOUT, OPEN_WAIT};
 use super::*;
 use crate::types::{AfiSafi, Asn, RemoteAsn, RouterId};
 use crate::wire::{

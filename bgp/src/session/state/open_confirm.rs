@@ -3,14 +3,14 @@
 use crate::types::Instant;
 use crate::wire::{Message, Notification, UnexpectedIn};
 
-use super::effect::DownReason;
+use super::super::effect::DownReason;
+use super::super::negotiate::Negotiated;
+use super::super::timers::{Due, Liveness};
 use super::established::Established;
-use super::negotiate::Negotiated;
-use super::state::{Event, Outbox, State, out_of_turn};
-use super::timers::{Due, Liveness};
+use super::{Event, Outbox, State, out_of_turn};
 
 #[derive(Debug)]
-pub(super) struct OpenConfirm {
+pub(in super::super) struct OpenConfirm {
     pub(super) terms: Negotiated,
     pub(super) liveness: Liveness,
 }

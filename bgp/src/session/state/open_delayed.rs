@@ -7,14 +7,14 @@
 use crate::types::Instant;
 use crate::wire::{Message, UnexpectedIn};
 
-use super::effect::DownReason;
-use super::negotiate::Offer;
+use super::super::effect::DownReason;
+use super::super::negotiate::Offer;
+use super::super::timers::Jitter;
 use super::open_sent::OpenSent;
-use super::state::{Event, Outbox, State, out_of_turn};
-use super::timers::Jitter;
+use super::{Event, Outbox, State, out_of_turn};
 
 #[derive(Debug)]
-pub(super) struct OpenDelayed {
+pub(in super::super) struct OpenDelayed {
     pub(super) offer: Offer,
     pub(super) wait_until: Instant,
     pub(super) jitter: Jitter,

@@ -5,17 +5,17 @@ use std::time::Duration;
 use crate::types::Instant;
 use crate::wire::{DecodeContext, Message, Notification, Open, UnexpectedIn};
 
-use super::effect::{DownReason, Effect};
-use super::negotiate::Negotiated;
-use super::state::{Event, Outbox, State, out_of_turn};
-use super::timers::{Due, Liveness};
+use super::super::effect::{DownReason, Effect};
+use super::super::negotiate::Negotiated;
+use super::super::timers::{Due, Liveness};
+use super::{Event, Outbox, State, out_of_turn};
 
 /// For so long after a session came up, a second connection may be the tail of a race of two dials. Later the peer
 /// would not open one, had it not lost the first.
 const RACE_TAIL: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
-pub(super) struct Established {
+pub(in super::super) struct Established {
     pub(super) terms: Negotiated,
     pub(super) liveness: Liveness,
     /// Of the terms; kept, because every UPDATE is read with it.
@@ -30,7 +30,7 @@ impl Established {
 
     /// RFC 4724 §5: a peer with graceful restart that opens a second connection has restarted; this session is over.
     /// The R bit says so at once, unless this session began with it: then both belong to the same restart.
-    pub(super) fn yields_to(&self, open: &Open, now: Instant) -> bool {
+    pub(in super::super) fn yields_to(&self, open: &Open, now: Instant) -> bool {
         let before = self.terms.graceful_restart.as_ref();
         let again = open.capabilities.graceful_restart.as_ref();
         before.zip(again).is_some_and(|(before, again)| {

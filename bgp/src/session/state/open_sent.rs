@@ -3,14 +3,14 @@
 use crate::types::Instant;
 use crate::wire::{Message, Notification, Open, UnexpectedIn};
 
-use super::effect::DownReason;
-use super::negotiate::{Offer, negotiate};
+use super::super::effect::DownReason;
+use super::super::negotiate::{Offer, negotiate};
+use super::super::timers::{Jitter, Liveness, OPEN_WAIT};
 use super::open_confirm::OpenConfirm;
-use super::state::{Event, Outbox, State, out_of_turn};
-use super::timers::{Jitter, Liveness, OPEN_WAIT};
+use super::{Event, Outbox, State, out_of_turn};
 
 #[derive(Debug)]
-pub(super) struct OpenSent {
+pub(in super::super) struct OpenSent {
     pub(super) offer: Offer,
     pub(super) wait_until: Instant,
     jitter: Jitter,
