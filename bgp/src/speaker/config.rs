@@ -7,10 +7,13 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::peer::MAX_RESTART;
 use crate::rib::{ExportRoutes, PrefixRule, Prefixes};
 use crate::types::{AfiSafi, Asn, RemoteAsn, RouterId};
 use crate::wire::{Community, LargeCommunity};
+
+/// No peer's routes outlive its session, or the speaker that learned them, by more than this, whatever restart time was
+/// asked for.
+pub(super) const MAX_RESTART: Duration = Duration::from_secs(300);
 
 /// What a speaker starts with. AS and router ID are fixed for its life: to change them, start another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

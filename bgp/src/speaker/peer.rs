@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::config::{LocalNexthop, PeerConfig, SpeakerConfig, Transport};
+use super::config::{LocalNexthop, MAX_RESTART, PeerConfig, SpeakerConfig, Transport};
 use super::refresh::Refreshes;
 use super::status::{FamilyStatus, PeerStatus};
 use super::telling::Telling;
@@ -14,9 +14,6 @@ use crate::wire::{Capabilities, GracefulRestart, Open};
 
 /// A peer that is back gets this long for its End-of-RIB before what is still stale goes (RFC 4724 §4.2).
 const STALE_AFTER_RETURN: Duration = Duration::from_secs(120);
-/// No peer's routes outlive its session, or the speaker that learned them, by more than this, whatever restart time was
-/// asked for.
-pub(super) const MAX_RESTART: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(super) struct Peer {
