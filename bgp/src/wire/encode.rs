@@ -7,25 +7,14 @@
 use std::net::Ipv6Addr;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::{Deserialize, Serialize};
 
 use super::nlri::put_prefixes;
 use super::rules::{EXTENDED_LENGTH, OPTIONAL, OPTIONAL_TRANSITIVE, TRANSITIVE, code};
 use super::{
-    Aggregator, HEADER_LEN, LargeCommunity, MAX_MESSAGE_LEN, MessageKind, Origin, PathAttributes, Prefix,
+    Aggregator, EncodeContext, HEADER_LEN, LargeCommunity, MAX_MESSAGE_LEN, MessageKind, Origin,
+    PathAttributes, Prefix,
 };
 use crate::types::{AfiSafi, Nexthop};
-
-/// What both sides' OPENs make of the messages that we send.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct EncodeContext {
-    /// AS numbers in AS_PATH and AGGREGATOR have four octets.
-    pub four_octet_asn: bool,
-    /// Of a whole message, header included; [`super::MAX_MESSAGE_LEN`] without RFC 8654.
-    pub max_message_len: usize,
-    /// IPv4 prefixes may have an IPv6 nexthop (RFC 8950).
-    pub extended_nexthop: bool,
-}
 
 /// Appends one UPDATE that announces as many of `prefixes` as it can hold; says how many those are. The caller comes back
 /// with the rest. 0 with something to announce: this peer cannot be told at all (the attributes alone are too long, or it

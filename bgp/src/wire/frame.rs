@@ -5,48 +5,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{HEADER_LEN, MAX_MESSAGE_LEN, Notification};
-
-/// The message types that we know (RFC 4271 §4.1, RFC 2918 §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageKind {
-    Open,
-    Update,
-    Notification,
-    Keepalive,
-    RouteRefresh,
-}
-
-impl MessageKind {
-    pub(super) fn code(self) -> u8 {
-        match self {
-            Self::Open => 1,
-            Self::Update => 2,
-            Self::Notification => 3,
-            Self::Keepalive => 4,
-            Self::RouteRefresh => 5,
-        }
-    }
-
-    fn from_code(code: u8) -> Option<Self> {
-        [Self::Open, Self::Update, Self::Notification, Self::Keepalive, Self::RouteRefresh]
-            .into_iter()
-            .find(|kind| kind.code() == code)
-    }
-
-    /// The total lengths that the header may claim, as RFC 4271 §6.1 wants them checked.
-    ///
-    /// A NOTIFICATION must never be answered with another, and the errors of a ROUTE-REFRESH have their own code
-    /// (RFC 7313 §5), so both are left to their decoders.
-    fn admits(self, len: usize) -> bool {
-        match self {
-            Self::Open => len >= 29,
-            Self::Update => len >= 23,
-            Self::Keepalive => len == HEADER_LEN,
-            Self::Notification | Self::RouteRefresh => true,
-        }
-    }
-}
+use super::{HEADER_LEN, MAX_MESSAGE_LEN, MessageKind, Notification};
 
 /// One message without its header.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,11 @@
 
 mod as_path;
 mod attributes;
+mod context;
 mod encode;
+mod fault;
 mod frame;
+mod header;
 mod leaf;
 mod nlri;
 mod notification;
@@ -15,27 +18,25 @@ mod rare;
 mod rules;
 mod update;
 mod value;
-mod walk;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 pub use as_path::{AsPath, AsSegment, SegmentKind, Segments};
 pub use attributes::{Aggregator, Community, LargeCommunity, Origin, PathAttributes, UnknownAttribute};
-pub use encode::{EncodeContext, encode_end_of_rib, encode_reach, encode_unreach};
-pub use frame::{Frame, Framer, MessageKind};
+pub use context::{DecodeContext, EncodeContext};
+pub use encode::{encode_end_of_rib, encode_reach, encode_unreach};
+pub use fault::{AttributeError, ErrorAction, Fault};
+pub use frame::{Frame, Framer};
+pub use header::{HEADER_LEN, MAX_MESSAGE_LEN, MessageKind};
 pub use nlri::{Nlri, Prefix};
 pub use notification::{CeaseReason, Notification, UnexpectedIn};
 pub use open::{Capabilities, GracefulRestart, Open};
 pub use rare::RareList;
-pub use update::{AttributeError, DecodeContext, ErrorAction, Fault, Reach, Update};
+pub use update::{Reach, Update};
 
 use crate::types::AfiSafi;
-
-/// Length of marker, length and type (RFC 4271 §4.1).
-pub const HEADER_LEN: usize = 19;
-/// The largest message without RFC 8654.
-pub const MAX_MESSAGE_LEN: usize = 4096;
+use header::put_message;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
@@ -89,16 +90,6 @@ pub fn encode_route_refresh(family: AfiSafi) -> Bytes {
     let mut out = BytesMut::new();
     put_message(&mut out, MessageKind::RouteRefresh, &[high, low, 0, safi]);
     out.freeze()
-}
-
-/// Header and body. Only for bodies that their encoder keeps below [`MAX_MESSAGE_LEN`].
-fn put_message(out: &mut BytesMut, kind: MessageKind, body: &[u8]) {
-    let len = u16::try_from(HEADER_LEN + body.len()).expect("bodies are kept below 4096 octets");
-    out.reserve(usize::from(len));
-    out.put_bytes(0xff, 16);
-    out.put_u16(len);
-    out.put_u8(kind.code());
-    out.put_slice(body);
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::{AfiSafi, MessageKind, put_message};
+use super::MessageKind;
+use super::header::put_message;
+use crate::types::AfiSafi;
 
 /// RFC 4271 §4.5. Also the error of every decoder: what to send before closing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

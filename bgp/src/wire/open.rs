@@ -14,8 +14,9 @@ use nom::number::complete::{be_u8, be_u16, be_u32};
 use nom::sequence::pair;
 use serde::{Deserialize, Serialize};
 
+use super::header::put_message;
 use super::leaf::{Parsed, exactly, list};
-use super::{MessageKind, Notification, put_message};
+use super::{MessageKind, Notification};
 use crate::types::{AfiSafi, Asn, RouterId};
 
 /// RFC 4271 §4.2. `asn` is the real one: from capability 65 where present (RFC 6793 §4.1).

@@ -2,7 +2,7 @@
 //!
 //! A judgement never depends on what a broken attribute says about itself (its flags), only on its type code and on the peer.
 
-use super::update::{DecodeContext, ErrorAction};
+use super::{DecodeContext, ErrorAction};
 use crate::types::PeerKind;
 
 pub(super) const OPTIONAL: u8 = 0x80;

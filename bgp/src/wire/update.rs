@@ -1,45 +1,17 @@
 //! UPDATE: prefixes and their attributes (RFC 4271 §4.3), judged by RFC 7606.
 //!
 //! In: a body and what the session negotiated. Out: an [`Update`] that says what is left to do, or a NOTIFICATION when the
-//! prefixes themselves cannot be trusted. The message is cut into its three parts first; [`super::walk`] then notes what is
+//! prefixes themselves cannot be trusted. The message is cut into its three parts first; `walk` then notes what is
 //! wrong with the attributes without stopping, and only when all is read does the strongest action decide.
 
-use std::fmt;
+mod walk;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::walk::Walk;
-use super::{Nlri, Notification, PathAttributes};
-use crate::types::{AfiSafi, Nexthop, PeerKind};
-
-/// What both sides' OPENs make of the messages that follow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DecodeContext {
-    pub peer_kind: PeerKind,
-    /// AS numbers in AS_PATH and AGGREGATOR have four octets.
-    pub four_octet_asn: bool,
-    /// Negotiated. Prefixes of other families are skipped.
-    pub families: Vec<AfiSafi>,
-    /// IPv4 prefixes may have an IPv6 nexthop.
-    pub extended_nexthop: bool,
-}
-
-impl DecodeContext {
-    /// Nothing is negotiated.
-    pub const UNNEGOTIATED: Self = Self {
-        peer_kind: PeerKind::External,
-        four_octet_asn: false,
-        families: Vec::new(),
-        extended_nexthop: false,
-    };
-}
-
-impl Default for DecodeContext {
-    fn default() -> Self {
-        Self::UNNEGOTIATED
-    }
-}
+use super::{AttributeError, DecodeContext, Nlri, Notification, PathAttributes};
+use crate::types::{AfiSafi, Nexthop};
+use walk::Walk;
 
 /// One UPDATE after the walk and the judgement of RFC 7606: what remains to be done.
 ///
@@ -62,52 +34,6 @@ pub struct Update {
 pub struct Reach {
     pub nexthop: Nexthop,
     pub nlri: Nlri,
-}
-
-/// RFC 7606 §2, mild to severe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorAction {
-    Discard,
-    TreatAsWithdraw,
-    Reset,
-}
-
-/// One malformed attribute of an UPDATE that the session survived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttributeError {
-    /// Attribute type code; 0 when the error is the attribute list itself.
-    pub code: u8,
-    pub action: ErrorAction,
-    pub fault: Fault,
-}
-
-impl fmt::Display for AttributeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "attribute {}: {}", self.code, self.fault)
-    }
-}
-
-/// What can be wrong with an attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fault {
-    #[error("optional or transitive flag is wrong")]
-    Flags,
-    #[error("length is wrong")]
-    Length,
-    #[error("value is malformed")]
-    Value,
-    #[error("appears more than once")]
-    Duplicate,
-    #[error("runs past the end of the attributes")]
-    Overrun,
-    #[error("mandatory but missing")]
-    Missing,
-    #[error("claims to be well-known but is unknown")]
-    UnrecognizedWellKnown,
-    #[error("belongs to a family that was not negotiated")]
-    Family,
 }
 
 impl Update {

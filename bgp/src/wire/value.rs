@@ -11,8 +11,7 @@ use nom::number::complete::{be_u16, be_u32};
 use nom::sequence::pair;
 
 use super::leaf::{Parsed, exactly, list};
-use super::update::DecodeContext;
-use super::{Aggregator, LargeCommunity, Origin};
+use super::{Aggregator, DecodeContext, LargeCommunity, Origin};
 use crate::types::{AfiSafi, Asn, Nexthop, RouterId};
 
 pub(super) fn origin(value: &[u8]) -> Option<Origin> {

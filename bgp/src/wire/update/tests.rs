@@ -6,8 +6,8 @@ mod multiprotocol;
 mod old_speakers;
 
 use super::*;
-use crate::types::Asn;
-use crate::wire::{Community, LargeCommunity, Origin};
+use crate::types::{Asn, PeerKind};
+use crate::wire::{Community, ErrorAction, Fault, LargeCommunity, Origin};
 
 const WELL_KNOWN: u8 = 0x40;
 const OPTIONAL: u8 = 0x80;

@@ -1,8 +1,8 @@
 //! The walk over the attributes of one UPDATE (RFC 7606 §3 to §5): notes what is wrong, keeps walking, finds the prefixes.
 //!
 //! In: the attributes field. Out: an [`Update`]. It stops early only where prefixes are lost, which is what a
-//! NOTIFICATION is for. Values are read from slices cut to their length, in [`super::value`]; what a failure costs stands
-//! in [`super::rules`].
+//! NOTIFICATION is for. Values are read from slices cut to their length, in [`super::super::value`]; what a failure costs stands
+//! in [`super::super::rules`].
 
 use std::net::Ipv4Addr;
 
@@ -14,11 +14,16 @@ use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::sequence::pair;
 use smallvec::SmallVec;
 
-use super::leaf::{Parsed, exactly, list};
-use super::rules::{EXTENDED_LENGTH, OPTIONAL, OPTIONAL_TRANSITIVE, PARTIAL, Rule, TRANSITIVE, code};
-use super::update::{AttributeError, DecodeContext, ErrorAction, Fault, Reach, Update};
-use super::value::{aggregator, is_usable, large_communities, mp_nexthop, next_hop, origin, router_id};
-use super::{Aggregator, AsPath, Community, Nlri, Notification, PathAttributes, UnknownAttribute};
+use super::super::leaf::{Parsed, exactly, list};
+use super::super::rules::{EXTENDED_LENGTH, OPTIONAL, OPTIONAL_TRANSITIVE, PARTIAL, Rule, TRANSITIVE, code};
+use super::super::value::{
+    aggregator, is_usable, large_communities, mp_nexthop, next_hop, origin, router_id,
+};
+use super::super::{
+    Aggregator, AsPath, AttributeError, Community, DecodeContext, ErrorAction, Fault, Nlri, Notification,
+    PathAttributes, UnknownAttribute,
+};
+use super::{Reach, Update};
 use crate::types::{AfiSafi, Asn, Nexthop};
 
 /// What one UPDATE has shown so far.
