@@ -12,9 +12,8 @@ use std::os::fd::AsFd;
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
-use super::connection::explain;
 use super::listener::Listeners;
-use super::{gtsm, sockopt};
+use super::{explain, gtsm, sockopt};
 use crate::speaker::{Password, PeerConfig, PeerKey, Transport};
 use crate::types::Asn;
 

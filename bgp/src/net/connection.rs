@@ -1,24 +1,20 @@
-//! One TCP connection: how it is made, and the two tasks that read and write it.
+//! One TCP connection: the two tasks that read and write it.
 //!
 //! Reader and writer share nothing but the socket, so a peer that does not read does not stop us from hearing it, and
 //! neither ever makes the speaker's task wait.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::admission::PeerTransport;
-use super::sockopt;
-use crate::speaker::{Input, PeerKey};
+use crate::speaker::Input;
 use crate::types::ConnId;
 
 /// Messages that wait to be written. The speaker bounds their bytes; this bounds their number, and a peer that gets
@@ -85,42 +81,6 @@ impl Connection {
         self.reader.abort();
         self.writer.abort();
     }
-}
-
-/// Connects with everything that the peer's configuration asks for, or not at all.
-pub(super) async fn dial(key: PeerKey, peer: PeerTransport) -> io::Result<TcpStream> {
-    let PeerTransport { is_external, transport, keepalive, blocked } = peer;
-    if let Some(reason) = blocked {
-        return Err(io::Error::other(reason));
-    }
-    let remote = match key.address {
-        IpAddr::V4(address) => SocketAddr::from((address, transport.port)),
-        IpAddr::V6(address) => {
-            SocketAddrV6::new(address, transport.port, 0, key.interface.unwrap_or(0)).into()
-        }
-    };
-    let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    if let Some(local) = transport.local_address {
-        socket
-            .bind(SocketAddr::new(local, 0))
-            .map_err(|error| explain(&format!("source {local}"), &error))?;
-    }
-    if let Some(password) = &transport.password {
-        sockopt::set_md5(socket.as_fd(), key.address, Some(password))
-            .map_err(|error| explain("TCP MD5", &error))?;
-    }
-    sockopt::set_hops(socket.as_fd(), key.address, transport.hops, is_external)
-        .map_err(|error| explain("TTL", &error))?;
-    if keepalive {
-        sockopt::set_keepalive(socket.as_fd())?;
-    }
-    socket.set_nodelay(true)?;
-    socket.connect(remote).await
-}
-
-/// Puts what we tried before what the kernel said.
-pub(super) fn explain(tried: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{tried}: {error}"))
 }
 
 async fn read(conn: ConnId, socket: OwnedReadHalf, events: mpsc::Sender<Event>) {

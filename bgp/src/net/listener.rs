@@ -16,8 +16,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
-use super::connection::explain;
-use super::{Listen, gtsm, sockopt};
+use super::{Listen, explain, gtsm, sockopt};
 use crate::speaker::Password;
 
 /// Connections that the kernel completes before we accept them: a whole cluster may come back at once.

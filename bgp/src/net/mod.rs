@@ -5,6 +5,7 @@
 
 mod admission;
 mod connection;
+mod dial;
 mod gtsm;
 mod listener;
 mod shell;
@@ -186,4 +187,9 @@ pub fn spawn(config: SpeakerConfig, listen: &Listen) -> io::Result<(Handle, FibS
     let listeners = Listeners::bind(listen)?;
     tokio::spawn(Shell::new(config, listeners, events, fib).run(requests, inbox));
     Ok((Handle { commands }, FibStream { events: changes }))
+}
+
+/// Puts what we tried before what the kernel said.
+fn explain(tried: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{tried}: {error}"))
 }

@@ -15,7 +15,8 @@ use tokio::time::{Instant as Clock, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::admission::{Admission, key_of};
-use super::connection::{Connection, Event, dial};
+use super::connection::{Connection, Event};
+use super::dial::dial;
 use super::listener::Listeners;
 use super::{Command, FibEvent, FibStream, Listen};
 use crate::speaker::{Effect, Input, PeerConfig, PeerKey, Shutdown, Speaker, SpeakerConfig};
