@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::RibConfig;
@@ -10,7 +11,6 @@ use super::decision::{self, Candidate};
 use super::peers::{Age, LOCAL, Peers, Review, Slot};
 use super::policy::{DEFAULT_LOCAL_PREF, Rejection, path_rejection};
 use super::table::{DestId, Path, PathId, Prefix, Table};
-use super::view::LimitExceeded;
 use crate::types::{AfiSafi, FibNexthop, Nexthop, PeerId, PeerKind};
 
 /// What the attributes of a peer's routes may take in one family, at most, even if no two have the same: so much for each
@@ -18,6 +18,17 @@ use crate::types::{AfiSafi, FibNexthop, Nexthop, PeerId, PeerKind};
 const ATTRIBUTE_OCTETS_PER_PREFIX: u64 = 256;
 /// ... and so much in any case, for peers with a small limit.
 const ATTRIBUTE_OCTETS: u64 = 64 * 1024;
+
+/// The peer sent more than we are ready to take; its session is to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum LimitExceeded {
+    /// Cease/1 (RFC 4486).
+    #[error("more than {limit} {family} prefixes")]
+    Prefixes { family: AfiSafi, limit: u32 },
+    /// Cease/8.
+    #[error("attributes of {family} routes take more than {limit} octets")]
+    Attributes { family: AfiSafi, limit: u64 },
+}
 
 /// What both families' tables share.
 #[derive(Debug)]

@@ -32,12 +32,15 @@ use bytes::Bytes;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
+pub use adj_out::AdvertisedRoute;
 pub use decision::Step;
+pub use loc_rib::LimitExceeded;
+pub use peers::Counts;
 pub use policy::{
     Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, PrefixRange, PrefixRule, Rejection,
 };
 pub use prefixes::Prefixes;
-pub use view::{AdvertisedRoute, Counts, LimitExceeded, PathView, RefusedRoute, RouteView, Standing};
+pub use view::{PathView, RefusedRoute, RouteView, Standing};
 
 use crate::types::{AfiSafi, Asn, Change, Nexthop, PeerId, PeerKind, RouterId};
 use crate::wire::{EncodeContext, Nlri, PathAttributes, Update};

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::adj_out::Membership;
+use serde::{Deserialize, Serialize};
+
+use super::RibPeer;
 use super::policy::Rejection;
-use super::{RibPeer, view::Counts};
 use crate::types::{AfiSafi, PeerId};
 
 /// Index of a peer; used again when nothing refers to the peer any more.
@@ -28,6 +29,32 @@ pub(super) enum Age {
     Stale,
     /// Not in use any more, only not yet taken out.
     Dead,
+}
+
+/// Routes of one peer and family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Learned, and taken by the import policy. Stale ones included.
+    pub accepted: u32,
+    /// Learned, and refused by the import policy or a loop check. Stale ones included.
+    pub rejected: u32,
+    /// Of both: kept over a restart of the peer and not confirmed since.
+    pub stale: u32,
+    /// Told to the peer, or on the way.
+    pub advertised: u32,
+    /// The peer has sent its End-of-RIB in this session.
+    pub end_of_rib: bool,
+}
+
+/// Index of a stream of UPDATEs, which peers share.
+pub(super) type StreamId = u32;
+
+/// A peer's place in its stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Membership {
+    pub(super) stream: StreamId,
+    /// Of the next chunk to take.
+    pub(super) position: u64,
 }
 
 #[derive(Debug)]

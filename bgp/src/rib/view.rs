@@ -12,7 +12,7 @@ use super::loc_rib::Core;
 use super::peers::Age;
 use super::policy::Rejection;
 use super::table::{DestId, Path, PathId, Prefix, Table};
-use crate::types::{AfiSafi, Nexthop, PeerId};
+use crate::types::{Nexthop, PeerId};
 use crate::wire::PathAttributes;
 
 /// Prefixes that are looked at for examples of what is refused: a status must not take longer because a table is large.
@@ -50,45 +50,11 @@ pub enum Standing {
     Rejected(Rejection),
 }
 
-/// One route that a peer has been told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdvertisedRoute {
-    pub prefix: IpNetwork,
-    pub nexthop: Nexthop,
-    pub attributes: PathAttributes,
-}
-
-/// Routes of one peer and family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Learned, and taken by the import policy. Stale ones included.
-    pub accepted: u32,
-    /// Learned, and refused by the import policy or a loop check. Stale ones included.
-    pub rejected: u32,
-    /// Of both: kept over a restart of the peer and not confirmed since.
-    pub stale: u32,
-    /// Told to the peer, or on the way.
-    pub advertised: u32,
-    /// The peer has sent its End-of-RIB in this session.
-    pub end_of_rib: bool,
-}
-
 /// A route of a peer that is not used, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedRoute {
     pub prefix: IpNetwork,
     pub rejection: Rejection,
-}
-
-/// The peer sent more than we are ready to take; its session is to be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum LimitExceeded {
-    /// Cease/1 (RFC 4486).
-    #[error("more than {limit} {family} prefixes")]
-    Prefixes { family: AfiSafi, limit: u32 },
-    /// Cease/8.
-    #[error("attributes of {family} routes take more than {limit} octets")]
-    Attributes { family: AfiSafi, limit: u64 },
 }
 
 impl Standing {

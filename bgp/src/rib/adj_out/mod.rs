@@ -14,28 +14,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use ipnetwork::{Ipv4Network, Ipv6Network};
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use serde::{Deserialize, Serialize};
 
 use super::loc_rib::Core;
-use super::peers::Slot;
+use super::peers::{Membership, Slot, StreamId};
 use super::policy::GroupKey;
 use super::table::{Prefix, Table};
-use super::view::AdvertisedRoute;
-use crate::types::AfiSafi;
+use crate::types::{AfiSafi, Nexthop};
+use crate::wire::PathAttributes;
 use sent::SentMap;
 use stream::Stream;
 
 /// Encoded octets that wait for the slowest member, before it goes its own way. Small in tests, so that they meet it.
 const LOG_LIMIT: usize = if cfg!(test) { 512 } else { 1024 * 1024 };
 
-pub(super) type StreamId = u32;
-
-/// A peer's place in its stream.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Membership {
-    pub(super) stream: StreamId,
-    /// Of the next chunk to take.
-    position: u64,
+/// One route that a peer has been told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvertisedRoute {
+    pub prefix: IpNetwork,
+    pub nexthop: Nexthop,
+    pub attributes: PathAttributes,
 }
 
 /// The two tables, which streams follow.

@@ -11,10 +11,9 @@ use bytes::{Bytes, BytesMut};
 use foldhash::fast::FixedState;
 
 use super::super::loc_rib::Core;
-use super::super::peers::{LOCAL, Slot};
+use super::super::peers::{LOCAL, Slot, StreamId};
 use super::super::policy::GroupKey;
 use super::super::table::{DestId, Prefix, Table};
-use super::StreamId;
 use super::sent::{Sent, SentMap};
 use crate::types::AfiSafi;
 use crate::wire::{encode_end_of_rib, encode_reach, encode_unreach};
