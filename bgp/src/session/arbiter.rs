@@ -3,8 +3,8 @@
 //! In: an OPEN and all connections. Out: a [`Verdict`] on the connection that it came on; those that must go for it are
 //! closed. Who keeps which of two dials is [`super::collision`]'s arithmetic.
 
+use super::action::DownReason;
 use super::collision::{End, Keep, keep};
-use super::effect::DownReason;
 use super::state::{Event, State};
 use super::{Connection, Session, Step, negotiate};
 use crate::types::{ConnId, Instant};

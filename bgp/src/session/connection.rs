@@ -1,6 +1,6 @@
 //! One TCP connection of a session: its bytes become messages, its state answers them.
 //!
-//! In: bytes as they arrive, time, and how much was sent. Out: effects, and the state it is in.
+//! In: bytes as they arrive, time, and how much was sent. Out: actions, and the state it is in.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::types::{ConnId, Instant};
 use crate::wire::{Frame, Framer, Message};
 
-use super::effect::{DownReason, Effect};
+use super::action::{Action, DownReason};
 use super::state::{Event, Outbox, State};
 use super::timers::send_hold;
 
@@ -40,7 +40,7 @@ impl Connection {
         start: impl FnOnce(&mut Outbox<'_>) -> State,
         now: Instant,
         counters: &mut Counters,
-        effects: &mut Vec<Effect>,
+        actions: &mut Vec<Action>,
     ) -> Self {
         let mut connection = Self {
             id,
@@ -50,7 +50,7 @@ impl Connection {
             unsent: 0,
             send_hold_at: None,
         };
-        connection.step(now, counters, effects, |_, out| start(out));
+        connection.step(now, counters, actions, |_, out| start(out));
         connection
     }
 
@@ -59,9 +59,9 @@ impl Connection {
         event: Event,
         now: Instant,
         counters: &mut Counters,
-        effects: &mut Vec<Effect>,
+        actions: &mut Vec<Action>,
     ) {
-        self.step(now, counters, effects, |state, out| state.handle(event, now, out));
+        self.step(now, counters, actions, |state, out| state.handle(event, now, out));
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -93,9 +93,9 @@ impl Connection {
         bytes: Bytes,
         now: Instant,
         counters: &mut Counters,
-        effects: &mut Vec<Effect>,
+        actions: &mut Vec<Action>,
     ) {
-        self.step(now, counters, effects, |state, out| {
+        self.step(now, counters, actions, |state, out| {
             out.send(bytes);
             state
         });
@@ -115,10 +115,10 @@ impl Connection {
         self.unsent
     }
 
-    pub(super) fn tick(&mut self, now: Instant, counters: &mut Counters, effects: &mut Vec<Effect>) {
+    pub(super) fn tick(&mut self, now: Instant, counters: &mut Counters, actions: &mut Vec<Action>) {
         let stuck = self.send_hold_at.is_some_and(|at| at <= now);
         let event = if stuck { Event::Drop(DownReason::SendHoldExpired) } else { Event::Tick };
-        self.handle(event, now, counters, effects);
+        self.handle(event, now, counters, actions);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -133,16 +133,16 @@ impl Connection {
         &mut self,
         now: Instant,
         counters: &mut Counters,
-        effects: &mut Vec<Effect>,
+        actions: &mut Vec<Action>,
         transition: impl FnOnce(State, &mut Outbox<'_>) -> State,
     ) {
-        let before = effects.len();
+        let before = actions.len();
         let sent = &mut counters.messages_out;
-        let mut out = Outbox { conn: self.id, local: self.local, effects, sent };
+        let mut out = Outbox { conn: self.id, local: self.local, actions, sent };
         let state = std::mem::replace(&mut self.state, State::Closed(DownReason::ConnectionLost));
         self.state = transition(state, &mut out);
-        for effect in effects.iter().skip(before) {
-            if let Effect::Send(_, bytes) = effect {
+        for action in actions.iter().skip(before) {
+            if let Action::Send(_, bytes) = action {
                 self.unsent += bytes.len();
             }
         }

@@ -1,12 +1,12 @@
 //! When the peer is dialed: the side of a session that has no connection yet (RFC 4271 §8.2.2, Idle, Connect, Active).
 //!
-//! In: the rules, and how the last attempt or session ended. Out: [`Effect::Dial`], and the time of the next.
+//! In: the rules, and how the last attempt or session ended. Out: [`Action::Dial`], and the time of the next.
 
 use std::time::Duration;
 
+use super::action::Action;
 use super::active::Active;
 use super::connect::Connect;
-use super::effect::Effect;
 use super::idle::Idle;
 use super::{Session, StateKind, Step};
 use crate::types::{ConnId, Instant};
@@ -84,7 +84,7 @@ impl Session {
             Dialing::Idle(idle) if idle.is_over(step.now) => self.dial(step),
             Dialing::Active(active) if active.is_due(step.now) => self.dial(step),
             Dialing::Connect(connect) if connect.give_up_at <= step.now => {
-                step.effects.push(Effect::Abort(connect.conn));
+                step.actions.push(Action::Abort(connect.conn));
                 self.last_down = Some("connection attempt timed out".to_owned());
                 self.retry_later(false, step.now);
             }
@@ -101,7 +101,7 @@ impl Session {
         self.attempts += 1;
         let conn = ConnId::Dialed { peer: self.peer, attempt: self.attempts };
         self.dialing = Dialing::Connect(Connect::new(conn, step.now, step.now < self.eager_until));
-        step.effects.push(Effect::Dial(conn));
+        step.actions.push(Action::Dial(conn));
     }
 
     /// Until [`Session::start`].
@@ -111,7 +111,7 @@ impl Session {
 
     pub(super) fn stop_dialing(&mut self, instead: Dialing, step: &mut Step<'_>) {
         if let Dialing::Connect(connect) = &self.dialing {
-            step.effects.push(Effect::Abort(connect.conn));
+            step.actions.push(Action::Abort(connect.conn));
         }
         self.dialing = instead;
     }

@@ -1,6 +1,6 @@
 //! The session with one peer: the FSM of RFC 4271 §8, over as many connections as the peer and we happen to open.
 //!
-//! In: connections that come and go, received bytes, time. Out: [`Effect`]s, in order. Pure.
+//! In: connections that come and go, received bytes, time. Out: [`Action`]s, in order. Pure.
 //!
 //! RFC 4271 gives every connection its own FSM; here a peer has one [`Dialing`] side (Idle, Connect, Active) and the
 //! states of its connections (OpenSent, OpenConfirm, Established). The session's state is the most advanced of them.
@@ -8,13 +8,13 @@
 //! Invariant: at most one connection is Established, at most one was dialed, and at most one that was accepted is
 //! still waiting for an OPEN; so there are never more than four.
 
+mod action;
 mod active;
 mod arbiter;
 mod collision;
 mod connect;
 mod connection;
 mod dialing;
-mod effect;
 mod idle;
 mod negotiate;
 mod state;
@@ -30,10 +30,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use action::Action;
+pub use action::DownReason;
 pub(crate) use connection::Counters;
 pub(crate) use dialing::DialRules;
-pub use effect::DownReason;
-pub(crate) use effect::Effect;
 pub(crate) use negotiate::{Negotiated, Offer};
 pub(crate) use timers::Jitter;
 
@@ -84,7 +84,7 @@ pub(crate) struct Session {
 /// Time and the way out, for one step of a session.
 pub(crate) struct Step<'a> {
     pub(crate) now: Instant,
-    pub(crate) effects: &'a mut Vec<Effect>,
+    pub(crate) actions: &'a mut Vec<Action>,
 }
 
 impl Session {
@@ -114,7 +114,7 @@ impl Session {
             (ConnId::Accepted(_), Dialing::Connect(_) | Dialing::Active(_)) => self.drop_unanswered(step),
             // A dial that was given up, or a peer that is left alone.
             (ConnId::Dialed { .. }, _) | (ConnId::Accepted(_), Dialing::Idle(_)) => {
-                step.effects.push(Effect::Abort(conn));
+                step.actions.push(Action::Abort(conn));
                 return;
             }
         }
@@ -127,7 +127,7 @@ impl Session {
                 State::open(offer, now, jitter, out)
             }
         };
-        let connection = Connection::new(conn, local, start, now, &mut self.counters, step.effects);
+        let connection = Connection::new(conn, local, start, now, &mut self.counters, step.actions);
         self.connections.push(connection);
     }
 
@@ -164,7 +164,7 @@ impl Session {
     pub(crate) fn tick(&mut self, step: &mut Step<'_>) {
         for id in self.ids() {
             self.with_connection(id, step, |connection, counters, step| {
-                connection.tick(step.now, counters, step.effects);
+                connection.tick(step.now, counters, step.actions);
             });
         }
         self.tick_dialing(step);
@@ -203,7 +203,7 @@ impl Session {
             self.step_connection(id, Event::Drop(DownReason::Unreachable), step);
         }
         if let Dialing::Connect(connect) = &self.dialing {
-            step.effects.push(Effect::Abort(connect.conn));
+            step.actions.push(Action::Abort(connect.conn));
             self.retry_later(false, step.now);
         }
     }
@@ -229,7 +229,7 @@ impl Session {
     /// Queues whole messages on the Established connection.
     pub(crate) fn send(&mut self, messages: Bytes, step: &mut Step<'_>) {
         if let Some(connection) = self.connections.iter_mut().find(|connection| connection.is_established()) {
-            connection.send(messages, step.now, &mut self.counters, step.effects);
+            connection.send(messages, step.now, &mut self.counters, step.actions);
         }
     }
 
@@ -291,7 +291,7 @@ impl Session {
 
     fn step_connection(&mut self, conn: ConnId, event: Event, step: &mut Step<'_>) {
         self.with_connection(conn, step, |connection, counters, step| {
-            connection.handle(event, step.now, counters, step.effects);
+            connection.handle(event, step.now, counters, step.actions);
         });
     }
 

@@ -13,7 +13,7 @@ use crate::types::{ConnId, Instant};
 use crate::wire::{DecodeContext, Message, MessageKind, Notification, UnexpectedIn, encode_keepalive};
 
 use super::StateKind;
-use super::effect::{DownReason, Effect};
+use super::action::{Action, DownReason};
 use super::negotiate::{Negotiated, Offer};
 use super::timers::{Jitter, OPEN_WAIT};
 
@@ -48,19 +48,19 @@ pub(super) enum Event {
     Drop(DownReason),
 }
 
-/// Where the effects of one connection go.
+/// Where the actions of one connection go.
 pub(super) struct Outbox<'a> {
     pub(super) conn: ConnId,
     /// Our end of the connection.
     pub(super) local: IpAddr,
-    pub(super) effects: &'a mut Vec<Effect>,
+    pub(super) actions: &'a mut Vec<Action>,
     pub(super) sent: &'a mut u64,
 }
 
 impl Outbox<'_> {
     pub(super) fn send(&mut self, message: Bytes) {
         *self.sent += 1;
-        self.effects.push(Effect::Send(self.conn, message));
+        self.actions.push(Action::Send(self.conn, message));
     }
 
     pub(super) fn keepalive(&mut self) {
@@ -68,19 +68,19 @@ impl Outbox<'_> {
     }
 
     pub(super) fn up(&mut self, terms: &Negotiated) {
-        self.effects.push(Effect::Up { terms: Box::new(terms.clone()), local: self.local });
+        self.actions.push(Action::Up { terms: Box::new(terms.clone()), local: self.local });
     }
 
     /// A last word, then close.
     pub(super) fn notify(&mut self, notification: Notification) -> State {
         self.send(notification.encode());
-        self.effects.push(Effect::Close(self.conn));
+        self.actions.push(Action::Close(self.conn));
         State::Closed(DownReason::Sent(notification))
     }
 
     /// The peer has said its last word, or there is nobody to say one to.
     pub(super) fn abandon(&mut self, reason: DownReason) -> State {
-        self.effects.push(Effect::Abort(self.conn));
+        self.actions.push(Action::Abort(self.conn));
         State::Closed(reason)
     }
 }

@@ -64,23 +64,23 @@ impl Bench {
         bench
     }
 
-    fn act(&mut self, act: impl FnOnce(&mut Session, &mut super::Step<'_>)) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        act(&mut self.session, &mut super::Step { now: self.now, effects: &mut effects });
-        effects
+    fn act(&mut self, act: impl FnOnce(&mut Session, &mut super::Step<'_>)) -> Vec<Action> {
+        let mut actions = Vec::new();
+        act(&mut self.session, &mut super::Step { now: self.now, actions: &mut actions });
+        actions
     }
 
-    fn tick_after(&mut self, span: Duration) -> Vec<Effect> {
+    fn tick_after(&mut self, span: Duration) -> Vec<Action> {
         self.now = self.now + span;
         self.act(Session::tick)
     }
 
-    fn connected(&mut self, conn: ConnId) -> Vec<Effect> {
+    fn connected(&mut self, conn: ConnId) -> Vec<Action> {
         let offer = Offer { open: self.ours.clone(), remote: RemoteAsn::Internal };
         self.act(|session, step| session.connected(conn, LOCAL, offer, step))
     }
 
-    fn hears(&mut self, conn: ConnId, bytes: &[u8]) -> Vec<Effect> {
+    fn hears(&mut self, conn: ConnId, bytes: &[u8]) -> Vec<Action> {
         self.act(|session, step| session.received(conn, bytes, step))
     }
 
@@ -94,18 +94,18 @@ impl Bench {
     }
 }
 
-fn dialed(effects: &[Effect]) -> ConnId {
-    match effects {
-        [Effect::Dial(conn)] => *conn,
+fn dialed(actions: &[Action]) -> ConnId {
+    match actions {
+        [Action::Dial(conn)] => *conn,
         other => panic!("no dial in {other:?}"),
     }
 }
 
 /// What was said on a connection.
-fn said(effects: &[Effect], conn: ConnId) -> Vec<Message> {
+fn said(actions: &[Action], conn: ConnId) -> Vec<Message> {
     let mut framer = Framer::default();
-    for effect in effects {
-        if let Effect::Send(on, bytes) = effect
+    for action in actions {
+        if let Action::Send(on, bytes) = action
             && *on == conn
         {
             framer.push(bytes);
@@ -118,17 +118,17 @@ fn said(effects: &[Effect], conn: ConnId) -> Vec<Message> {
     messages
 }
 
-fn last_word(effects: &[Effect], conn: ConnId) -> Notification {
-    assert!(effects.contains(&Effect::Close(conn)), "not closed: {effects:?}");
-    match said(effects, conn).pop() {
+fn last_word(actions: &[Action], conn: ConnId) -> Notification {
+    assert!(actions.contains(&Action::Close(conn)), "not closed: {actions:?}");
+    match said(actions, conn).pop() {
         Some(Message::Notification(notification)) => notification,
         other => panic!("last word was {other:?}"),
     }
 }
 
-fn down(effects: &[Effect]) -> Option<bool> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Down { graceful } => Some(*graceful),
+fn down(actions: &[Action]) -> Option<bool> {
+    actions.iter().find_map(|action| match action {
+        Action::Down { graceful } => Some(*graceful),
         _ => None,
     })
 }
@@ -148,8 +148,8 @@ fn a_dialed_connection_becomes_a_session() {
     assert_eq!(said(&bench.hears(conn, &open(2).encode()), conn), [Message::Keepalive]);
     assert_eq!(bench.session.kind(), StateKind::OpenConfirm);
 
-    let effects = bench.hears(conn, &encode_keepalive());
-    assert!(matches!(effects.as_slice(), [Effect::Up { local: LOCAL, .. }]), "{effects:?}");
+    let actions = bench.hears(conn, &encode_keepalive());
+    assert!(matches!(actions.as_slice(), [Action::Up { local: LOCAL, .. }]), "{actions:?}");
     let Counters { messages_in, messages_out } = bench.session.counters();
     assert_eq!((messages_in, messages_out), (2, 2));
 }
@@ -174,9 +174,9 @@ fn a_session_that_is_abandoned_ends_without_a_word_and_rests() {
     let mut bench = Bench::graceful();
     bench.established(ACCEPTED, &with_restart(open(2), false, true));
     bench.connected(ACCEPTED_LATER);
-    let effects = bench.act(|session, step| session.abandon(&DownReason::Restarting, step));
-    let down = Effect::Down { graceful: false };
-    assert_eq!(effects, [Effect::Abort(ACCEPTED), down, Effect::Abort(ACCEPTED_LATER)]);
+    let actions = bench.act(|session, step| session.abandon(&DownReason::Restarting, step));
+    let down = Action::Down { graceful: false };
+    assert_eq!(actions, [Action::Abort(ACCEPTED), down, Action::Abort(ACCEPTED_LATER)]);
     assert_eq!(bench.tick_after(Duration::from_secs(1000)), []);
     assert_eq!(bench.session.kind(), StateKind::Idle);
 }
@@ -210,8 +210,8 @@ fn a_notification_is_not_answered() {
     let mut bench = Bench::new();
     bench.established(ACCEPTED, &open(2));
     let cease = Notification::cease(CeaseReason::AdministrativeReset, None);
-    let effects = bench.hears(ACCEPTED, &cease.encode());
-    assert_eq!(effects, [Effect::Abort(ACCEPTED), Effect::Down { graceful: false }]);
+    let actions = bench.hears(ACCEPTED, &cease.encode());
+    assert_eq!(actions, [Action::Abort(ACCEPTED), Action::Down { graceful: false }]);
     assert!(bench.session.last_down().unwrap().contains("6/4"));
 }
 
@@ -228,11 +228,11 @@ fn what_outlives_a_session_depends_on_how_it_ended() {
     ] {
         let mut bench = Bench::graceful();
         bench.established(ACCEPTED, &with_restart(open(2), false, notification_bit));
-        let effects = match ending {
+        let actions = match ending {
             None => bench.act(|session, step| session.closed(ACCEPTED, step)),
             Some(notification) => bench.hears(ACCEPTED, &notification.encode()),
         };
-        assert_eq!(down(&effects), Some(graceful), "N {notification_bit}, {ending:?}");
+        assert_eq!(down(&actions), Some(graceful), "N {notification_bit}, {ending:?}");
     }
 }
 
@@ -242,8 +242,8 @@ fn our_stop_is_a_hard_reset_only_where_a_cease_would_not_be_enough() {
     for (notification_bit, expected) in [(false, cease.clone()), (true, Notification::hard_reset(&cease))] {
         let mut bench = Bench::graceful();
         bench.established(ACCEPTED, &with_restart(open(2), false, notification_bit));
-        let effects = bench.act(|session, step| session.stop(&cease, true, step));
-        assert_eq!(last_word(&effects, ACCEPTED), expected);
+        let actions = bench.act(|session, step| session.stop(&cease, true, step));
+        assert_eq!(last_word(&actions, ACCEPTED), expected);
         assert_eq!(bench.session.next_deadline(), None);
         assert_eq!(bench.tick_after(Duration::from_secs(1000)), [], "until it is started");
     }
@@ -257,7 +257,7 @@ fn a_refresh_of_a_family_that_was_not_negotiated_is_ignored() {
     bench.established(ACCEPTED, &theirs);
     assert_eq!(bench.hears(ACCEPTED, &encode_route_refresh(AfiSafi::Ipv6Unicast)), []);
     let refresh = bench.hears(ACCEPTED, &encode_route_refresh(AfiSafi::Ipv4Unicast));
-    assert_eq!(refresh, [Effect::Refresh(AfiSafi::Ipv4Unicast)]);
+    assert_eq!(refresh, [Action::Refresh(AfiSafi::Ipv4Unicast)]);
 }
 
 #[test]

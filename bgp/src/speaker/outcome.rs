@@ -1,7 +1,7 @@
 //! What comes of a step of a session: effects for the shell, routes for the RIB, a state and a deadline to note.
 //!
 //! In: a peer, and what its session is to do. All that happens to a session goes through [`Speaker::step`], so none of
-//! its effects and no change of its state is missed.
+//! its actions and no change of its state is missed.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::io::Effect;
 use super::peer::Peer;
 use super::refresh::Refreshes;
 use crate::rib::LimitExceeded;
-use crate::session::{Effect as SessionEffect, Negotiated, Session, StateKind, Step};
+use crate::session::{Action, Negotiated, Session, StateKind, Step};
 use crate::types::{AfiSafi, Instant, PeerId};
 use crate::wire::{CeaseReason, Notification, Update};
 
@@ -31,37 +31,37 @@ impl Speaker {
             return;
         };
         let mut wanted = Vec::new();
-        act(&mut peer.session, &mut Step { now, effects: &mut wanted });
-        for effect in wanted {
-            self.carry_out(id, effect, now);
+        act(&mut peer.session, &mut Step { now, actions: &mut wanted });
+        for action in wanted {
+            self.carry_out(id, action, now);
         }
         self.note(id, now);
     }
 
-    fn carry_out(&mut self, id: PeerId, effect: SessionEffect, now: Instant) {
-        match effect {
-            SessionEffect::Dial(conn) => {
+    fn carry_out(&mut self, id: PeerId, action: Action, now: Instant) {
+        match action {
+            Action::Dial(conn) => {
                 if let Some(peer) = self.peers.get(&id) {
                     self.effects.push_back(Effect::Dial { conn, key: peer.config.key });
                 }
             }
-            SessionEffect::Send(conn, bytes) => self.effects.push_back(Effect::Send { conn, bytes }),
-            SessionEffect::Close(conn) => {
+            Action::Send(conn, bytes) => self.effects.push_back(Effect::Send { conn, bytes }),
+            Action::Close(conn) => {
                 self.accepted.remove(&conn);
                 self.effects.push_back(Effect::Close { conn });
             }
-            SessionEffect::Abort(conn) => {
+            Action::Abort(conn) => {
                 self.accepted.remove(&conn);
                 self.effects.push_back(Effect::Abort { conn });
             }
-            SessionEffect::Up { terms, local } => self.came_up(id, terms, local, now),
-            SessionEffect::Update(update) => self.update(id, *update, now),
-            SessionEffect::Refresh(family) => {
+            Action::Up { terms, local } => self.came_up(id, terms, local, now),
+            Action::Update(update) => self.update(id, *update, now),
+            Action::Refresh(family) => {
                 if self.peers.get_mut(&id).is_some_and(|peer| peer.refreshes.ask(family, now)) {
                     self.refresh(id, family);
                 }
             }
-            SessionEffect::Down { graceful } => self.went_down(id, graceful, now),
+            Action::Down { graceful } => self.went_down(id, graceful, now),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::types::Instant;
 use crate::wire::{DecodeContext, Message, Notification, Open, UnexpectedIn};
 
-use super::super::effect::{DownReason, Effect};
+use super::super::action::{Action, DownReason};
 use super::super::negotiate::Negotiated;
 use super::super::timers::{Due, Liveness};
 use super::{Event, Outbox, State, out_of_turn};
@@ -43,7 +43,7 @@ impl Established {
         match event {
             Event::Message(Message::Update(update)) => {
                 self.liveness.heard(now);
-                out.effects.push(Effect::Update(update));
+                out.actions.push(Action::Update(update));
                 State::Established(self)
             }
             Event::Message(Message::Keepalive | Message::RouteRefreshIgnored) => {
@@ -54,7 +54,7 @@ impl Established {
                 self.liveness.heard(now);
                 // RFC 2918 §4: a family that was not negotiated is ignored.
                 if self.terms.families.contains(&family) {
-                    out.effects.push(Effect::Refresh(family));
+                    out.actions.push(Action::Refresh(family));
                 }
                 State::Established(self)
             }
@@ -99,7 +99,7 @@ impl Established {
 
     fn ended(&self, closed: State, out: &mut Outbox<'_>) -> State {
         if let State::Closed(reason) = &closed {
-            out.effects.push(Effect::Down { graceful: reason.is_graceful(&self.terms) });
+            out.actions.push(Action::Down { graceful: reason.is_graceful(&self.terms) });
         }
         closed
     }

@@ -3,7 +3,7 @@
 use crate::types::Instant;
 use crate::wire::{Message, Notification, UnexpectedIn};
 
-use super::super::effect::DownReason;
+use super::super::action::DownReason;
 use super::super::negotiate::Negotiated;
 use super::super::timers::{Due, Liveness};
 use super::established::Established;

@@ -7,7 +7,7 @@
 use crate::types::Instant;
 use crate::wire::{Message, UnexpectedIn};
 
-use super::super::effect::DownReason;
+use super::super::action::DownReason;
 use super::super::negotiate::Offer;
 use super::super::timers::Jitter;
 use super::open_sent::OpenSent;

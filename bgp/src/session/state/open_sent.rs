@@ -3,7 +3,7 @@
 use crate::types::Instant;
 use crate::wire::{Message, Notification, Open, UnexpectedIn};
 
-use super::super::effect::DownReason;
+use super::super::action::DownReason;
 use super::super::negotiate::{Offer, negotiate};
 use super::super::timers::{Jitter, Liveness, OPEN_WAIT};
 use super::open_confirm::OpenConfirm;

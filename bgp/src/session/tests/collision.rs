@@ -12,11 +12,11 @@ fn of_two_connections_both_ends_keep_the_one_dialed_by_the_greater_identifier() 
             bench.connected(ACCEPTED);
             let (first, second) = if dialed_first { (dialed, ACCEPTED) } else { (ACCEPTED, dialed) };
             bench.hears(first, &open(id).encode());
-            let effects = bench.hears(second, &open(id).encode());
+            let actions = bench.hears(second, &open(id).encode());
 
             let (kept, lost) = if keeps_dialed { (dialed, ACCEPTED) } else { (ACCEPTED, dialed) };
             let cease = Notification::cease(CeaseReason::ConnectionCollision, None);
-            assert_eq!(last_word(&effects, lost), cease, "identifier {id}, dialed first: {dialed_first}");
+            assert_eq!(last_word(&actions, lost), cease, "identifier {id}, dialed first: {dialed_first}");
             assert_eq!(bench.session.last_down(), None, "nothing went down");
             bench.hears(kept, &encode_keepalive());
             assert_eq!(bench.session.kind(), StateKind::Established);
@@ -30,13 +30,13 @@ fn a_peer_that_connects_anew_has_given_up_the_connection_on_which_it_said_nothin
     let dialed = dialed(&bench.tick_after(Duration::ZERO));
     bench.connected(dialed);
     bench.connected(ACCEPTED);
-    let effects = bench.connected(ACCEPTED_LATER);
-    assert_eq!(effects[0], Effect::Abort(ACCEPTED));
-    assert_eq!(said(&effects, ACCEPTED_LATER), [Message::Open(open(5))]);
+    let actions = bench.connected(ACCEPTED_LATER);
+    assert_eq!(actions[0], Action::Abort(ACCEPTED));
+    assert_eq!(said(&actions, ACCEPTED_LATER), [Message::Open(open(5))]);
     // Not ours, and not one on which it has spoken.
     bench.hears(ACCEPTED_LATER, &open(9).encode());
-    let effects = bench.connected(ConnId::Accepted(3));
-    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Abort(_))), "{effects:?}");
+    let actions = bench.connected(ConnId::Accepted(3));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Abort(_))), "{actions:?}");
 }
 
 #[test]
@@ -45,9 +45,9 @@ fn a_second_connection_does_not_disturb_a_session() {
     bench.established(ACCEPTED, &open(9));
     // Not a word before the peer's OPEN, by which it could judge otherwise than we do.
     assert_eq!(bench.connected(ACCEPTED_LATER), []);
-    let effects = bench.hears(ACCEPTED_LATER, &open(9).encode());
+    let actions = bench.hears(ACCEPTED_LATER, &open(9).encode());
     assert_eq!(
-        last_word(&effects, ACCEPTED_LATER),
+        last_word(&actions, ACCEPTED_LATER),
         Notification::cease(CeaseReason::ConnectionCollision, None)
     );
     assert_eq!(bench.session.kind(), StateKind::Established);
@@ -61,7 +61,7 @@ fn a_second_connection_that_stays_silent_is_closed_without_a_word_after_a_minute
     bench.connected(ACCEPTED_LATER);
     assert_eq!(bench.session.next_deadline().map(|at| at.since(bench.now)), Some(OPEN_WAIT));
     assert_eq!(bench.tick_after(OPEN_WAIT - Duration::from_secs(1)), []);
-    assert_eq!(bench.tick_after(Duration::from_secs(1)), [Effect::Abort(ACCEPTED_LATER)]);
+    assert_eq!(bench.tick_after(Duration::from_secs(1)), [Action::Abort(ACCEPTED_LATER)]);
     assert_eq!(bench.session.kind(), StateKind::Established);
 }
 
@@ -86,8 +86,8 @@ fn a_peer_that_restarted_unnoticed_replaces_its_session_and_keeps_its_routes() {
     let mut bench = Bench::graceful();
     bench.established(ACCEPTED, &with_restart(open(2), false, true));
     bench.connected(ACCEPTED_LATER);
-    let effects = bench.hears(ACCEPTED_LATER, &with_restart(open(2), true, true).encode());
-    assert!(effects.starts_with(&[Effect::Abort(ACCEPTED), Effect::Down { graceful: true }]));
+    let actions = bench.hears(ACCEPTED_LATER, &with_restart(open(2), true, true).encode());
+    assert!(actions.starts_with(&[Action::Abort(ACCEPTED), Action::Down { graceful: true }]));
     bench.hears(ACCEPTED_LATER, &encode_keepalive());
     assert_eq!(bench.session.kind(), StateKind::Established);
 }
@@ -102,8 +102,8 @@ fn a_second_connection_of_a_race_of_dials_is_not_a_restart() {
         bench.established(ACCEPTED, &Open { hold_time: 90, ..theirs.clone() });
         bench.now = bench.now + age;
         bench.connected(ACCEPTED_LATER);
-        let effects = bench.hears(ACCEPTED_LATER, &theirs.encode());
-        assert_eq!(effects.contains(&Effect::Abort(ACCEPTED)), replaced, "after {age:?}");
-        assert_eq!(effects.contains(&Effect::Close(ACCEPTED_LATER)), !replaced, "after {age:?}");
+        let actions = bench.hears(ACCEPTED_LATER, &theirs.encode());
+        assert_eq!(actions.contains(&Action::Abort(ACCEPTED)), replaced, "after {age:?}");
+        assert_eq!(actions.contains(&Action::Close(ACCEPTED_LATER)), !replaced, "after {age:?}");
     }
 }

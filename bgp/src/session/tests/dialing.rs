@@ -42,11 +42,11 @@ fn a_dial_that_hangs_is_given_up() {
     let mut bench = Bench::new();
     let conn = dialed(&bench.tick_after(Duration::ZERO));
     assert_eq!(bench.tick_after(Duration::from_secs(9)), []);
-    assert_eq!(bench.tick_after(Duration::from_secs(1)), [Effect::Abort(conn)]);
+    assert_eq!(bench.tick_after(Duration::from_secs(1)), [Action::Abort(conn)]);
     // When it succeeds after all, nobody wants it: not while we wait, and not beside the next.
-    assert_eq!(bench.connected(conn), [Effect::Abort(conn)]);
+    assert_eq!(bench.connected(conn), [Action::Abort(conn)]);
     let next = dialed(&bench.tick_after(RULES.connect_retry));
-    assert_eq!(bench.connected(conn), [Effect::Abort(conn)]);
+    assert_eq!(bench.connected(conn), [Action::Abort(conn)]);
     let now = bench.now;
     bench.act(|session, _| session.dial_failed(conn, "refused".to_owned(), now));
     assert_eq!(bench.session.kind(), StateKind::Connect);
@@ -118,7 +118,7 @@ fn a_peer_that_flaps_is_left_alone_and_refused_meanwhile() {
         bench.hears(conn, &cease);
     }
     assert_eq!(bench.session.kind(), StateKind::Idle);
-    assert_eq!(bench.connected(ConnId::Accepted(9)), [Effect::Abort(ConnId::Accepted(9))]);
+    assert_eq!(bench.connected(ConnId::Accepted(9)), [Action::Abort(ConnId::Accepted(9))]);
     dialed(&bench.tick_after(RULES.connect_retry));
 }
 
@@ -133,10 +133,10 @@ fn a_peer_that_breaks_every_connection_is_left_alone_before_it_was_ever_up() {
         assert_eq!(bench.session.kind(), StateKind::Connect);
     }
     bench.connected(ACCEPTED);
-    let effects = bench.hears(ACCEPTED, &[0; 19]);
-    assert!(effects.contains(&Effect::Abort(dial)));
+    let actions = bench.hears(ACCEPTED, &[0; 19]);
+    assert!(actions.contains(&Action::Abort(dial)));
     assert_eq!(bench.session.kind(), StateKind::Idle);
-    assert_eq!(bench.connected(ConnId::Accepted(9)), [Effect::Abort(ConnId::Accepted(9))]);
+    assert_eq!(bench.connected(ConnId::Accepted(9)), [Action::Abort(ConnId::Accepted(9))]);
     dialed(&bench.tick_after(RULES.connect_retry));
 }
 
@@ -145,8 +145,8 @@ fn after_a_link_was_down_the_peer_is_tried_often_for_a_while() {
     let rules = DialRules { connect_retry: Duration::from_secs(60), ..RULES };
     let mut bench = Bench::with(rules);
     bench.established(ACCEPTED, &open(2));
-    let effects = bench.act(Session::unreachable);
-    assert_eq!(effects, [Effect::Abort(ACCEPTED), Effect::Down { graceful: false }]);
+    let actions = bench.act(Session::unreachable);
+    assert_eq!(actions, [Action::Abort(ACCEPTED), Action::Down { graceful: false }]);
 
     let second = Duration::from_secs(1);
     // A dial that fails at once, one that hangs, and one that the link's next failure finds under way.
@@ -154,9 +154,9 @@ fn after_a_link_was_down_the_peer_is_tried_often_for_a_while() {
     let now = bench.now;
     bench.act(|session, _| session.dial_failed(failing, "no route".to_owned(), now));
     let hanging = dialed(&bench.tick_after(second));
-    assert_eq!(bench.tick_after(2 * second), [Effect::Abort(hanging)]);
+    assert_eq!(bench.tick_after(2 * second), [Action::Abort(hanging)]);
     let cut = dialed(&bench.tick_after(second));
-    assert_eq!(bench.act(Session::unreachable), [Effect::Abort(cut)]);
+    assert_eq!(bench.act(Session::unreachable), [Action::Abort(cut)]);
     let late = dialed(&bench.tick_after(second));
 
     bench.act(|session, step| session.dial_failed(late, "no route".to_owned(), step.now));

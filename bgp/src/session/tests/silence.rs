@@ -10,9 +10,9 @@ fn a_silent_peer_is_closed_when_the_hold_timer_expires() {
         let kept_alive = bench.tick_after(Duration::from_secs(3));
         assert_eq!(said(&kept_alive, ACCEPTED), [Message::Keepalive]);
     }
-    let effects = bench.tick_after(Duration::from_secs(3));
-    assert_eq!(last_word(&effects, ACCEPTED), Notification::hold_timer_expired());
-    assert_eq!(down(&effects), Some(false));
+    let actions = bench.tick_after(Duration::from_secs(3));
+    assert_eq!(last_word(&actions, ACCEPTED), Notification::hold_timer_expired());
+    assert_eq!(down(&actions), Some(false));
 }
 
 #[test]
@@ -78,16 +78,16 @@ fn a_peer_that_never_says_open_is_told_so_after_a_minute() {
     let mut bench = Bench::new();
     bench.connected(ACCEPTED);
     assert_eq!(bench.tick_after(OPEN_WAIT - Duration::from_secs(1)), []);
-    let effects = bench.tick_after(Duration::from_secs(1));
-    assert_eq!(last_word(&effects, ACCEPTED), Notification::hold_timer_expired());
+    let actions = bench.tick_after(Duration::from_secs(1));
+    assert_eq!(last_word(&actions, ACCEPTED), Notification::hold_timer_expired());
 }
 
 #[test]
 fn a_silent_peer_is_dead_even_with_graceful_restart() {
     let mut bench = Bench::graceful();
     bench.established(ACCEPTED, &with_restart(open(2), false, true));
-    let effects = bench.tick_after(Duration::from_secs(9));
+    let actions = bench.tick_after(Duration::from_secs(9));
     let expired = Notification::hold_timer_expired();
-    assert_eq!(last_word(&effects, ACCEPTED), Notification::hard_reset(&expired));
-    assert_eq!(down(&effects), Some(false));
+    assert_eq!(last_word(&actions, ACCEPTED), Notification::hard_reset(&expired));
+    assert_eq!(down(&actions), Some(false));
 }

@@ -12,7 +12,7 @@ use crate::wire::{CeaseReason, Notification, Update};
 use super::negotiate::Negotiated;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
+pub(crate) enum Action {
     Dial(ConnId),
     Send(ConnId, Bytes),
     /// Send what is queued, then close.
