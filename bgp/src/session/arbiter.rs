@@ -6,23 +6,23 @@
 use super::action::DownReason;
 use super::collision::{End, Keep, keep};
 use super::state::{Event, State};
-use super::{Connection, Session, Step, negotiate};
+use super::{Connection, Session, Turn, negotiate};
 use crate::types::{ConnId, Instant};
 use crate::wire::{CeaseReason, Notification, Open};
 
 impl Session {
     /// A peer that opens another connection has given up the one on which it has not said a word.
-    pub(super) fn drop_unanswered(&mut self, step: &mut Step<'_>) {
+    pub(super) fn drop_unanswered(&mut self, turn: &mut Turn<'_>) {
         let unanswered = |connection: &&Connection| {
             matches!(connection.id, ConnId::Accepted(_)) && connection.state.offer().is_some()
         };
         if let Some(id) = self.connections.iter().find(unanswered).map(|connection| connection.id) {
-            self.step_connection(id, Event::Drop(DownReason::Replaced), step);
+            self.step_connection(id, Event::Drop(DownReason::Replaced), turn);
         }
     }
 
     /// RFC 4271 §6.8: makes room for `conn`, or says that it must go.
-    pub(super) fn judge(&mut self, conn: ConnId, open: &Open, step: &mut Step<'_>) -> Verdict {
+    pub(super) fn judge(&mut self, conn: ConnId, open: &Open, turn: &mut Turn<'_>) -> Verdict {
         let Some(offer) = self.connection(conn).and_then(|connection| connection.state.offer()) else {
             return Verdict::Proceed; // Out of turn: its state will say so.
         };
@@ -32,11 +32,11 @@ impl Session {
         let remote = End { router_id: open.router_id, asn: open.asn };
         let keep = keep(offer.end(), remote);
         for other in self.ids().into_iter().filter(|other| *other != conn) {
-            match self.contest(conn, other, open, keep, step.now) {
+            match self.contest(conn, other, open, keep, turn.now) {
                 Contest::None => {}
                 Contest::Lost => return Verdict::Lost,
-                Contest::Won => self.step_connection(other, Event::Stop(collision_cease()), step),
-                Contest::Restarted => self.step_connection(other, Event::Drop(DownReason::Replaced), step),
+                Contest::Won => self.step_connection(other, Event::Stop(collision_cease()), turn),
+                Contest::Restarted => self.step_connection(other, Event::Drop(DownReason::Replaced), turn),
             }
         }
         Verdict::Proceed

@@ -10,16 +10,10 @@ use bytes::Bytes;
 use crate::types::{ConnId, Instant};
 use crate::wire::{Frame, Framer, Message};
 
+use super::Turn;
 use super::action::{Action, DownReason};
 use super::state::{Event, Outbox, State};
 use super::timers::send_hold;
-
-/// Messages in and out over a session's life.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) messages_in: u64,
-    pub(crate) messages_out: u64,
-}
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -37,10 +31,8 @@ impl Connection {
     pub(super) fn new(
         id: ConnId,
         local: IpAddr,
-        start: impl FnOnce(&mut Outbox<'_>) -> State,
-        now: Instant,
-        counters: &mut Counters,
-        actions: &mut Vec<Action>,
+        start: impl FnOnce(&mut Outbox<'_, '_>) -> State,
+        turn: &mut Turn<'_>,
     ) -> Self {
         let mut connection = Self {
             id,
@@ -50,18 +42,12 @@ impl Connection {
             unsent: 0,
             send_hold_at: None,
         };
-        connection.step(now, counters, actions, |_, out| start(out));
+        connection.step(turn, |_, out| start(out));
         connection
     }
 
-    pub(super) fn handle(
-        &mut self,
-        event: Event,
-        now: Instant,
-        counters: &mut Counters,
-        actions: &mut Vec<Action>,
-    ) {
-        self.step(now, counters, actions, |state, out| state.handle(event, now, out));
+    pub(super) fn handle(&mut self, event: Event, turn: &mut Turn<'_>) {
+        self.step(turn, |state, out| state.handle(event, out));
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -88,14 +74,8 @@ impl Connection {
     }
 
     /// Routes for the peer.
-    pub(super) fn send(
-        &mut self,
-        bytes: Bytes,
-        now: Instant,
-        counters: &mut Counters,
-        actions: &mut Vec<Action>,
-    ) {
-        self.step(now, counters, actions, |state, out| {
+    pub(super) fn send(&mut self, bytes: Bytes, turn: &mut Turn<'_>) {
+        self.step(turn, |state, out| {
             out.send(bytes);
             state
         });
@@ -115,10 +95,10 @@ impl Connection {
         self.unsent
     }
 
-    pub(super) fn tick(&mut self, now: Instant, counters: &mut Counters, actions: &mut Vec<Action>) {
-        let stuck = self.send_hold_at.is_some_and(|at| at <= now);
+    pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
+        let stuck = self.send_hold_at.is_some_and(|at| at <= turn.now);
         let event = if stuck { Event::Drop(DownReason::SendHoldExpired) } else { Event::Tick };
-        self.handle(event, now, counters, actions);
+        self.handle(event, turn);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -129,25 +109,17 @@ impl Connection {
         send_hold(self.state.terms().map_or(0, |terms| terms.hold_time))
     }
 
-    fn step(
-        &mut self,
-        now: Instant,
-        counters: &mut Counters,
-        actions: &mut Vec<Action>,
-        transition: impl FnOnce(State, &mut Outbox<'_>) -> State,
-    ) {
-        let before = actions.len();
-        let sent = &mut counters.messages_out;
-        let mut out = Outbox { conn: self.id, local: self.local, actions, sent };
+    fn step(&mut self, turn: &mut Turn<'_>, transition: impl FnOnce(State, &mut Outbox<'_, '_>) -> State) {
+        let before = turn.actions.len();
         let state = std::mem::replace(&mut self.state, State::Closed(DownReason::ConnectionLost));
-        self.state = transition(state, &mut out);
-        for action in actions.iter().skip(before) {
+        self.state = transition(state, &mut Outbox { conn: self.id, local: self.local, turn });
+        for action in turn.actions.iter().skip(before) {
             if let Action::Send(_, bytes) = action {
                 self.unsent += bytes.len();
             }
         }
         if self.unsent > 0 && self.send_hold_at.is_none() {
-            self.send_hold_at = Some(now + self.send_hold());
+            self.send_hold_at = Some(turn.now + self.send_hold());
         }
     }
 }

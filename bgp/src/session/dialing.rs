@@ -8,7 +8,7 @@ use super::action::Action;
 use super::active::Active;
 use super::connect::Connect;
 use super::idle::Idle;
-use super::{Session, StateKind, Step};
+use super::{Session, StateKind, Turn};
 use crate::types::{ConnId, Instant};
 
 /// A session that ends is tried again this soon: mostly the peer restarts, and keeps forwarding meanwhile.
@@ -66,9 +66,9 @@ impl Dialing {
 
 impl Session {
     /// Once per flap, not per attempt: two ends that refuse each other's connections would never meet.
-    pub(super) fn hold_down(&mut self, wait: Duration, step: &mut Step<'_>) {
-        let until = Some(step.now + self.jitter.shorten(wait));
-        self.stop_dialing(Dialing::Idle(Idle { until }), step);
+    pub(super) fn hold_down(&mut self, wait: Duration, turn: &mut Turn<'_>) {
+        let until = Some(turn.now + self.jitter.shorten(wait));
+        self.stop_dialing(Dialing::Idle(Idle { until }), turn);
     }
 
     pub(super) fn retry_later(&mut self, was_up: bool, now: Instant) {
@@ -79,39 +79,39 @@ impl Session {
         self.dialing = Dialing::Active(Active { retry_at });
     }
 
-    pub(super) fn tick_dialing(&mut self, step: &mut Step<'_>) {
+    pub(super) fn tick_dialing(&mut self, turn: &mut Turn<'_>) {
         match &self.dialing {
-            Dialing::Idle(idle) if idle.is_over(step.now) => self.dial(step),
-            Dialing::Active(active) if active.is_due(step.now) => self.dial(step),
-            Dialing::Connect(connect) if connect.give_up_at <= step.now => {
-                step.actions.push(Action::Abort(connect.conn));
+            Dialing::Idle(idle) if idle.is_over(turn.now) => self.dial(turn),
+            Dialing::Active(active) if active.is_due(turn.now) => self.dial(turn),
+            Dialing::Connect(connect) if connect.give_up_at <= turn.now => {
+                turn.actions.push(Action::Abort(connect.conn));
                 self.last_down = Some("connection attempt timed out".to_owned());
-                self.retry_later(false, step.now);
+                self.retry_later(false, turn.now);
             }
             Dialing::Idle(_) | Dialing::Active(_) | Dialing::Connect(_) => {}
         }
     }
 
     /// Dials, unless the peer is to, or has.
-    fn dial(&mut self, step: &mut Step<'_>) {
+    fn dial(&mut self, turn: &mut Turn<'_>) {
         if self.rules.passive || !self.connections.is_empty() {
             self.dialing = Dialing::Active(Active { retry_at: None });
             return;
         }
         self.attempts += 1;
         let conn = ConnId::Dialed { peer: self.peer, attempt: self.attempts };
-        self.dialing = Dialing::Connect(Connect::new(conn, step.now, step.now < self.eager_until));
-        step.actions.push(Action::Dial(conn));
+        self.dialing = Dialing::Connect(Connect::new(conn, turn.now, turn.now < self.eager_until));
+        turn.actions.push(Action::Dial(conn));
     }
 
     /// Until [`Session::start`].
-    pub(super) fn rest(&mut self, step: &mut Step<'_>) {
-        self.stop_dialing(Dialing::Idle(Idle { until: None }), step);
+    pub(super) fn rest(&mut self, turn: &mut Turn<'_>) {
+        self.stop_dialing(Dialing::Idle(Idle { until: None }), turn);
     }
 
-    pub(super) fn stop_dialing(&mut self, instead: Dialing, step: &mut Step<'_>) {
+    pub(super) fn stop_dialing(&mut self, instead: Dialing, turn: &mut Turn<'_>) {
         if let Dialing::Connect(connect) = &self.dialing {
-            step.actions.push(Action::Abort(connect.conn));
+            turn.actions.push(Action::Abort(connect.conn));
         }
         self.dialing = instead;
     }

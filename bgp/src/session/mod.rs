@@ -32,7 +32,6 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use action::Action;
 pub use action::DownReason;
-pub(crate) use connection::Counters;
 pub(crate) use dialing::DialRules;
 pub(crate) use negotiate::{Negotiated, Offer};
 pub(crate) use timers::Jitter;
@@ -75,16 +74,23 @@ pub(crate) struct Session {
     connections: Vec<Connection>,
     flaps: Flaps,
     jitter: Jitter,
-    counters: Counters,
     last_down: Option<String>,
     /// The link to the peer was gone a moment before this.
     eager_until: Instant,
 }
 
-/// Time and the way out, for one step of a session.
-pub(crate) struct Step<'a> {
+/// Messages in and out over a session's life.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) messages_in: u64,
+    pub(crate) messages_out: u64,
+}
+
+/// What a session is given for one turn: the time, and where its actions and its messages are noted.
+pub(crate) struct Turn<'a> {
     pub(crate) now: Instant,
     pub(crate) actions: &'a mut Vec<Action>,
+    pub(crate) counters: &'a mut Counters,
 }
 
 impl Session {
@@ -99,36 +105,34 @@ impl Session {
             connections: Vec::new(),
             flaps: Flaps::default(),
             jitter,
-            counters: Counters::default(),
             last_down: None,
             eager_until: Instant::default(),
         }
     }
 
     /// A dialed or accepted connection is there; `local` is our end of it.
-    pub(crate) fn connected(&mut self, conn: ConnId, local: IpAddr, offer: Offer, step: &mut Step<'_>) {
+    pub(crate) fn connected(&mut self, conn: ConnId, local: IpAddr, offer: Offer, turn: &mut Turn<'_>) {
         match (conn, &self.dialing) {
             (ConnId::Dialed { .. }, Dialing::Connect(connect)) if connect.conn == conn => {
                 self.dialing = Dialing::Active(Active { retry_at: None });
             }
-            (ConnId::Accepted(_), Dialing::Connect(_) | Dialing::Active(_)) => self.drop_unanswered(step),
+            (ConnId::Accepted(_), Dialing::Connect(_) | Dialing::Active(_)) => self.drop_unanswered(turn),
             // A dial that was given up, or a peer that is left alone.
             (ConnId::Dialed { .. }, _) | (ConnId::Accepted(_), Dialing::Idle(_)) => {
-                step.actions.push(Action::Abort(conn));
+                turn.actions.push(Action::Abort(conn));
                 return;
             }
         }
         let established = self.established().is_some();
-        let (now, jitter) = (step.now, self.jitter.fork());
-        let start = |out: &mut state::Outbox<'_>| {
+        let jitter = self.jitter.fork();
+        let start = |out: &mut state::Outbox<'_, '_>| {
             if established {
-                State::delay_open(offer, now, jitter)
+                State::delay_open(offer, jitter, out.now())
             } else {
-                State::open(offer, now, jitter, out)
+                State::open(offer, jitter, out)
             }
         };
-        let connection = Connection::new(conn, local, start, now, &mut self.counters, step.actions);
-        self.connections.push(connection);
+        self.connections.push(Connection::new(conn, local, start, turn));
     }
 
     pub(crate) fn dial_failed(&mut self, conn: ConnId, error: String, now: Instant) {
@@ -138,14 +142,14 @@ impl Session {
         }
     }
 
-    pub(crate) fn received(&mut self, conn: ConnId, bytes: &[u8], step: &mut Step<'_>) {
+    pub(crate) fn received(&mut self, conn: ConnId, bytes: &[u8], turn: &mut Turn<'_>) {
         if let Some(connection) = self.connection_mut(conn) {
             connection.push(bytes);
         }
         // The connection is looked up for each message: any of them may have closed it.
         while let Some(event) = self.connection_mut(conn).and_then(Connection::next_event) {
-            self.counters.messages_in += 1;
-            self.deliver(conn, event, step);
+            turn.counters.messages_in += 1;
+            self.deliver(conn, event, turn);
         }
     }
 
@@ -157,17 +161,15 @@ impl Session {
     }
 
     /// TCP has ended.
-    pub(crate) fn closed(&mut self, conn: ConnId, step: &mut Step<'_>) {
-        self.step_connection(conn, Event::Drop(DownReason::ConnectionLost), step);
+    pub(crate) fn closed(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
+        self.step_connection(conn, Event::Drop(DownReason::ConnectionLost), turn);
     }
 
-    pub(crate) fn tick(&mut self, step: &mut Step<'_>) {
+    pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
         for id in self.ids() {
-            self.with_connection(id, step, |connection, counters, step| {
-                connection.tick(step.now, counters, step.actions);
-            });
+            self.with_connection(id, turn, Connection::tick);
         }
-        self.tick_dialing(step);
+        self.tick_dialing(turn);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
@@ -176,35 +178,35 @@ impl Session {
     }
 
     /// Closes every connection with a last word. Graceful restart ends too when `hard` (RFC 8538 §3).
-    pub(crate) fn stop(&mut self, notification: &Notification, hard: bool, step: &mut Step<'_>) {
+    pub(crate) fn stop(&mut self, notification: &Notification, hard: bool, turn: &mut Turn<'_>) {
         for id in self.ids() {
             let terms = self.connection(id).and_then(|connection| connection.state.terms());
             let last_word = match terms {
                 Some(terms) if hard && terms.graceful_notification => Notification::hard_reset(notification),
                 Some(_) | None => notification.clone(),
             };
-            self.step_connection(id, Event::Stop(last_word), step);
+            self.step_connection(id, Event::Stop(last_word), turn);
         }
-        self.rest(step);
+        self.rest(turn);
     }
 
     /// Closes every connection without a word.
-    pub(crate) fn abandon(&mut self, reason: &DownReason, step: &mut Step<'_>) {
+    pub(crate) fn abandon(&mut self, reason: &DownReason, turn: &mut Turn<'_>) {
         for id in self.ids() {
-            self.step_connection(id, Event::Drop(reason.clone()), step);
+            self.step_connection(id, Event::Drop(reason.clone()), turn);
         }
-        self.rest(step);
+        self.rest(turn);
     }
 
     /// The link is gone: closes every connection without a word, and tries again soon.
-    pub(crate) fn unreachable(&mut self, step: &mut Step<'_>) {
-        self.eager_until = step.now + EAGER;
+    pub(crate) fn unreachable(&mut self, turn: &mut Turn<'_>) {
+        self.eager_until = turn.now + EAGER;
         for id in self.ids() {
-            self.step_connection(id, Event::Drop(DownReason::Unreachable), step);
+            self.step_connection(id, Event::Drop(DownReason::Unreachable), turn);
         }
         if let Dialing::Connect(connect) = &self.dialing {
-            step.actions.push(Action::Abort(connect.conn));
-            self.retry_later(false, step.now);
+            turn.actions.push(Action::Abort(connect.conn));
+            self.retry_later(false, turn.now);
         }
     }
 
@@ -227,9 +229,9 @@ impl Session {
     }
 
     /// Queues whole messages on the Established connection.
-    pub(crate) fn send(&mut self, messages: Bytes, step: &mut Step<'_>) {
+    pub(crate) fn send(&mut self, messages: Bytes, turn: &mut Turn<'_>) {
         if let Some(connection) = self.connections.iter_mut().find(|connection| connection.is_established()) {
-            connection.send(messages, step.now, &mut self.counters, step.actions);
+            connection.send(messages, turn);
         }
     }
 
@@ -250,10 +252,6 @@ impl Session {
             .iter()
             .filter_map(|Connection { state, .. }| Some((state.kind(), state.terms()?)));
         known.max_by_key(|(kind, _)| *kind).map(|(_, terms)| terms)
-    }
-
-    pub(crate) fn counters(&self) -> Counters {
-        self.counters
     }
 
     /// Why it went down last, in words.
@@ -278,51 +276,49 @@ impl Session {
     }
 
     /// An OPEN is first judged (§6.8), everything else goes straight to the connection's state.
-    fn deliver(&mut self, conn: ConnId, event: Event, step: &mut Step<'_>) {
+    fn deliver(&mut self, conn: ConnId, event: Event, turn: &mut Turn<'_>) {
         let event = match event {
-            Event::Message(Message::Open(open)) => match self.judge(conn, &open, step) {
+            Event::Message(Message::Open(open)) => match self.judge(conn, &open, turn) {
                 Verdict::Proceed => Event::Message(Message::Open(open)),
                 Verdict::Lost => Event::Stop(collision_cease()),
             },
             other => other,
         };
-        self.step_connection(conn, event, step);
+        self.step_connection(conn, event, turn);
     }
 
-    fn step_connection(&mut self, conn: ConnId, event: Event, step: &mut Step<'_>) {
-        self.with_connection(conn, step, |connection, counters, step| {
-            connection.handle(event, step.now, counters, step.actions);
-        });
+    fn step_connection(&mut self, conn: ConnId, event: Event, turn: &mut Turn<'_>) {
+        self.with_connection(conn, turn, |connection, turn| connection.handle(event, turn));
     }
 
     /// Lets a connection act, then draws the session's conclusions.
     fn with_connection(
         &mut self,
         conn: ConnId,
-        step: &mut Step<'_>,
-        act: impl FnOnce(&mut Connection, &mut Counters, &mut Step<'_>),
+        turn: &mut Turn<'_>,
+        act: impl FnOnce(&mut Connection, &mut Turn<'_>),
     ) {
         let Some(index) = self.connections.iter().position(|connection| connection.id == conn) else {
             return; // A late event of a connection that is gone.
         };
         let connection = &mut self.connections[index];
         let was_established = connection.is_established();
-        act(connection, &mut self.counters, step);
+        act(connection, turn);
         if let State::Closed(reason) = &connection.state {
             let reason = reason.clone();
             self.connections.remove(index);
-            self.ended(was_established, &reason, step);
+            self.ended(was_established, &reason, turn);
         } else if !was_established && connection.is_established() {
-            self.came_up(step);
+            self.came_up(turn);
         }
     }
 
-    fn came_up(&mut self, step: &mut Step<'_>) {
-        self.flaps.up(step.now);
-        self.stop_dialing(Dialing::Active(Active { retry_at: None }), step);
+    fn came_up(&mut self, turn: &mut Turn<'_>) {
+        self.flaps.up(turn.now);
+        self.stop_dialing(Dialing::Active(Active { retry_at: None }), turn);
     }
 
-    fn ended(&mut self, was_up: bool, reason: &DownReason, step: &mut Step<'_>) {
+    fn ended(&mut self, was_up: bool, reason: &DownReason, turn: &mut Turn<'_>) {
         if self.established().is_some() {
             return; // A connection beside the session: nothing went down.
         }
@@ -331,15 +327,15 @@ impl Session {
             self.last_down = Some(reason.to_string());
         }
         if flapped {
-            self.flaps.down(step.now);
+            self.flaps.down(turn.now);
         }
         if !self.connections.is_empty() {
             return;
         }
         match self.flaps.hold_down(self.rules.connect_retry).filter(|_| flapped) {
-            Some(wait) => self.hold_down(wait, step),
+            Some(wait) => self.hold_down(wait, turn),
             None if matches!(self.dialing, Dialing::Active(Active { retry_at: None })) => {
-                self.retry_later(was_up, step.now);
+                self.retry_later(was_up, turn.now);
             }
             None => {} // The next attempt is due or under way.
         }

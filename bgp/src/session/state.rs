@@ -12,10 +12,10 @@ use bytes::Bytes;
 use crate::types::{ConnId, Instant};
 use crate::wire::{DecodeContext, Message, MessageKind, Notification, UnexpectedIn, encode_keepalive};
 
-use super::StateKind;
 use super::action::{Action, DownReason};
 use super::negotiate::{Negotiated, Offer};
 use super::timers::{Jitter, OPEN_WAIT};
+use super::{StateKind, Turn};
 
 use established::Established;
 use open_confirm::OpenConfirm;
@@ -48,19 +48,26 @@ pub(super) enum Event {
     Drop(DownReason),
 }
 
-/// Where the actions of one connection go.
-pub(super) struct Outbox<'a> {
+/// The time, and where the actions of one connection go.
+pub(super) struct Outbox<'a, 'b> {
     pub(super) conn: ConnId,
     /// Our end of the connection.
     pub(super) local: IpAddr,
-    pub(super) actions: &'a mut Vec<Action>,
-    pub(super) sent: &'a mut u64,
+    pub(super) turn: &'a mut Turn<'b>,
 }
 
-impl Outbox<'_> {
+impl Outbox<'_, '_> {
+    pub(super) fn now(&self) -> Instant {
+        self.turn.now
+    }
+
+    pub(super) fn push(&mut self, action: Action) {
+        self.turn.actions.push(action);
+    }
+
     pub(super) fn send(&mut self, message: Bytes) {
-        *self.sent += 1;
-        self.actions.push(Action::Send(self.conn, message));
+        self.turn.counters.messages_out += 1;
+        self.push(Action::Send(self.conn, message));
     }
 
     pub(super) fn keepalive(&mut self) {
@@ -68,40 +75,40 @@ impl Outbox<'_> {
     }
 
     pub(super) fn up(&mut self, terms: &Negotiated) {
-        self.actions.push(Action::Up { terms: Box::new(terms.clone()), local: self.local });
+        self.push(Action::Up { terms: Box::new(terms.clone()), local: self.local });
     }
 
     /// A last word, then close.
     pub(super) fn notify(&mut self, notification: Notification) -> State {
         self.send(notification.encode());
-        self.actions.push(Action::Close(self.conn));
+        self.push(Action::Close(self.conn));
         State::Closed(DownReason::Sent(notification))
     }
 
     /// The peer has said its last word, or there is nobody to say one to.
     pub(super) fn abandon(&mut self, reason: DownReason) -> State {
-        self.actions.push(Action::Abort(self.conn));
+        self.push(Action::Abort(self.conn));
         State::Closed(reason)
     }
 }
 
 impl State {
     /// Says OPEN.
-    pub(super) fn open(offer: Offer, now: Instant, jitter: Jitter, out: &mut Outbox<'_>) -> Self {
-        Self::OpenSent(OpenSent::start(offer, now, jitter, out))
+    pub(super) fn open(offer: Offer, jitter: Jitter, out: &mut Outbox<'_, '_>) -> Self {
+        Self::OpenSent(OpenSent::start(offer, jitter, out))
     }
 
     /// Says OPEN when the peer has.
-    pub(super) fn delay_open(offer: Offer, now: Instant, jitter: Jitter) -> Self {
+    pub(super) fn delay_open(offer: Offer, jitter: Jitter, now: Instant) -> Self {
         Self::OpenDelayed(OpenDelayed { offer, wait_until: now + OPEN_WAIT, jitter })
     }
 
-    pub(super) fn handle(self, event: Event, now: Instant, out: &mut Outbox<'_>) -> Self {
+    pub(super) fn handle(self, event: Event, out: &mut Outbox<'_, '_>) -> Self {
         match self {
-            Self::OpenDelayed(state) => state.handle(event, now, out),
-            Self::OpenSent(state) => state.handle(event, now, out),
-            Self::OpenConfirm(state) => state.handle(event, now, out),
-            Self::Established(state) => state.handle(event, now, out),
+            Self::OpenDelayed(state) => state.handle(event, out),
+            Self::OpenSent(state) => state.handle(event, out),
+            Self::OpenConfirm(state) => state.handle(event, out),
+            Self::Established(state) => state.handle(event, out),
             Self::Closed(reason) => Self::Closed(reason),
         }
     }
@@ -161,6 +168,6 @@ impl State {
 }
 
 /// RFC 6608: a message out of turn.
-pub(super) fn out_of_turn(state: UnexpectedIn, out: &mut Outbox<'_>) -> State {
+pub(super) fn out_of_turn(state: UnexpectedIn, out: &mut Outbox<'_, '_>) -> State {
     out.notify(Notification::fsm_error(state))
 }

@@ -45,6 +45,7 @@ fn with_restart(mut open: Open, restarting: bool, notification: bool) -> Open {
 struct Bench {
     session: Session,
     now: Instant,
+    counters: Counters,
     ours: Open,
 }
 
@@ -55,7 +56,12 @@ impl Bench {
 
     fn with(rules: DialRules) -> Self {
         let now = Instant(Duration::from_secs(1000));
-        Self { session: Session::new(PEER, rules, Jitter::new(1), now), now, ours: open(5) }
+        Self {
+            session: Session::new(PEER, rules, Jitter::new(1), now),
+            now,
+            counters: Counters::default(),
+            ours: open(5),
+        }
     }
 
     fn graceful() -> Self {
@@ -64,9 +70,10 @@ impl Bench {
         bench
     }
 
-    fn act(&mut self, act: impl FnOnce(&mut Session, &mut super::Step<'_>)) -> Vec<Action> {
+    fn act(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>)) -> Vec<Action> {
         let mut actions = Vec::new();
-        act(&mut self.session, &mut super::Step { now: self.now, actions: &mut actions });
+        let turn = &mut Turn { now: self.now, actions: &mut actions, counters: &mut self.counters };
+        act(&mut self.session, turn);
         actions
     }
 
@@ -77,11 +84,11 @@ impl Bench {
 
     fn connected(&mut self, conn: ConnId) -> Vec<Action> {
         let offer = Offer { open: self.ours.clone(), remote: RemoteAsn::Internal };
-        self.act(|session, step| session.connected(conn, LOCAL, offer, step))
+        self.act(|session, turn| session.connected(conn, LOCAL, offer, turn))
     }
 
     fn hears(&mut self, conn: ConnId, bytes: &[u8]) -> Vec<Action> {
-        self.act(|session, step| session.received(conn, bytes, step))
+        self.act(|session, turn| session.received(conn, bytes, turn))
     }
 
     fn established(&mut self, conn: ConnId, theirs: &Open) {
@@ -150,7 +157,7 @@ fn a_dialed_connection_becomes_a_session() {
 
     let actions = bench.hears(conn, &encode_keepalive());
     assert!(matches!(actions.as_slice(), [Action::Up { local: LOCAL, .. }]), "{actions:?}");
-    let Counters { messages_in, messages_out } = bench.session.counters();
+    let Counters { messages_in, messages_out } = bench.counters;
     assert_eq!((messages_in, messages_out), (2, 2));
 }
 
@@ -165,7 +172,7 @@ fn the_terms_are_known_once_both_have_said_open_until_the_end() {
     // Those of the session, not of what comes beside it.
     bench.connected(ACCEPTED_LATER);
     assert_eq!(bench.session.terms().map(|terms| terms.hold_time), Some(7));
-    bench.act(|session, step| session.closed(ACCEPTED, step));
+    bench.act(|session, turn| session.closed(ACCEPTED, turn));
     assert_eq!(bench.session.terms(), None);
 }
 
@@ -174,7 +181,7 @@ fn a_session_that_is_abandoned_ends_without_a_word_and_rests() {
     let mut bench = Bench::graceful();
     bench.established(ACCEPTED, &with_restart(open(2), false, true));
     bench.connected(ACCEPTED_LATER);
-    let actions = bench.act(|session, step| session.abandon(&DownReason::Restarting, step));
+    let actions = bench.act(|session, turn| session.abandon(&DownReason::Restarting, turn));
     let down = Action::Down { graceful: false };
     assert_eq!(actions, [Action::Abort(ACCEPTED), down, Action::Abort(ACCEPTED_LATER)]);
     assert_eq!(bench.tick_after(Duration::from_secs(1000)), []);
@@ -229,7 +236,7 @@ fn what_outlives_a_session_depends_on_how_it_ended() {
         let mut bench = Bench::graceful();
         bench.established(ACCEPTED, &with_restart(open(2), false, notification_bit));
         let actions = match ending {
-            None => bench.act(|session, step| session.closed(ACCEPTED, step)),
+            None => bench.act(|session, turn| session.closed(ACCEPTED, turn)),
             Some(notification) => bench.hears(ACCEPTED, &notification.encode()),
         };
         assert_eq!(down(&actions), Some(graceful), "N {notification_bit}, {ending:?}");
@@ -242,7 +249,7 @@ fn our_stop_is_a_hard_reset_only_where_a_cease_would_not_be_enough() {
     for (notification_bit, expected) in [(false, cease.clone()), (true, Notification::hard_reset(&cease))] {
         let mut bench = Bench::graceful();
         bench.established(ACCEPTED, &with_restart(open(2), false, notification_bit));
-        let actions = bench.act(|session, step| session.stop(&cease, true, step));
+        let actions = bench.act(|session, turn| session.stop(&cease, true, turn));
         assert_eq!(last_word(&actions, ACCEPTED), expected);
         assert_eq!(bench.session.next_deadline(), None);
         assert_eq!(bench.tick_after(Duration::from_secs(1000)), [], "until it is started");
@@ -264,7 +271,7 @@ fn a_refresh_of_a_family_that_was_not_negotiated_is_ignored() {
 fn late_events_of_a_connection_that_is_gone_are_ignored() {
     let mut bench = Bench::new();
     bench.established(ACCEPTED, &open(2));
-    bench.act(|session, step| session.closed(ACCEPTED, step));
+    bench.act(|session, turn| session.closed(ACCEPTED, turn));
     assert_eq!(bench.hears(ACCEPTED, &encode_keepalive()), []);
-    assert_eq!(bench.act(|session, step| session.closed(ACCEPTED, step)), []);
+    assert_eq!(bench.act(|session, turn| session.closed(ACCEPTED, turn)), []);
 }

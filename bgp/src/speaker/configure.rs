@@ -11,7 +11,7 @@ use super::peer::{Peer, export_policy, import_policy};
 use super::refresh::Refreshes;
 use super::telling::Telling;
 use crate::rib::OriginAttributes;
-use crate::session::{Session, StateKind};
+use crate::session::{Counters, Session, StateKind};
 use crate::types::{Instant, PeerId};
 use crate::wire::{CeaseReason, Notification};
 
@@ -44,6 +44,7 @@ impl Speaker {
             config,
             state: session.kind(),
             session,
+            counters: Counters::default(),
             since: now,
             stale_until: None,
             established_count: 0,
@@ -74,13 +75,13 @@ impl Speaker {
         peer.session.set_rules(rules);
         if reset {
             let changed = Notification::cease(CeaseReason::OtherConfigurationChange, None);
-            self.step(Some(id), now, |session, step| session.stop(&changed, false, step));
+            self.step(Some(id), now, |session, turn| session.stop(&changed, false, turn));
         }
         self.apply_policy(id);
         if reset || other_way || more_prefixes {
-            self.step(Some(id), now, |session, step| {
-                session.start(rules, None, step.now);
-                session.tick(step);
+            self.step(Some(id), now, |session, turn| {
+                session.start(rules, None, turn.now);
+                session.tick(turn);
             });
         }
     }
@@ -99,7 +100,7 @@ impl Speaker {
 
     fn remove_peer(&mut self, id: PeerId, now: Instant) {
         let gone = Notification::cease(CeaseReason::PeerDeconfigured, None);
-        self.step(Some(id), now, |session, step| session.stop(&gone, true, step));
+        self.step(Some(id), now, |session, turn| session.stop(&gone, true, turn));
         self.rib.sweep_stale(id, None);
         self.rib.excuse(id);
         self.untold.remove(&id);

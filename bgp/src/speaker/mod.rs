@@ -101,8 +101,8 @@ impl Speaker {
         self.take(now, input);
         while self.convergence.advance(|| self.peers.values().all(|peer| peer.is_converged(&self.rib)), now) {
             self.rib.release_selection();
-            let step = if self.convergence.is_done() { Effect::Converged } else { Effect::Settled };
-            self.effects.push_back(step);
+            let mark = if self.convergence.is_done() { Effect::Converged } else { Effect::Settled };
+            self.effects.push_back(mark);
         }
         self.all_untold |= deferred && !self.rib.selection_deferred();
         self.tell(now);
@@ -134,18 +134,18 @@ impl Speaker {
             Input::SetRestartTime(restart_time) => self.config.restart_time = restart_time,
             Input::Connected { conn, local, remote } => self.connected(conn, local, remote, now),
             Input::DialFailed { conn, error } => {
-                self.step(self.owner(conn), now, |session, step| session.dial_failed(conn, error, step.now));
+                self.step(self.owner(conn), now, |session, turn| session.dial_failed(conn, error, turn.now));
             }
             Input::Received { conn, bytes } => {
-                self.step(self.owner(conn), now, |session, step| session.received(conn, &bytes, step));
+                self.step(self.owner(conn), now, |session, turn| session.received(conn, &bytes, turn));
             }
             Input::Sent { conn, len } => {
                 let owner = self.owner(conn);
-                self.step(owner, now, |session, step| session.sent(conn, len, step.now));
+                self.step(owner, now, |session, turn| session.sent(conn, len, turn.now));
                 self.untold.extend(owner);
             }
             Input::Closed { conn } => {
-                self.step(self.owner(conn), now, |session, step| session.closed(conn, step));
+                self.step(self.owner(conn), now, |session, turn| session.closed(conn, turn));
                 self.accepted.remove(&conn);
             }
             Input::Tick => self.tick(now),
@@ -168,7 +168,7 @@ impl Speaker {
         if let ConnId::Accepted(_) = conn {
             self.accepted.insert(conn, id);
         }
-        self.step(Some(id), now, |session, step| session.connected(conn, local, offer, step));
+        self.step(Some(id), now, |session, turn| session.connected(conn, local, offer, turn));
     }
 
     fn unreachable(&mut self, key: PeerKey, now: Instant) {
@@ -182,13 +182,13 @@ impl Speaker {
 
     fn shutdown(&mut self, how: &Shutdown, now: Instant) {
         for id in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.step(Some(id), now, |session, step| match how {
+            self.step(Some(id), now, |session, turn| match how {
                 Shutdown::Stop { text } => {
                     let text = Some(text.as_str()).filter(|text| !text.is_empty());
                     let stop = Notification::cease(CeaseReason::AdministrativeShutdown, text);
-                    session.stop(&stop, true, step);
+                    session.stop(&stop, true, turn);
                 }
-                Shutdown::Restart => session.abandon(&DownReason::Restarting, step),
+                Shutdown::Restart => session.abandon(&DownReason::Restarting, turn),
             });
         }
         self.ended = true;
@@ -256,6 +256,6 @@ impl Speaker {
     }
 
     fn tell_one(&mut self, id: PeerId, messages: Bytes, now: Instant) {
-        self.step(Some(id), now, |session, step| session.send(messages, step));
+        self.step(Some(id), now, |session, turn| session.send(messages, turn));
     }
 }

@@ -12,7 +12,7 @@ use super::io::Effect;
 use super::peer::Peer;
 use super::refresh::Refreshes;
 use crate::rib::LimitExceeded;
-use crate::session::{Action, Negotiated, Session, StateKind, Step};
+use crate::session::{Action, Negotiated, Session, StateKind, Turn};
 use crate::types::{AfiSafi, Instant, PeerId};
 use crate::wire::{CeaseReason, Notification, Update};
 
@@ -25,13 +25,14 @@ impl Speaker {
         &mut self,
         id: Option<PeerId>,
         now: Instant,
-        act: impl FnOnce(&mut Session, &mut Step<'_>),
+        act: impl FnOnce(&mut Session, &mut Turn<'_>),
     ) {
         let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(&id)?))) else {
             return;
         };
         let mut wanted = Vec::new();
-        act(&mut peer.session, &mut Step { now, actions: &mut wanted });
+        let turn = &mut Turn { now, actions: &mut wanted, counters: &mut peer.counters };
+        act(&mut peer.session, turn);
         for action in wanted {
             self.carry_out(id, action, now);
         }
@@ -135,9 +136,9 @@ impl Speaker {
             LimitExceeded::Prefixes { family, limit } => Notification::maximum_prefixes(family, limit),
             LimitExceeded::Attributes { .. } => Notification::cease(CeaseReason::OutOfResources, None),
         };
-        self.step(Some(id), now, |session, step| {
-            session.stop(&refusal, true, step);
-            session.start(rules, Some(AFTER_LIMIT), step.now);
+        self.step(Some(id), now, |session, turn| {
+            session.stop(&refusal, true, turn);
+            session.start(rules, Some(AFTER_LIMIT), turn.now);
         });
     }
 

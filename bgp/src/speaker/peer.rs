@@ -8,7 +8,7 @@ use super::refresh::Refreshes;
 use super::status::{FamilyStatus, PeerStatus};
 use super::telling::Telling;
 use crate::rib::{Accept, ExportPolicy, ImportPolicy, RefusedRoute, Rib, RibPeer};
-use crate::session::{DialRules, Negotiated, Offer, Session, StateKind};
+use crate::session::{Counters, DialRules, Negotiated, Offer, Session, StateKind};
 use crate::types::{AfiSafi, Instant, PeerId, RemoteAsn};
 use crate::wire::{Capabilities, GracefulRestart, Open};
 
@@ -20,6 +20,7 @@ pub(super) struct Peer {
     pub(super) id: PeerId,
     pub(super) config: PeerConfig,
     pub(super) session: Session,
+    pub(super) counters: Counters,
     /// State at the last look, and since when.
     pub(super) state: StateKind,
     pub(super) since: Instant,
@@ -139,7 +140,6 @@ impl Peer {
         now: Instant,
     ) -> PeerStatus {
         let terms = self.session.terms();
-        let counters = self.session.counters();
         let configured = match self.config.asn {
             RemoteAsn::Number(asn) => Some(asn),
             RemoteAsn::Internal => Some(speaker.asn),
@@ -158,8 +158,8 @@ impl Peer {
             hold_time: terms.map(|terms| terms.hold_time),
             families: self.config.families.iter().map(|family| self.family_status(*family, rib)).collect(),
             last_error: self.session.last_down().map(str::to_owned),
-            messages_in: counters.messages_in,
-            messages_out: counters.messages_out,
+            messages_in: self.counters.messages_in,
+            messages_out: self.counters.messages_out,
             established_count: self.established_count,
             malformed_attributes: self.telling.malformed_total(),
             refused,

@@ -39,26 +39,26 @@ impl Established {
         })
     }
 
-    pub(super) fn handle(mut self: Box<Self>, event: Event, now: Instant, out: &mut Outbox<'_>) -> State {
+    pub(super) fn handle(mut self: Box<Self>, event: Event, out: &mut Outbox<'_, '_>) -> State {
         match event {
             Event::Message(Message::Update(update)) => {
-                self.liveness.heard(now);
-                out.actions.push(Action::Update(update));
+                self.liveness.heard(out.now());
+                out.push(Action::Update(update));
                 State::Established(self)
             }
             Event::Message(Message::Keepalive | Message::RouteRefreshIgnored) => {
-                self.liveness.heard(now);
+                self.liveness.heard(out.now());
                 State::Established(self)
             }
             Event::Message(Message::RouteRefresh(family)) => {
-                self.liveness.heard(now);
+                self.liveness.heard(out.now());
                 // RFC 2918 §4: a family that was not negotiated is ignored.
                 if self.terms.families.contains(&family) {
-                    out.actions.push(Action::Refresh(family));
+                    out.push(Action::Refresh(family));
                 }
                 State::Established(self)
             }
-            Event::Tick => self.tick(now, out),
+            Event::Tick => self.tick(out),
             Event::Message(Message::Notification(notification)) => {
                 self.down(DownReason::Received(notification), out)
             }
@@ -71,8 +71,8 @@ impl Established {
         }
     }
 
-    fn tick(mut self: Box<Self>, now: Instant, out: &mut Outbox<'_>) -> State {
-        match self.liveness.due(now) {
+    fn tick(mut self: Box<Self>, out: &mut Outbox<'_, '_>) -> State {
+        match self.liveness.due(out.now()) {
             Some(Due::HoldExpired) => {
                 let expired = Notification::hold_timer_expired();
                 let hard = self.terms.graceful_notification;
@@ -80,26 +80,26 @@ impl Established {
             }
             Some(Due::Keepalive) => {
                 out.keepalive();
-                self.liveness.keepalive_sent(now);
+                self.liveness.keepalive_sent(out.now());
                 State::Established(self)
             }
             None => State::Established(self),
         }
     }
 
-    fn notify(&self, notification: Notification, out: &mut Outbox<'_>) -> State {
+    fn notify(&self, notification: Notification, out: &mut Outbox<'_, '_>) -> State {
         let closed = out.notify(notification);
         self.ended(closed, out)
     }
 
-    fn down(&self, reason: DownReason, out: &mut Outbox<'_>) -> State {
+    fn down(&self, reason: DownReason, out: &mut Outbox<'_, '_>) -> State {
         let closed = out.abandon(reason);
         self.ended(closed, out)
     }
 
-    fn ended(&self, closed: State, out: &mut Outbox<'_>) -> State {
+    fn ended(&self, closed: State, out: &mut Outbox<'_, '_>) -> State {
         if let State::Closed(reason) = &closed {
-            out.actions.push(Action::Down { graceful: reason.is_graceful(&self.terms) });
+            out.push(Action::Down { graceful: reason.is_graceful(&self.terms) });
         }
         closed
     }

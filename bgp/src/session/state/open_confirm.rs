@@ -1,6 +1,5 @@
 //! OpenConfirm: both OPENs are fine, the peer's KEEPALIVE is awaited (RFC 4271 §8.2.2).
 
-use crate::types::Instant;
 use crate::wire::{Message, Notification, UnexpectedIn};
 
 use super::super::action::DownReason;
@@ -16,14 +15,14 @@ pub(in super::super) struct OpenConfirm {
 }
 
 impl OpenConfirm {
-    pub(super) fn handle(mut self, event: Event, now: Instant, out: &mut Outbox<'_>) -> State {
+    pub(super) fn handle(mut self, event: Event, out: &mut Outbox<'_, '_>) -> State {
         match event {
             Event::Message(Message::Keepalive) => {
                 out.up(&self.terms);
-                self.liveness.heard(now);
-                State::Established(Box::new(Established::new(self.terms, self.liveness, now)))
+                self.liveness.heard(out.now());
+                State::Established(Box::new(Established::new(self.terms, self.liveness, out.now())))
             }
-            Event::Tick => self.tick(now, out),
+            Event::Tick => self.tick(out),
             Event::Message(Message::Notification(notification)) => {
                 out.abandon(DownReason::Received(notification))
             }
@@ -40,12 +39,12 @@ impl OpenConfirm {
         }
     }
 
-    fn tick(mut self, now: Instant, out: &mut Outbox<'_>) -> State {
-        match self.liveness.due(now) {
+    fn tick(mut self, out: &mut Outbox<'_, '_>) -> State {
+        match self.liveness.due(out.now()) {
             Some(Due::HoldExpired) => return out.notify(Notification::hold_timer_expired()),
             Some(Due::Keepalive) => {
                 out.keepalive();
-                self.liveness.keepalive_sent(now);
+                self.liveness.keepalive_sent(out.now());
             }
             None => {}
         }

@@ -21,15 +21,13 @@ pub(in super::super) struct OpenDelayed {
 }
 
 impl OpenDelayed {
-    pub(super) fn handle(self, event: Event, now: Instant, out: &mut Outbox<'_>) -> State {
+    pub(super) fn handle(self, event: Event, out: &mut Outbox<'_, '_>) -> State {
         match event {
             // The arbiter has let it pass.
-            Event::Message(Message::Open(open)) => OpenSent::start(self.offer, now, self.jitter, out).handle(
-                Event::Message(Message::Open(open)),
-                now,
-                out,
-            ),
-            Event::Tick if now < self.wait_until => State::OpenDelayed(self),
+            Event::Message(Message::Open(open)) => {
+                OpenSent::start(self.offer, self.jitter, out).handle(Event::Message(Message::Open(open)), out)
+            }
+            Event::Tick if out.now() < self.wait_until => State::OpenDelayed(self),
             Event::Tick => out.abandon(DownReason::ConnectionLost),
             Event::Message(Message::Notification(notification)) => {
                 out.abandon(DownReason::Received(notification))

@@ -18,15 +18,15 @@ pub(in super::super) struct OpenSent {
 
 impl OpenSent {
     /// Says OPEN.
-    pub(super) fn start(offer: Offer, now: Instant, jitter: Jitter, out: &mut Outbox<'_>) -> Self {
+    pub(super) fn start(offer: Offer, jitter: Jitter, out: &mut Outbox<'_, '_>) -> Self {
         out.send(offer.open.encode());
-        Self { offer, wait_until: now + OPEN_WAIT, jitter }
+        Self { offer, wait_until: out.now() + OPEN_WAIT, jitter }
     }
 
-    pub(super) fn handle(self, event: Event, now: Instant, out: &mut Outbox<'_>) -> State {
+    pub(super) fn handle(self, event: Event, out: &mut Outbox<'_, '_>) -> State {
         match event {
-            Event::Message(Message::Open(open)) => self.answer(&open, now, out),
-            Event::Tick if now < self.wait_until => State::OpenSent(self),
+            Event::Message(Message::Open(open)) => self.answer(&open, out),
+            Event::Tick if out.now() < self.wait_until => State::OpenSent(self),
             Event::Tick => out.notify(Notification::hold_timer_expired()),
             Event::Message(Message::Notification(notification)) => {
                 out.abandon(DownReason::Received(notification))
@@ -44,11 +44,11 @@ impl OpenSent {
     }
 
     /// The arbiter has made sure that this connection is the one to keep.
-    fn answer(self, open: &Open, now: Instant, out: &mut Outbox<'_>) -> State {
+    fn answer(self, open: &Open, out: &mut Outbox<'_, '_>) -> State {
         match negotiate(&self.offer, open) {
             Ok(terms) => {
                 out.keepalive();
-                let liveness = Liveness::new(terms.hold_time, now, self.jitter);
+                let liveness = Liveness::new(terms.hold_time, out.now(), self.jitter);
                 State::OpenConfirm(OpenConfirm { terms, liveness })
             }
             Err(refusal) => out.notify(refusal),

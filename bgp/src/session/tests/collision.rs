@@ -77,7 +77,7 @@ fn a_second_connection_that_fails_is_no_error_of_the_session() {
     }
     assert_eq!(bench.session.last_down(), None);
     // Nor did it flap.
-    bench.act(|session, step| session.closed(ACCEPTED, step));
+    bench.act(|session, turn| session.closed(ACCEPTED, turn));
     assert_eq!(bench.session.kind(), StateKind::Active);
 }
 

@@ -7,7 +7,7 @@ fn a_passive_session_never_dials() {
     let mut bench = Bench::with(DialRules { passive: true, ..RULES });
     assert_eq!(bench.session.next_deadline(), None);
     bench.established(ACCEPTED, &open(2));
-    bench.act(|session, step| session.closed(ACCEPTED, step));
+    bench.act(|session, turn| session.closed(ACCEPTED, turn));
     assert_eq!(bench.session.kind(), StateKind::Active);
     assert_eq!(bench.session.next_deadline(), None);
 }
@@ -19,7 +19,7 @@ fn a_peer_that_is_to_dial_first_is_dialed_when_it_does_not() {
     bench.established(ACCEPTED, &open(2));
 
     // Lost, and it does not come back: something is between it and us.
-    bench.act(|session, step| session.closed(ACCEPTED, step));
+    bench.act(|session, turn| session.closed(ACCEPTED, turn));
     assert_eq!(bench.tick_after(Duration::from_secs(2)), []);
     let conn = dialed(&bench.tick_after(Duration::from_secs(1)));
     bench.established(conn, &open(2));
@@ -76,7 +76,7 @@ fn neither_a_link_that_goes_nor_a_connection_that_says_nothing_is_held_against_a
             bench.act(Session::unreachable);
         } else {
             bench.connected(conn);
-            bench.act(|session, step| session.closed(conn, step));
+            bench.act(|session, turn| session.closed(conn, turn));
         }
         assert_eq!(bench.session.kind(), StateKind::Active, "after {attempt}");
     }
@@ -159,12 +159,12 @@ fn after_a_link_was_down_the_peer_is_tried_often_for_a_while() {
     assert_eq!(bench.act(Session::unreachable), [Action::Abort(cut)]);
     let late = dialed(&bench.tick_after(second));
 
-    bench.act(|session, step| session.dial_failed(late, "no route".to_owned(), step.now));
+    bench.act(|session, turn| session.dial_failed(late, "no route".to_owned(), turn.now));
     bench.act(Session::unreachable);
     bench.now = bench.now + EAGER;
     let over = dialed(&bench.tick_after(Duration::ZERO));
     assert_eq!(bench.session.next_deadline().map(|at| at.since(bench.now)), Some(DIAL_TIMEOUT));
-    bench.act(|session, step| session.dial_failed(over, "no route".to_owned(), step.now));
+    bench.act(|session, turn| session.dial_failed(over, "no route".to_owned(), turn.now));
     let wait = bench.session.next_deadline().unwrap().since(bench.now);
     assert!(wait >= Duration::from_secs(45), "not for ever: {wait:?}");
 }

@@ -63,13 +63,13 @@ fn what_a_peer_takes_gives_it_eight_minutes_for_the_rest() {
         let until = bench.session.next_deadline().map(|at| at.since(bench.now).as_secs());
         (bench.session.unsent(), until)
     };
-    bench.act(|session, step| session.send(Bytes::from(vec![0; 100]), step));
+    bench.act(|session, turn| session.send(Bytes::from(vec![0; 100]), turn));
     assert_eq!(left(&bench), (Some(100), Some(480)));
     assert_eq!(bench.tick_after(Duration::from_secs(100)), []);
     assert_eq!(left(&bench), (Some(100), Some(380)));
-    bench.act(|session, step| session.sent(ACCEPTED, 1, step.now));
+    bench.act(|session, turn| session.sent(ACCEPTED, 1, turn.now));
     assert_eq!(left(&bench), (Some(99), Some(480)));
-    bench.act(|session, step| session.sent(ACCEPTED, 99, step.now));
+    bench.act(|session, turn| session.sent(ACCEPTED, 99, turn.now));
     assert_eq!(left(&bench), (Some(0), None));
 }
 
