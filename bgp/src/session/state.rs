@@ -10,7 +10,9 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::types::{ConnId, Instant};
-use crate::wire::{DecodeContext, Message, MessageKind, Notification, UnexpectedIn, encode_keepalive};
+use crate::wire::{
+    DecodeContext, Message, MessageKind, Notification, UnexpectedIn, count_messages, encode_keepalive,
+};
 
 use super::action::{Action, DownReason};
 use super::negotiate::{Negotiated, Offer};
@@ -65,9 +67,10 @@ impl Outbox<'_, '_> {
         self.turn.actions.push(action);
     }
 
-    pub(super) fn send(&mut self, message: Bytes) {
-        self.turn.counters.messages_out += 1;
-        self.push(Action::Send(self.conn, message));
+    /// Whole messages.
+    pub(super) fn send(&mut self, messages: Bytes) {
+        self.turn.counters.messages_out += count_messages(&messages);
+        self.push(Action::Send(self.conn, messages));
     }
 
     pub(super) fn keepalive(&mut self) {

@@ -162,6 +162,16 @@ fn a_dialed_connection_becomes_a_session() {
 }
 
 #[test]
+fn each_message_counts_however_many_are_sent_at_once() {
+    let mut bench = Bench::new();
+    bench.established(ACCEPTED, &open(2));
+    let before = bench.counters.messages_out;
+    let routes = [encode_end_of_rib(AfiSafi::Ipv4Unicast), encode_end_of_rib(AfiSafi::Ipv6Unicast)].concat();
+    bench.act(|session, turn| session.send(routes.into(), turn));
+    assert_eq!(bench.counters.messages_out - before, 2);
+}
+
+#[test]
 fn the_terms_are_known_once_both_have_said_open_until_the_end() {
     let mut bench = Bench::new();
     bench.connected(ACCEPTED);

@@ -48,6 +48,17 @@ impl MessageKind {
     }
 }
 
+/// How many messages `octets` are, which an encoder has written.
+pub(crate) fn count_messages(octets: &[u8]) -> u64 {
+    let (mut rest, mut count) = (octets, 0);
+    while let Some([.., high, low, _]) = rest.first_chunk::<HEADER_LEN>() {
+        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        rest = rest.get(len.max(HEADER_LEN)..).unwrap_or_default();
+        count += 1;
+    }
+    count
+}
+
 /// Header and body. Only for bodies that their encoder keeps below [`MAX_MESSAGE_LEN`].
 pub(super) fn put_message(out: &mut BytesMut, kind: MessageKind, body: &[u8]) {
     let len = u16::try_from(HEADER_LEN + body.len()).expect("bodies are kept below 4096 octets");

@@ -28,6 +28,7 @@ pub use context::{DecodeContext, EncodeContext};
 pub use encode::{encode_end_of_rib, encode_reach, encode_unreach};
 pub use fault::{AttributeError, ErrorAction, Fault};
 pub use frame::{Frame, Framer};
+pub(crate) use header::count_messages;
 pub use header::{HEADER_LEN, MAX_MESSAGE_LEN, MessageKind};
 pub use nlri::{Nlri, Prefix};
 pub use notification::{CeaseReason, Notification, UnexpectedIn};
