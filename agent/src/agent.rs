@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
-use weft_intent::Problem;
+use weft_api::control::Problem;
 use weft_intent::plan::Desired;
 
 use crate::cni::CniHandle;

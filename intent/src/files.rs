@@ -7,7 +7,6 @@
 
 use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::io;
 
 use crate::documents::{self, Entry, Fault};
@@ -41,15 +40,15 @@ impl Files {
                 Ok((key, object)) => match file.objects.entry(key) {
                     MapEntry::Vacant(entry) => drop(entry.insert(object)),
                     MapEntry::Occupied(entry) => {
-                        file.problems.push(problem(
-                            entry.key(),
+                        file.problems.push(Problem::of_object(
+                            entry.key().clone(),
                             format!("{name} {place}: ignored, stands twice in this file"),
                         ));
                     }
                 },
                 Err(Fault::UnknownKind(kind)) => {
                     let reason = format!("{place}: {kind} is not read here, ignored");
-                    file.problems.push(problem(&name, reason));
+                    file.problems.push(Problem::of_source(name, reason));
                 }
                 Err(Fault::Refused(Refusal { key: Some(key), reason, closed })) => {
                     let last_good = before.remove(&key);
@@ -57,7 +56,7 @@ impl Files {
                         (None, Some(_)) => object::isolating(&reason),
                         (Some(_), _) | (None, None) => reason,
                     };
-                    file.problems.push(problem(&key, format!("{name} {place}: {reason}")));
+                    file.problems.push(Problem::of_object(key.clone(), format!("{name} {place}: {reason}")));
                     match last_good {
                         Some(object) => drop(file.objects.entry(key).or_insert(object)),
                         None => drop(file.refused.entry(key).or_insert(closed.map(|object| *object))),
@@ -66,7 +65,7 @@ impl Files {
                 Err(Fault::Refused(Refusal { key: None, reason, closed: _ })) => {
                     nameless = true;
                     let reason = format!("{place}: {reason}");
-                    file.problems.push(problem(&name, reason));
+                    file.problems.push(Problem::of_source(name, reason));
                 }
             }
         }
@@ -80,7 +79,7 @@ impl Files {
     /// Its objects stay.
     pub fn unreadable(&mut self, name: &str, error: &io::Error) {
         let file = self.by_name.entry(name.to_owned()).or_default();
-        file.problems = vec![problem(&name, format!("cannot be read: {error}"))];
+        file.problems = vec![Problem::of_source(name, format!("cannot be read: {error}"))];
     }
 
     pub fn remove(&mut self, name: &str) {
@@ -102,7 +101,10 @@ impl Files {
                     MapEntry::Vacant(entry) => drop(entry.insert((name, object))),
                     MapEntry::Occupied(entry) => {
                         let first = entry.get().0;
-                        problems.insert(problem(key, format!("{name}: ignored, stands in {first} too")));
+                        problems.insert(Problem::of_object(
+                            key.clone(),
+                            format!("{name}: ignored, stands in {first} too"),
+                        ));
                     }
                 }
             }
@@ -113,10 +115,6 @@ impl Files {
         snapshot.imply_namespaces(|key| !refused.contains(key));
         snapshot
     }
-}
-
-fn problem(object: &dyn Display, reason: String) -> Problem {
-    Problem { object: object.to_string(), reason }
 }
 
 #[cfg(test)]
@@ -151,7 +149,7 @@ mod tests {
         );
         let problems = files.snapshot(BTreeSet::new()).problems;
         let problem = problems.first().expect("the refusal is reported");
-        assert_eq!(problem.object, "Namespace a");
+        assert_eq!(problem.about.to_string(), "Namespace a");
         assert!(
             problem.reason.contains("f.yaml document 1 (line 1): metadata.labels.v: "),
             "{}",
@@ -167,7 +165,7 @@ mod tests {
 
         assert_eq!(labels(&files), pairs(&[("a", "2"), ("b", "1")]));
         let problems = files.snapshot(BTreeSet::new()).problems;
-        assert_eq!(problems.first().map(|problem| problem.object.as_str()), Some("f.yaml"));
+        assert_eq!(problems.first().map(|problem| problem.about.to_string()).as_deref(), Some("f.yaml"));
     }
 
     const MISSPELT: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p1, namespace: demo}\n\

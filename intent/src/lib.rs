@@ -9,9 +9,10 @@ pub mod documents;
 pub mod files;
 pub mod object;
 pub mod plan;
+pub mod problem;
 pub mod shown;
 pub mod snapshot;
 
 pub use object::{Kind, NodeInfo, Object, ObjectKey};
+pub use problem::Problem;
 pub use snapshot::{BgpObjects, Snapshot};
-pub use weft_api::control::Problem;

@@ -121,6 +121,13 @@ pub struct ObjectKey {
     pub name: String,
 }
 
+impl ObjectKey {
+    /// Of a kind whose objects are in no namespace.
+    pub fn cluster(kind: Kind, name: &str) -> Self {
+        Self { kind, namespace: String::new(), name: name.to_owned() }
+    }
+}
+
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.namespace.is_empty() {

@@ -20,7 +20,7 @@ use crate::shown::Shown;
 use crate::{Kind, Problem};
 
 /// The one BGPConfiguration that is read.
-const CONFIGURATION_NAME: &str = "default";
+pub(crate) const CONFIGURATION_NAME: &str = "default";
 
 /// Of one node: as many pods as run on a large one.
 const MAX_STRAYS: usize = 256;
@@ -118,9 +118,8 @@ impl Snapshot {
                 self.bgp.written = Some(spec.clone());
             }
             Object::BgpConfiguration(_) => {
-                let object = format!("{} {name}", Kind::BgpConfiguration);
                 let reason = format!("only the one named {CONFIGURATION_NAME} is read");
-                self.problems.insert(Problem { object, reason });
+                self.problems.insert(Problem::of(Kind::BgpConfiguration, &name, reason));
             }
         }
     }

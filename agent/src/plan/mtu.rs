@@ -5,7 +5,7 @@
 
 use ipnetwork::IpNetwork;
 
-use weft_intent::Problem;
+use weft_api::control::Problem;
 
 /// Where nothing says otherwise.
 const DEFAULT: u32 = 1500;

@@ -21,9 +21,9 @@ use ipnetwork::IpNetwork;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, debug, info, warn};
+use weft_api::control::Problem;
 use weft_bgp::net::{FibEvent, FibStream};
 use weft_bgp::types::Change;
-use weft_intent::Problem;
 
 use self::convergence::Convergence;
 use self::table::Work;

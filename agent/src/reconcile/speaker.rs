@@ -15,11 +15,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, info, warn};
+use weft_api::control::Problem;
 use weft_bgp::net::{self, Ended, Handle, Listen};
 use weft_bgp::session::StateKind;
 use weft_bgp::speaker::{OriginConfig, PeerKey, Shutdown, SpeakerConfig};
 use weft_bgp::types::AfiSafi;
-use weft_intent::Problem;
 use weft_intent::plan::{Desired, SpeakerPlan};
 
 use self::patience::{Told, Turn};

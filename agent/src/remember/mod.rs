@@ -97,7 +97,7 @@ async fn read_bootstrap(path: &Path) -> Option<Remembered> {
     match dir::read_one_file(path).await {
         Ok(snapshot) => {
             for problem in &snapshot.problems {
-                warn!(object = problem.object, error = problem.reason, "object refused");
+                warn!(object = %problem.about, error = problem.reason, "object refused");
             }
             Some(Remembered { snapshot, source: path.display().to_string() })
         }

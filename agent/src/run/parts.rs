@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weft_intent::Problem;
+use weft_api::control::Problem;
 use weft_intent::plan::Desired;
 
 use super::planner;

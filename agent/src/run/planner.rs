@@ -127,7 +127,7 @@ impl Planner {
 fn log_problems(planned: &Desired, before: Option<&Desired>) {
     for problem in &planned.problems {
         if before.is_none_or(|before| !before.problems.contains(problem)) {
-            warn!(object = problem.object, error = problem.reason, "object does not act as written");
+            warn!(object = %problem.about, error = problem.reason, "object does not act as written");
         }
     }
 }

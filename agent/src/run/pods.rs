@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::sync::watch;
 use tracing::{info, warn};
-use weft_intent::Problem;
+use weft_api::control::Problem;
 
 use crate::agent::Agent;
 use crate::cni::{CniConfig, CniHandle, CniService, conflist};

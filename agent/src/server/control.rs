@@ -82,10 +82,10 @@ fn problems(agent: &Agent, leaks: Vec<Problem>) -> Vec<Problem> {
     }));
     all.extend(agent.mtu.borrow().iter().filter_map(|mtu| mtu.problem.clone()));
     if let Some(snapshot) = agent.snapshots.borrow().as_ref() {
-        all.extend(snapshot.problems.iter().cloned());
+        all.extend(snapshot.problems.iter().map(Problem::from));
     }
     if let Some(desired) = agent.desired.borrow().as_ref() {
-        all.extend(desired.problems.iter().cloned());
+        all.extend(desired.problems.iter().map(Problem::from));
     }
     all.into_iter().collect()
 }

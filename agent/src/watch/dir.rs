@@ -102,7 +102,7 @@ impl Datastore for DirDatastore {
             };
             if let Some(error) = broken {
                 warn!(datastore = self.name(), %error, "directory cannot be watched");
-                let problem = Problem { object: self.name(), reason: format!("cannot be watched: {error}") };
+                let problem = Problem::of_source(self.name(), format!("cannot be watched: {error}"));
                 if out.borrow().is_some() {
                     publish(&files, [problem].into(), &out);
                 }
@@ -122,7 +122,7 @@ fn publish(files: &Files, more: BTreeSet<Problem>, out: &SnapshotSender) {
         if changed {
             let known = current.as_ref().map(|previous| previous.problems.clone()).unwrap_or_default();
             for problem in snapshot.problems.difference(&known) {
-                warn!(object = problem.object, error = problem.reason, "object refused");
+                warn!(object = %problem.about, error = problem.reason, "object refused");
             }
             *current = Some(Arc::new(snapshot));
         }

@@ -9,6 +9,7 @@ use weft_policy::translate;
 
 use super::nodes::Overrides;
 use super::{nodes, peers, settings};
+use crate::problem::{About, Problem};
 use crate::{Kind, NodeInfo, ObjectKey, Snapshot};
 
 /// What holds instead of an object that cannot be read. The same words from agents that know an earlier version and from
@@ -27,7 +28,7 @@ pub fn judge(snapshot: &Snapshot) -> BTreeMap<ObjectKey, Option<String>> {
 }
 
 fn refusal(snapshot: &Snapshot, key: &ObjectKey) -> Option<String> {
-    if let Some(reason) = unread(snapshot, &key.to_string()) {
+    if let Some(reason) = unread(snapshot, key) {
         return Some(format!("{reason}; {INSTEAD}"));
     }
     let bgp = &snapshot.bgp;
@@ -86,8 +87,9 @@ fn check_override(snapshot: &Snapshot, name: &str, spec: &BGPNodeOverrideSpec) -
 
 /// Why an object cannot be read as the server has it. Of such an object some agents know an earlier version, so that no
 /// judgement of another may rest on it.
-fn unread<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a str> {
-    let problem = snapshot.problems.iter().find(|problem| problem.object == name);
+fn unread<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> Option<&'a str> {
+    let is_about = |problem: &&Problem| matches!(&problem.about, About::Object(about) if about == key);
+    let problem = snapshot.problems.iter().find(is_about);
     problem.map(|problem| problem.reason.as_str())
 }
 
@@ -95,14 +97,14 @@ fn unread<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a str> {
 /// first by name counts, as in [`peers::Planner`].
 fn check_nodes(snapshot: &Snapshot, name: &str, spec: &BGPPeerSpec) -> Result<(), String> {
     let mut selected = peers::selected(snapshot, spec)?
-        .filter(|node| unread(snapshot, &format!("Node {node}")).is_none())
+        .filter(|node| unread(snapshot, &ObjectKey::cluster(Kind::Node, node)).is_none())
         .peekable();
     if selected.peek().is_none() {
         return Err("spec.nodeSelector: selects no node".to_owned());
     }
     let is_rival = |(other, rival): &(&String, &BGPPeerSpec)| {
         rival.address == spec.address
-            && unread(snapshot, &format!("BGPPeer {other}")).is_none()
+            && unread(snapshot, &ObjectKey::cluster(Kind::BgpPeer, other)).is_none()
             && peers::check(snapshot, rival).is_ok()
     };
     let mut rivals = BTreeMap::new();
@@ -125,8 +127,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::BgpObjects;
     use crate::shown::Shown;
-    use crate::{BgpObjects, Problem};
 
     fn peer(name: &str) -> ObjectKey {
         ObjectKey { kind: Kind::BgpPeer, namespace: String::new(), name: name.to_owned() }
@@ -177,7 +179,7 @@ mod tests {
         assert_eq!(verdict(&both, "second").as_deref(), Some(wanted));
         // As on the node itself.
         let planned = crate::plan::desired(&both, "n1").unwrap();
-        assert!(planned.problems.iter().any(|problem| problem.object == "BGPPeer second"));
+        assert!(planned.problems.iter().any(|problem| problem.about == About::Object(peer("second"))));
 
         let apart = racks(&[("first", address, "a"), ("second", address, "b")]);
         assert_eq!((verdict(&apart, "first"), verdict(&apart, "second")), (None, None));
@@ -235,9 +237,7 @@ mod tests {
     fn what_some_agents_know_from_earlier_does_not_count_against_others() {
         let mut snapshot = racks(&[("first", "192.0.2.9", ""), ("second", "192.0.2.9", "")]);
         assert!(verdict(&snapshot, "second").is_some());
-        snapshot
-            .problems
-            .insert(Problem { object: "BGPPeer first".to_owned(), reason: "spec.asn: 0".to_owned() });
+        snapshot.problems.insert(Problem::of(Kind::BgpPeer, "first", "spec.asn: 0"));
         assert_eq!(verdict(&snapshot, "second"), None);
         // One that is refused by all is on no node.
         let refused = racks(&[("first", "127.0.0.1", ""), ("second", "127.0.0.1", "")]);
@@ -247,8 +247,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_says_what_holds_instead_also_where_nothing_is_known() {
         let key = peer("tor");
-        let problem =
-            Problem { object: "BGPPeer tor".to_owned(), reason: "spec.asn: 0 is nobody's".to_owned() };
+        let problem = Problem::of(Kind::BgpPeer, "tor", "spec.asn: 0 is nobody's");
         let unread = Snapshot {
             problems: [problem].into(),
             shown: [(key.clone(), Shown::default())].into(),

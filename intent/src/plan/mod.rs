@@ -20,7 +20,7 @@ use weft_policy::translate;
 
 use self::nodes::Overrides;
 use self::peers::Planner;
-use crate::{NodeInfo, Problem, Snapshot};
+use crate::{Kind, NodeInfo, Problem, Snapshot};
 
 /// What this node wants, as far as the snapshot alone decides it.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +75,7 @@ impl Desired {
                 named.join(", "),
                 if strays.len() > MAX_NAMED { ", …" } else { "" }
             );
-            self.problems.insert(Problem { object: format!("Node {node}"), reason });
+            self.problems.insert(Problem::of(Kind::Node, node, reason));
         }
         self.origin.prefixes.extend(strays);
         self
@@ -104,7 +104,7 @@ pub fn desired(snapshot: &Snapshot, node: &str) -> Result<Desired, NotYet> {
     let overrides = &Overrides::new(snapshot, configuration);
     let bgp = &overrides.of(node, own);
     for (name, reason) in overrides.overruled(own) {
-        problems.insert(Problem { object: format!("BGPNodeOverride {name}"), reason });
+        problems.insert(Problem::of(Kind::BgpNodeOverride, name, reason));
     }
     let speaker = SpeakerPlan {
         asn: bgp.asn,
@@ -118,7 +118,7 @@ pub fn desired(snapshot: &Snapshot, node: &str) -> Result<Desired, NotYet> {
     let origin = origin(snapshot, own);
     if own.pod_cidrs.is_empty() {
         let reason = "has no podCIDRs: no pod can be wired".to_owned();
-        problems.insert(Problem { object: format!("Node {node}"), reason });
+        problems.insert(Problem::of(Kind::Node, node, reason));
     }
     let turn = turn(snapshot.nodes.keys(), node);
     Ok(Desired { speaker, peers, origin, turn, pod_cidrs: own.pod_cidrs.clone(), problems })

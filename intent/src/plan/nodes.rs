@@ -29,7 +29,7 @@ pub struct NodeBgp {
 #[derive(Debug)]
 pub struct Overrides<'a> {
     configuration: &'a BGPConfigurationSpec,
-    overrides: Vec<(&'a str, Selector, &'a BGPNodeOverrideSpec)>,
+    overrides: Vec<(&'a str, Selector, BGPNodeOverrideSpec)>,
 }
 
 /// What only one node can have.
@@ -39,8 +39,7 @@ impl<'a> Overrides<'a> {
     pub fn new(snapshot: &'a Snapshot, configuration: &'a BGPConfigurationSpec) -> Self {
         let overrides = snapshot.bgp.overrides.iter().filter_map(|(name, spec)| {
             let selector = translate::selector(&spec.node_selector).ok()?;
-            let usable = check(snapshot, spec).is_ok();
-            usable.then_some((name.as_str(), selector, spec))
+            Some((name.as_str(), selector, usable(snapshot, spec)))
         });
         Self { configuration, overrides: overrides.collect() }
     }
@@ -60,7 +59,11 @@ impl<'a> Overrides<'a> {
     }
 
     /// By the first override that selects the node and says it.
-    fn said<T>(&self, node: &NodeInfo, field: impl Fn(&'a BGPNodeOverrideSpec) -> Option<T>) -> Option<T> {
+    fn said<'s, T>(
+        &'s self,
+        node: &NodeInfo,
+        field: impl Fn(&'s BGPNodeOverrideSpec) -> Option<T>,
+    ) -> Option<T> {
         let mut selecting = self.overrides.iter().filter(|(_, selector, _)| selector.matches(&node.labels));
         selecting.find_map(|(_, _, spec)| field(spec))
     }
@@ -95,7 +98,17 @@ fn differ<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
     matches!((one, other), (Some(one), Some(other)) if one != other)
 }
 
-/// What can be said of an override without knowing the node. One that is refused says nothing at all.
+/// Without what only one node can have, where it selects several. The rest holds: a node that joins must not throw others out
+/// of their AS.
+fn usable(snapshot: &Snapshot, spec: &BGPNodeOverrideSpec) -> BGPNodeOverrideSpec {
+    let spec = spec.clone();
+    match check(snapshot, &spec) {
+        Ok(()) => spec,
+        Err(_) => BGPNodeOverrideSpec { router_id: None, local_addresses: None, ..spec },
+    }
+}
+
+/// What can be said of an override without knowing the node.
 pub(super) fn check(snapshot: &Snapshot, spec: &BGPNodeOverrideSpec) -> Result<(), String> {
     let selector =
         translate::selector(&spec.node_selector).map_err(|reason| format!("spec.nodeSelector: {reason}"))?;

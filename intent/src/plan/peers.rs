@@ -17,7 +17,8 @@ use weft_policy::translate;
 
 use super::nodes::{NodeBgp, Overrides};
 use super::settings;
-use crate::{NodeInfo, Problem, Snapshot};
+use crate::snapshot::CONFIGURATION_NAME;
+use crate::{Kind, NodeInfo, Problem, Snapshot};
 
 /// What plans of one node look at.
 pub(super) struct Planner<'a> {
@@ -113,7 +114,7 @@ impl Planner<'_> {
             };
             match made {
                 Ok(peer) => drop(peers.insert(peer.key.address, peer)),
-                Err(reason) => drop(problems.insert(Problem { object: format!("BGPPeer {name}"), reason })),
+                Err(reason) => drop(problems.insert(Problem::of(Kind::BgpPeer, name, reason))),
             }
         }
         for peer in self.mesh(problems) {
@@ -154,7 +155,7 @@ impl Planner<'_> {
         let password = settings::password(self.snapshot, &settings)?;
         let (rules, missing) = settings::import_rules(self.snapshot, &settings);
         if let Some(filter) = missing {
-            problems.insert(Problem { object: format!("BGPPeer {name}"), reason: missing_filter(&filter) });
+            problems.insert(Problem::of(Kind::BgpPeer, name, missing_filter(&filter)));
         }
         // On a shared link the kernel knows best; over several hops the router expects the node's own address.
         let is_far = !asn.is_external(self.own.asn) || settings.multihop.is_some_and(|hops| hops > 1);
@@ -182,7 +183,7 @@ impl Planner<'_> {
         let password = match settings::password(self.snapshot, &self.configuration.session) {
             Ok(password) => password,
             Err(reason) => {
-                problems.insert(Problem { object: "BGPConfiguration default".to_owned(), reason });
+                problems.insert(Problem::of(Kind::BgpConfiguration, CONFIGURATION_NAME, reason));
                 return Vec::new();
             }
         };
@@ -208,7 +209,7 @@ impl Planner<'_> {
             };
             match made {
                 Ok(peer) => peers.push(peer),
-                Err(reason) => drop(problems.insert(Problem { object: format!("Node {name}"), reason })),
+                Err(reason) => drop(problems.insert(Problem::of(Kind::Node, name, reason))),
             }
         }
         peers

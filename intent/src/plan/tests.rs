@@ -74,8 +74,8 @@ fn names(desired: &Desired) -> Vec<&str> {
     desired.peers.iter().map(|peer| peer.name.as_str()).collect()
 }
 
-fn reasons(desired: &Desired) -> BTreeMap<&str, &str> {
-    desired.problems.iter().map(|problem| (problem.object.as_str(), problem.reason.as_str())).collect()
+fn reasons(desired: &Desired) -> BTreeMap<String, &str> {
+    desired.problems.iter().map(|problem| (problem.about.to_string(), problem.reason.as_str())).collect()
 }
 
 #[test]
@@ -340,15 +340,13 @@ fn of_two_overrides_the_first_by_name_counts_and_each_may_say_another_thing() {
 
 #[test]
 fn what_one_node_alone_can_have_is_refused_for_several() {
+    let without = plan(&with_override(cluster(), "all", "{nodeSelector: {}, asn: 65001}"), "n1");
+    assert_eq!(without.speaker.asn, Asn(65001));
     for field in ["routerId: 192.0.2.77", "localAddresses: [203.0.113.1]"] {
         let spec = format!("{{nodeSelector: {{}}, asn: 65001, {field}}}");
         let snapshot = with_override(cluster(), "all", &spec);
-        assert_eq!(plan(&snapshot, "n1").speaker, plan(&cluster(), "n1").speaker, "not even the AS");
-        let key = object::ObjectKey {
-            kind: crate::Kind::BgpNodeOverride,
-            namespace: String::new(),
-            name: "all".to_owned(),
-        };
+        assert_eq!(plan(&snapshot, "n1"), without, "the rest of it holds");
+        let key = object::ObjectKey::cluster(crate::Kind::BgpNodeOverride, "all");
         let snapshot = Snapshot { shown: [(key.clone(), Default::default())].into(), ..snapshot };
         assert!(acceptance::judge(&snapshot)[&key].as_ref().unwrap().contains("more than one node"));
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use weft_api::control::PolicyStatus;
-use weft_intent::Problem;
+use weft_api::control::Problem;
 use weft_policy::compile::{Options, compile};
 use weft_policy::model::{LocalPod, World};
 use weft_policy::nft::{Change, Dump, Transaction};

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, info, warn};
-use weft_intent::{Problem, Snapshot};
+use weft_api::control::Problem;
+use weft_intent::Snapshot;
 use weft_policy::eval::{Flow as Question, Judge};
 use weft_policy::model::LocalPod;
 

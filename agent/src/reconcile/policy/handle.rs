@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use weft_api::control::PolicyStatus;
-use weft_intent::Problem;
+use weft_api::control::Problem;
 use weft_pods::attachment::{Attachment, AttachmentId};
 use weft_policy::compile::Full;
 use weft_policy::model::LocalPod;

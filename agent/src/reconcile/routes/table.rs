@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::ops::{Bound, RangeBounds as _};
 
 use ipnetwork::IpNetwork;
+use weft_api::control::Problem;
 use weft_api::{LINK_PREFIX, ROUTE_PROTOCOL};
 use weft_bgp::types::FibNexthop;
-use weft_intent::Problem;
 use weft_intent::plan::covers;
 
 use super::RouteStatus;

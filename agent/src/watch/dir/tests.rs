@@ -123,7 +123,7 @@ async fn bad_yaml_is_refused_by_name_and_the_rest_keeps_working() {
 
     watched.write("a.yaml", "apiVersion: v1\nkind: {oops\n");
     let snapshot = watched.until("the refusal", |s| !s.problems.is_empty()).await;
-    assert_eq!(snapshot.problems.first().unwrap().object, "a.yaml");
+    assert_eq!(snapshot.problems.first().unwrap().about.to_string(), "a.yaml");
     assert!(has("one")(&snapshot), "the last good version stays");
     watched.write("b.yaml", &namespace("two"));
     watched.until("another file", |s| has("one")(s) && has("two")(s)).await;

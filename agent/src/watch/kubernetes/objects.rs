@@ -71,7 +71,7 @@ impl Objects {
         for (key, Refused { reason, closed }) in &self.refused {
             let stand_in = closed.as_deref().filter(|_| !self.good.contains_key(key));
             let reason = stand_in.map_or_else(|| reason.clone(), |_| object::isolating(reason));
-            problems.insert(Problem { object: key.to_string(), reason });
+            problems.insert(Problem::of_object(key.clone(), reason));
             objects.extend(stand_in.map(|object| (key, object)));
         }
         Snapshot { shown: self.shown.clone(), ..Snapshot::new(objects, problems) }
@@ -283,7 +283,7 @@ mod tests {
         objects.handle(Kind::Namespace, Event::Apply(namespace("a", &json!({ "x": 7 }))));
         assert_eq!(names(&objects), ["a"]);
         let problems = objects.snapshot().problems;
-        assert!(problems.iter().any(|problem| problem.object == "Namespace a"), "{problems:?}");
+        assert!(problems.iter().any(|problem| problem.about.to_string() == "Namespace a"), "{problems:?}");
 
         objects.handle(Kind::Namespace, Event::Delete(namespace("a", &json!({}))));
         assert!(names(&objects).is_empty() && objects.snapshot().problems.is_empty());
@@ -312,7 +312,7 @@ mod tests {
         let selects = |app: &str| policy.subjects.matches(&[("app".to_owned(), app.to_owned())].into());
         assert!(selects("web") && !selects("db"));
         let problem = snapshot.problems.first().unwrap();
-        assert_eq!(problem.object, "NetworkPolicy a/p");
+        assert_eq!(problem.about.to_string(), "NetworkPolicy a/p");
         assert!(
             problem.reason.contains("ipBlock.cidr") && problem.reason.contains("isolated"),
             "{problem:?}"

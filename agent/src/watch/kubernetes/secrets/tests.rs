@@ -224,13 +224,17 @@ async fn more_secrets_than_can_be_watched_are_named() {
     let mut server = Server::start(&peers, Duration::from_millis(50));
     let snapshot = server.next().await;
     let last = format!("Secret weft-system/s{MAX_SECRETS:03}");
-    let problem = snapshot.problems.iter().find(|problem| problem.object == last);
+    let problem = snapshot.problems.iter().find(|problem| problem.about.to_string() == last);
     assert!(
         problem.is_some_and(|problem| problem.reason.contains("more than 64")),
         "{:?}",
         snapshot.problems
     );
-    assert!(snapshot.problems.iter().all(|problem| problem.object == last), "{:?}", snapshot.problems);
+    assert!(
+        snapshot.problems.iter().all(|problem| problem.about.to_string() == last),
+        "{:?}",
+        snapshot.problems
+    );
 
     server.send(Kind::BgpPeer, "DELETED", &peers[0]);
     server.is_asked_for(&[&format!("s{MAX_SECRETS:03}")]).await;
