@@ -4,6 +4,7 @@
 //! the object (as far as it could be read) and the field. Pods and nodes are read through types that hold no more; the
 //! other kinds strictly, so that a misspelt field cannot widen a policy.
 
+mod name;
 mod node;
 mod ranges;
 mod typed;
@@ -27,6 +28,7 @@ use weft_api::crd::{
 use weft_policy::model::{Labels, Pod, Policy};
 use weft_policy::translate;
 
+pub(crate) use self::name::CONFIGURATION;
 use self::node::RawNode;
 pub use self::node::without_host_bits;
 use self::typed::{checked, strict, typed};
@@ -200,8 +202,9 @@ pub fn isolating(reason: &str) -> String {
 
 /// One object of a kind that we read; see [`unknown_kind`] for the others.
 pub fn parse(value: &Value) -> Result<(ObjectKey, Object), Refusal> {
-    let key = parse_key(value).map_err(Refusal::nameless)?;
-    match parse_object(key.kind, value, Source::Written) {
+    let key = identity(value).map_err(Refusal::nameless)?;
+    let object = name::check(&key).and_then(|()| parse_object(key.kind, value, Source::Written));
+    match object {
         Ok(object) => Ok((key, object)),
         Err(reason) => Err(Refusal::of(key, value, reason)),
     }
@@ -209,7 +212,7 @@ pub fn parse(value: &Value) -> Result<(ObjectKey, Object), Refusal> {
 
 /// One object that names its kind, and was valid once.
 pub fn parse_kept(value: &Value) -> Result<(ObjectKey, Object), String> {
-    let key = parse_key(value)?;
+    let key = identity(value)?;
     parse_object(key.kind, value, Source::Served).map(|object| (key, object))
 }
 
@@ -250,7 +253,8 @@ struct RawName {
     namespace: Option<String>,
 }
 
-fn parse_key(value: &Value) -> Result<ObjectKey, String> {
+/// Which object it is, of a kind that we read, whatever else is in it.
+pub fn identity(value: &Value) -> Result<ObjectKey, String> {
     let raw: RawIdentity = typed(value)?;
     let kind = Kind::from_type(&raw.api_version, &raw.kind)
         .ok_or_else(|| format!("kind: {} {} is not one that is read here", raw.api_version, raw.kind))?;
@@ -290,7 +294,9 @@ fn parse_object(kind: Kind, value: &Value, source: Source) -> Result<Object, Str
         Kind::NetworkPolicy => {
             network_policy(&checked(value, source)?).map(|policy| Object::NetworkPolicy(Arc::new(policy)))
         }
-        Kind::Secret => Ok(Object::Secret(secret(checked(value, source)?))),
+        Kind::Secret => {
+            checked(value, source).map(|raw| Object::Secret(secret(raw))).map_err(|reason| unquoted(&reason))
+        }
         Kind::BgpConfiguration => {
             let spec = checked::<BGPConfiguration>(value, source)?.spec;
             ranges::configuration(&spec).map(|()| Object::BgpConfiguration(spec))
@@ -353,6 +359,16 @@ fn closed(key: &ObjectKey, written: &Value) -> Option<Object> {
     // An operator or a direction that does not exist isolates all pods of the namespace.
     let policy = translate::policy(&NetworkPolicy { metadata, spec: Some(spec) }).ok()?;
     Some(Object::NetworkPolicy(Arc::new(policy)))
+}
+
+/// What is wrong with a Secret, without the value that it is wrong with: reasons are logged and shown.
+fn unquoted(reason: &str) -> String {
+    match reason.split_once(": ") {
+        Some((field, wrong)) if !wrong.starts_with("unknown field") => {
+            format!("{field}: not what a Secret has there")
+        }
+        _ => reason.to_owned(),
+    }
 }
 
 /// `stringData` wins over `data`, as in the API server.

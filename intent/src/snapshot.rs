@@ -15,12 +15,9 @@ use weft_api::crd::{
 };
 use weft_policy::model::{Labels, PodKey, PolicyKey, World};
 
-use crate::object::{NodeInfo, Object, ObjectKey};
+use crate::object::{CONFIGURATION, NodeInfo, Object, ObjectKey};
 use crate::shown::Shown;
 use crate::{Kind, Problem};
-
-/// The one BGPConfiguration that is read.
-pub(crate) const CONFIGURATION_NAME: &str = "default";
 
 /// Of one node: as many pods as run on a large one.
 const MAX_STRAYS: usize = 256;
@@ -114,11 +111,11 @@ impl Snapshot {
             Object::BgpNodeOverride(spec) => drop(self.bgp.overrides.insert(name, spec.clone())),
             Object::BgpFilter(spec) => drop(self.bgp.filters.insert(name, spec.clone())),
             Object::BgpAdvertisement(spec) => drop(self.bgp.advertisements.insert(name, spec.clone())),
-            Object::BgpConfiguration(spec) if name == CONFIGURATION_NAME => {
+            Object::BgpConfiguration(spec) if name == CONFIGURATION => {
                 self.bgp.written = Some(spec.clone());
             }
             Object::BgpConfiguration(_) => {
-                let reason = format!("only the one named {CONFIGURATION_NAME} is read");
+                let reason = format!("only the one named {CONFIGURATION} is read");
                 self.problems.insert(Problem::of(Kind::BgpConfiguration, &name, reason));
             }
         }

@@ -166,6 +166,16 @@ fn secrets_are_those_of_the_agents_namespace() {
 }
 
 #[test]
+fn what_is_wrong_with_a_secret_does_not_tell_it() {
+    let secret = |fields| format!("{{apiVersion: v1, kind: Secret, metadata: {{name: s}}, {fields}}}");
+    for fields in ["stringData: {password: 31337}", "data: {password: '31337!'}", "stringData: [31337]"] {
+        let reason = reason(&secret(fields));
+        assert!(!reason.contains("31337") && reason.contains("ata"), "{reason}");
+    }
+    assert_eq!(reason(&secret("stringdata: {password: x}")), "stringdata: unknown field");
+}
+
+#[test]
 fn cluster_scoped_kinds_have_no_namespace() {
     assert!(
         reason("{apiVersion: v1, kind: Node, metadata: {name: n1, namespace: x}}")

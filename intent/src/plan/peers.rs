@@ -17,7 +17,7 @@ use weft_policy::translate;
 
 use super::nodes::{NodeBgp, Overrides};
 use super::settings;
-use crate::snapshot::CONFIGURATION_NAME;
+use crate::object::CONFIGURATION;
 use crate::{Kind, NodeInfo, Problem, Snapshot};
 
 /// What plans of one node look at.
@@ -183,7 +183,7 @@ impl Planner<'_> {
         let password = match settings::password(self.snapshot, &self.configuration.session) {
             Ok(password) => password,
             Err(reason) => {
-                problems.insert(Problem::of(Kind::BgpConfiguration, CONFIGURATION_NAME, reason));
+                problems.insert(Problem::of(Kind::BgpConfiguration, CONFIGURATION, reason));
                 return Vec::new();
             }
         };
