@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use weft_api::Datastore;
 
 use crate::remember::{STATE_DIR, StateConfig};
 
@@ -17,7 +18,7 @@ pub struct RawConfig {
     pub node: String,
     /// Where the objects come from: `kubernetes`, or `dir:PATH`, a directory of YAML files.
     #[arg(long, env = "WEFT_DATASTORE", value_name = "kubernetes|dir:PATH")]
-    pub datastore: String,
+    pub datastore: Datastore,
     /// Namespace of the Secrets with BGP passwords; only for the datastore `kubernetes`.
     #[arg(long, env = "WEFT_NAMESPACE", default_value = "weft-system")]
     pub namespace: String,
@@ -98,8 +99,8 @@ pub enum DatastoreConfig {
 /// Why the configuration makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    #[error("--datastore {0:?} is neither kubernetes nor dir:PATH")]
-    Datastore(String),
+    #[error("--datastore names a directory by a relative path, and the current directory is gone")]
+    NoDirectory,
     #[error("--operators-address needs --datastore kubernetes, which says whose a token is")]
     Operators,
     #[error("--node is empty")]
@@ -115,14 +116,16 @@ impl TryFrom<RawConfig> for Config {
         }
         let account = format!("system:serviceaccount:{}:{}", raw.namespace, raw.operators_account);
         let operators = raw.operators_address.map(|address| OperatorsConfig { address, account });
-        let datastore = match raw.datastore.split_once(':') {
-            None if raw.datastore == "kubernetes" => {
+        let datastore = match raw.datastore {
+            Datastore::Kubernetes => {
                 let (dir, passwords, bootstrap) = (raw.state_dir, raw.state_passwords, raw.bootstrap);
                 let state = StateConfig { dir, passwords, bootstrap };
                 DatastoreConfig::Kubernetes { namespace: raw.namespace, state }
             }
-            Some(("dir", path)) if !path.is_empty() => DatastoreConfig::Dir(path.into()),
-            _ => return Err(ConfigError::Datastore(raw.datastore)),
+            // Whoever asks for its name is elsewhere.
+            Datastore::Dir(path) => {
+                DatastoreConfig::Dir(std::path::absolute(path).map_err(|_| ConfigError::NoDirectory)?)
+            }
         };
         if operators.is_some() && matches!(datastore, DatastoreConfig::Dir(_)) {
             return Err(ConfigError::Operators);
@@ -152,7 +155,7 @@ mod tests {
     fn raw(datastore: &str) -> RawConfig {
         RawConfig {
             node: "n1".to_owned(),
-            datastore: datastore.to_owned(),
+            datastore: datastore.parse().unwrap(),
             namespace: "weft-system".to_owned(),
             startup_taint: None,
             run_dir: "/run/weft".into(),
@@ -178,9 +181,9 @@ mod tests {
         let state = StateConfig { dir: STATE_DIR.into(), passwords: false, bootstrap: None };
         let namespace = "weft-system".to_owned();
         assert_eq!(config.datastore, DatastoreConfig::Kubernetes { namespace, state });
-        for wrong in ["/etc/weft", "dir:", "etcd:x", ""] {
-            assert_eq!(Config::try_from(raw(wrong)), Err(ConfigError::Datastore(wrong.to_owned())));
-        }
+        let config = Config::try_from(raw("dir:conf")).unwrap();
+        let DatastoreConfig::Dir(path) = config.datastore else { panic!("{config:?}") };
+        assert!(path.is_absolute() && path.ends_with("conf"), "{path:?}");
     }
 
     #[test]

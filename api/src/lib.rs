@@ -7,6 +7,9 @@ pub mod cni;
 pub mod control;
 #[cfg(feature = "crd")]
 pub mod crd;
+mod datastore;
+
+pub use datastore::Datastore;
 
 /// Where sockets, journal and markers live unless told otherwise. Dies with the boot.
 pub const RUN_DIR: &str = "/run/weft";

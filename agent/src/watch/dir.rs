@@ -90,7 +90,7 @@ pub async fn read_one_file(path: &Path) -> io::Result<Snapshot> {
 
 impl Datastore for DirDatastore {
     fn name(&self) -> String {
-        format!("dir:{}", self.path.display())
+        weft_api::Datastore::Dir(self.path.clone()).to_string()
     }
 
     async fn run(self, out: SnapshotSender, stop: CancellationToken) {

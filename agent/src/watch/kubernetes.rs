@@ -150,7 +150,7 @@ impl KubernetesDatastore {
 
 impl Datastore for KubernetesDatastore {
     fn name(&self) -> String {
-        "kubernetes".to_owned()
+        weft_api::Datastore::Kubernetes.to_string()
     }
 
     async fn run(self, out: SnapshotSender, stop: CancellationToken) {
