@@ -48,15 +48,15 @@ pub(super) struct Announcement {
     pub(super) rejection: Option<Rejection>,
 }
 
-/// A walk over a table in slices, which takes out dead paths and applies changed import policies.
+/// A sweep over a table in slices, which takes out dead paths and applies changed import policies.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Walk {
+pub(super) struct Sweep {
     next: Option<DestId>,
-    /// Something happened behind the walk: it goes around once more.
+    /// Something happened behind the sweep: it goes around once more.
     again: bool,
 }
 
-impl Walk {
+impl Sweep {
     pub(super) fn request(&mut self) {
         match self.next {
             None => self.next = Some(0),
@@ -117,9 +117,9 @@ impl<P: Prefix> Table<P> {
         self.select(core, dest);
     }
 
-    /// Takes the next `limit` places of a walk. True while more remain.
-    pub(super) fn advance(&mut self, core: &mut Core, walk: &mut Walk, limit: u32) -> bool {
-        let Some(from) = walk.next else { return false };
+    /// Takes the next `limit` places of a sweep. True while more remain.
+    pub(super) fn advance(&mut self, core: &mut Core, sweep: &mut Sweep, limit: u32) -> bool {
+        let Some(from) = sweep.next else { return false };
         let to = from.saturating_add(limit);
         for dest in from..to {
             // The table shrinks when its last destination goes.
@@ -129,15 +129,15 @@ impl<P: Prefix> Table<P> {
             // A vacant one has no paths.
             self.refresh_paths(core, dest);
         }
-        walk.next = if to < self.places() {
+        sweep.next = if to < self.places() {
             Some(to)
-        } else if std::mem::take(&mut walk.again) {
+        } else if std::mem::take(&mut sweep.again) {
             Some(0)
         } else {
             core.peers.swept(Self::FAMILY);
             None
         };
-        walk.next.is_some()
+        sweep.next.is_some()
     }
 
     fn refresh_paths(&mut self, core: &mut Core, dest: DestId) {

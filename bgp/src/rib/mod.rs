@@ -47,7 +47,7 @@ use crate::wire::{EncodeContext, Nlri, PathAttributes, Update};
 use adj_out::{AdjOut, Tables};
 use attributes::{NexthopId, Shared, Via};
 use deferral::Deferral;
-use loc_rib::{Announcement, Core, Walk};
+use loc_rib::{Announcement, Core, Sweep};
 use peers::{LOCAL, Peer, Peers, Review, Slot};
 use policy::{GroupKey, path_rejection};
 use table::{Prefix, Table};
@@ -87,7 +87,7 @@ pub struct RibPeer {
     pub encode: EncodeContext,
 }
 
-/// Destinations that one call of [`Rib::sweep`] looks at. Few in tests, so that they see the walk half-way.
+/// Destinations that one call of [`Rib::sweep`] looks at. Few in tests, so that they see the sweep half-way.
 const SWEEP_SLICE: u32 = if cfg!(test) { 4 } else { 4096 };
 /// Pages of 256 sent routes that one call of [`Rib::sweep`] gives back. Few in tests, for the same reason.
 const SWEEP_PAGES: usize = if cfg!(test) { 1 } else { 16 };
@@ -97,7 +97,7 @@ const SWEEP_PAGES: usize = if cfg!(test) { 1 } else { 16 };
 pub struct Rib {
     core: Core,
     tables: Tables,
-    walks: [Walk; AfiSafi::ALL.len()],
+    sweeps: [Sweep; AfiSafi::ALL.len()],
     /// How far the FIB has followed.
     fib: [u32; AfiSafi::ALL.len()],
     out: AdjOut,
@@ -110,7 +110,7 @@ impl Rib {
         Self {
             core: Core { config, peers: Peers::new(), shared: Shared::new(seed) },
             tables: Tables { v4: Table::new(), v6: Table::new() },
-            walks: Default::default(),
+            sweeps: Default::default(),
             fib: Default::default(),
             out: AdjOut::new(seed),
             deferral: Deferral::default(),
@@ -146,7 +146,7 @@ impl Rib {
         let Some(slot) = self.core.peers.slot(id) else { return };
         self.out.leave(&mut self.core, slot);
         let urgent = self.core.peers.down(slot, keep_stale);
-        self.walks.iter_mut().for_each(Walk::request);
+        self.sweeps.iter_mut().for_each(Sweep::request);
         while urgent && self.sweep() {}
     }
 
@@ -161,9 +161,9 @@ impl Rib {
     /// Routes that ended at once (a peer down) are taken out in slices of bounded work. True while more remain: call
     /// again soon, with other work in between. Changes for the FIB and for peers become visible slice by slice.
     pub fn sweep(&mut self) -> bool {
-        let [walk_v4, walk_v6] = &mut self.walks;
-        let v4 = self.tables.v4.advance(&mut self.core, walk_v4, SWEEP_SLICE);
-        let v6 = self.tables.v6.advance(&mut self.core, walk_v6, SWEEP_SLICE);
+        let [sweep_v4, sweep_v6] = &mut self.sweeps;
+        let v4 = self.tables.v4.advance(&mut self.core, sweep_v4, SWEEP_SLICE);
+        let v6 = self.tables.v6.advance(&mut self.core, sweep_v6, SWEEP_SLICE);
         let sent = self.out.sweep(&mut self.tables, &mut self.core, SWEEP_PAGES);
         self.compact();
         v4 || v6 || sent
@@ -172,7 +172,7 @@ impl Rib {
     /// [`Rib::sweep`] has something to do, whatever it comes from: also what a peer was told, once it shares that with
     /// others again.
     pub fn wants_sweep(&self) -> bool {
-        self.walks.iter().any(Walk::is_under_way) || self.out.wants_sweep()
+        self.sweeps.iter().any(Sweep::is_under_way) || self.out.wants_sweep()
     }
 
     /// One UPDATE of an established peer (of others: ignored). On error the rest of it is not applied.
@@ -384,7 +384,7 @@ impl Rib {
 
     fn drop_stale(&mut self, slot: Slot, family: AfiSafi) {
         self.core.peers.drop_stale(slot, family);
-        self.walks[family.index()].request();
+        self.sweeps[family.index()].request();
     }
 
     fn request_review(&mut self, slot: Slot, review: Review) {
@@ -393,7 +393,7 @@ impl Rib {
         }
         for family in AfiSafi::ALL {
             self.core.peers.request_review(slot, family, review);
-            self.walks[family.index()].request();
+            self.sweeps[family.index()].request();
         }
     }
 

@@ -79,7 +79,7 @@ struct Marks {
     stale: Tally,
     dead: Tally,
     end_of_rib: bool,
-    /// What the walk that is not over has to do.
+    /// What the sweep that is not over has to do.
     review: Review,
 }
 
@@ -301,7 +301,7 @@ impl Peers {
         self.get(slot).map_or(Review::Nothing, |peer| peer.families[family.index()].review)
     }
 
-    /// A walk over the whole table of `family` is over: no dead path is left, and every verdict is current.
+    /// A sweep over the whole table of `family` is over: no dead path is left, and every verdict is current.
     pub(super) fn swept(&mut self, family: AfiSafi) {
         for slot in 1..self.slots.len() {
             let Ok(slot) = Slot::try_from(slot) else { return };

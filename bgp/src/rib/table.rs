@@ -281,7 +281,7 @@ impl<P: Prefix> Table<P> {
         self.trie.values().copied()
     }
 
-    /// Places of destinations, vacant or not, for walks in slices.
+    /// Places of destinations, vacant or not, for sweeps in slices.
     pub(super) fn places(&self) -> u32 {
         self.dests.places()
     }
