@@ -75,7 +75,7 @@ impl Audience {
 
 /// A prefix of a batch: what its group was told, and is to be told.
 #[derive(Clone, Copy, Debug)]
-struct Step<P> {
+struct Delta<P> {
     dest: DestId,
     prefix: P,
     before: Option<Sent>,
@@ -162,49 +162,49 @@ impl Stream {
         let family = Table::<P>::FAMILY;
         let log_end = self.log_end();
         while self.log_end() == log_end {
-            let steps = self.next_batch(table, core);
+            let deltas = self.next_batch(table, core);
             let out = &mut self.families[family.index()];
-            if steps.is_empty() && out.cursor >= table.end() {
+            if deltas.is_empty() && out.cursor >= table.end() {
                 if std::mem::take(&mut out.end_of_rib_due) {
                     self.push(encode_end_of_rib(family), Audience::All);
                 }
                 return;
             }
-            self.send(id, steps, table, core);
+            self.send(id, deltas, table, core);
         }
     }
 
-    fn next_batch<P: Prefix>(&mut self, table: &Table<P>, core: &Core) -> Vec<Step<P>> {
+    fn next_batch<P: Prefix>(&mut self, table: &Table<P>, core: &Core) -> Vec<Delta<P>> {
         let out = &mut self.families[Table::<P>::FAMILY.index()];
-        let mut steps = Vec::new();
+        let mut deltas = Vec::new();
         for _ in 0..BATCH {
             let Some(dest) = table.next_change(&mut out.cursor) else { break };
             let before = out.sent.get(dest);
             let after = exported(&self.key, table, core, dest);
             if before != after {
-                steps.push(Step { dest, prefix: table.dest(dest).prefix, before, after });
+                deltas.push(Delta { dest, prefix: table.dest(dest).prefix, before, after });
             }
         }
-        steps
+        deltas
     }
 
     /// Encodes a batch and records it as sent.
     fn send<P: Prefix>(
         &mut self,
         id: StreamId,
-        mut steps: Vec<Step<P>>,
+        mut deltas: Vec<Delta<P>>,
         table: &mut Table<P>,
         core: &mut Core,
     ) {
         let mut writer = Writer::new(self);
         // Stable, so that equal keys keep the order of the changes.
-        steps.sort_by_key(|step| step.after);
-        for run in steps.chunk_by_mut(|a, b| a.after == b.after) {
+        deltas.sort_by_key(|delta| delta.after);
+        for run in deltas.chunk_by_mut(|a, b| a.after == b.after) {
             writer.announce(id, run, core);
         }
         let mut withdrawals: Vec<(Audience, P)> = Vec::new();
-        for step in &steps {
-            withdrawals.extend(withdrawal(id, step, core).map(|audience| (audience, step.prefix)));
+        for delta in &deltas {
+            withdrawals.extend(withdrawal(id, delta, core).map(|audience| (audience, delta.prefix)));
         }
         withdrawals.sort_by_key(|(audience, _)| *audience);
         for run in withdrawals.chunk_by(|a, b| a.0 == b.0) {
@@ -212,19 +212,19 @@ impl Stream {
             writer.withdraw(run[0].0, &prefixes);
         }
         writer.flush();
-        for step in steps {
-            self.record(step, table, core);
+        for delta in deltas {
+            self.record(delta, table, core);
         }
     }
 
-    fn record<P: Prefix>(&mut self, step: Step<P>, table: &mut Table<P>, core: &mut Core) {
-        if let Some(after) = step.after {
+    fn record<P: Prefix>(&mut self, delta: Delta<P>, table: &mut Table<P>, core: &mut Core) {
+        if let Some(after) = delta.after {
             core.shared.retain((after.attributes, after.nexthop));
-            table.pin(step.dest);
+            table.pin(delta.dest);
         }
-        if let Some(before) = self.families[Table::<P>::FAMILY.index()].sent.set(step.dest, step.after) {
+        if let Some(before) = self.families[Table::<P>::FAMILY.index()].sent.set(delta.dest, delta.after) {
             core.shared.release((before.attributes, before.nexthop));
-            table.unpin(step.dest);
+            table.unpin(delta.dest);
         }
     }
 }
@@ -254,9 +254,9 @@ fn is_member(id: StreamId, slot: Slot, core: &Core) -> bool {
 }
 
 /// Who has been told of a prefix and is not told of what takes its place.
-fn withdrawal<P>(id: StreamId, step: &Step<P>, core: &Core) -> Option<Audience> {
-    let before = step.before?;
-    match step.after {
+fn withdrawal<P>(id: StreamId, delta: &Delta<P>, core: &Core) -> Option<Audience> {
+    let before = delta.before?;
+    match delta.after {
         None => Some(everybody_but(id, before.source, core)),
         Some(after) if after.source == before.source => None,
         Some(after) => is_member(id, after.source, core).then_some(Audience::Only(after.source)),
@@ -276,13 +276,13 @@ impl<'a> Writer<'a> {
     }
 
     /// Announces prefixes with one and the same path. Those that cannot be announced have no `after` then.
-    fn announce<P: Prefix>(&mut self, id: StreamId, run: &mut [Step<P>], core: &Core) {
-        let Some(sent) = run.first().and_then(|step| step.after) else { return };
+    fn announce<P: Prefix>(&mut self, id: StreamId, run: &mut [Delta<P>], core: &Core) {
+        let Some(sent) = run.first().and_then(|delta| delta.after) else { return };
         let attributes = &core.shared.attributes.get(sent.attributes).values;
         let key = Arc::clone(&self.stream.key);
         let out = key.export(core.shared.via(sent.nexthop), attributes, Table::<P>::FAMILY);
         self.turn_to(everybody_but(id, sent.source, core));
-        let prefixes: Vec<P> = run.iter().map(|step| step.prefix).collect();
+        let prefixes: Vec<P> = run.iter().map(|delta| delta.prefix).collect();
         let mut done = 0;
         while let (Some((attributes, nexthop)), true) = (&out, done < prefixes.len()) {
             match encode_reach(attributes, *nexthop, &prefixes[done..], &key.encode, &mut self.buffer) {
@@ -291,8 +291,8 @@ impl<'a> Writer<'a> {
             }
             self.flush_if_full();
         }
-        for step in &mut run[done..] {
-            step.after = None;
+        for delta in &mut run[done..] {
+            delta.after = None;
         }
     }
 
