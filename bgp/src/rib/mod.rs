@@ -48,7 +48,7 @@ use adj_out::{AdjOut, Tables};
 use attributes::{NexthopId, Shared, Via};
 use deferral::Deferral;
 use loc_rib::{Announcement, Core, Sweep};
-use peers::{LOCAL, Peer, Peers, Review, Slot};
+use peers::{KnownPeer, LOCAL, Peers, Review, Slot};
 use policy::{GroupKey, path_rejection};
 use table::{Prefix, Table};
 
@@ -226,7 +226,7 @@ impl Rib {
     /// What the new rules do not change is not touched.
     fn configure(&mut self, id: PeerId, change: impl FnOnce(&mut RibPeer)) {
         let Some(slot) = self.core.peers.slot(id) else { return };
-        let Some(Peer { config, .. }) = self.core.peers.get_mut(slot) else { return };
+        let Some(KnownPeer { config, .. }) = self.core.peers.get_mut(slot) else { return };
         let before = config.clone();
         change(config);
         let after = config.clone();
@@ -368,7 +368,7 @@ impl Rib {
         nlri: &Nlri,
     ) -> Result<(), LimitExceeded> {
         let Self { core, tables, .. } = self;
-        let Some(Peer { config, .. }) = core.peers.get(peer) else { return Ok(()) };
+        let Some(KnownPeer { config, .. }) = core.peers.get(peer) else { return Ok(()) };
         let rejection = path_rejection(&core.config, config, values, nexthop);
         let via = Via { nexthop, kind: config.kind, router_id: config.router_id };
         let attributes = core.shared.intern(values);

@@ -57,8 +57,9 @@ pub(super) struct Membership {
     pub(super) position: u64,
 }
 
+/// A peer whose session is up, or of which there are paths.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct KnownPeer {
     pub(super) id: PeerId,
     /// As of the last session.
     pub(super) config: RibPeer,
@@ -177,7 +178,7 @@ impl Marks {
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     /// `None`: free. The first belongs to [`LOCAL`] and stays so.
-    slots: Vec<Option<Peer>>,
+    slots: Vec<Option<KnownPeer>>,
     by_id: BTreeMap<PeerId, Slot>,
 }
 
@@ -190,16 +191,16 @@ impl Peers {
         self.by_id.get(&id).copied()
     }
 
-    pub(super) fn get(&self, slot: Slot) -> Option<&Peer> {
+    pub(super) fn get(&self, slot: Slot) -> Option<&KnownPeer> {
         self.slots.get(usize::from(slot))?.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Peer> {
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut KnownPeer> {
         self.slots.get_mut(usize::from(slot))?.as_mut()
     }
 
     /// The peer, when its session is up.
-    pub(super) fn established(&self, id: PeerId) -> Option<(Slot, &Peer)> {
+    pub(super) fn established(&self, id: PeerId) -> Option<(Slot, &KnownPeer)> {
         let slot = self.slot(id)?;
         self.get(slot).filter(|peer| peer.out.is_some()).map(|peer| (slot, peer))
     }
@@ -216,7 +217,7 @@ impl Peers {
         if free == self.slots.len() {
             self.slots.push(None);
         }
-        self.slots[free] = Some(Peer { id, config, out: None, families: Default::default() });
+        self.slots[free] = Some(KnownPeer { id, config, out: None, families: Default::default() });
         self.by_id.insert(id, slot);
         Some(slot)
     }
@@ -360,7 +361,7 @@ mod tests {
     #[test]
     fn the_last_number_is_nobodys_slot() {
         let config = || super::super::tests::external(1);
-        let taken = |slot: Slot| Peer {
+        let taken = |slot: Slot| KnownPeer {
             id: PeerId(slot.into()),
             config: config(),
             out: None,
