@@ -10,7 +10,7 @@ use super::attributes::{AttributesId, NexthopId, Shared};
 use super::decision::{self, Candidate};
 use super::peers::{Age, LOCAL, Peers, Review, Slot};
 use super::policy::{DEFAULT_LOCAL_PREF, Rejection, path_rejection};
-use super::table::{DestId, Path, PathId, Prefix, Table};
+use super::table::{DestId, Path, PathId, Table, TablePrefix};
 use crate::types::{AfiSafi, FibNexthop, Nexthop, PeerId, PeerKind};
 
 /// What the attributes of a peer's routes may take in one family, at most, even if no two have the same: so much for each
@@ -69,7 +69,7 @@ impl Sweep {
     }
 }
 
-impl<P: Prefix> Table<P> {
+impl<P: TablePrefix> Table<P> {
     /// Counts against the peer's limits, then judges, stores and selects.
     pub(super) fn learn(
         &mut self,
@@ -264,16 +264,16 @@ impl Core {
     }
 
     /// In use and accepted.
-    fn is_usable<P: Prefix>(&self, table: &Table<P>, id: PathId) -> bool {
+    fn is_usable<P: TablePrefix>(&self, table: &Table<P>, id: PathId) -> bool {
         let path = table.path(id);
         path.rejection.is_none() && self.peers.age(path.peer, Table::<P>::FAMILY, path.epoch) != Age::Dead
     }
 
-    fn prefix_rejection<P: Prefix>(&self, peer: Slot, prefix: P) -> Option<Rejection> {
+    fn prefix_rejection<P: TablePrefix>(&self, peer: Slot, prefix: P) -> Option<Rejection> {
         self.peers.get(peer)?.config.import.rejection(prefix.into())
     }
 
-    fn rejection<P: Prefix>(&self, path: &Path, prefix: P) -> Option<Rejection> {
+    fn rejection<P: TablePrefix>(&self, path: &Path, prefix: P) -> Option<Rejection> {
         let peer = &self.peers.get(path.peer)?.config;
         let attributes = &self.shared.attributes.get(path.attributes).values;
         path_rejection(&self.config, peer, attributes, self.shared.nexthops.get(path.nexthop).nexthop)

@@ -50,7 +50,7 @@ use deferral::Deferral;
 use loc_rib::{Announcement, Core, Sweep};
 use peers::{KnownPeer, LOCAL, Peers, Review, Slot};
 use policy::{GroupKey, path_rejection};
-use table::{Prefix, Table};
+use table::{Table, TablePrefix};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RibConfig {
@@ -430,11 +430,11 @@ fn review(before: &RibPeer, after: &RibPeer) -> Review {
     }
 }
 
-fn withdraw_all<P: Prefix>(table: &mut Table<P>, core: &mut Core, peer: Slot, prefixes: &[P]) {
+fn withdraw_all<P: TablePrefix>(table: &mut Table<P>, core: &mut Core, peer: Slot, prefixes: &[P]) {
     prefixes.iter().for_each(|&prefix| table.withdraw(core, peer, prefix));
 }
 
-fn learn_all<P: Prefix>(
+fn learn_all<P: TablePrefix>(
     table: &mut Table<P>,
     core: &mut Core,
     announcement: Announcement,
@@ -443,7 +443,11 @@ fn learn_all<P: Prefix>(
     prefixes.iter().try_for_each(|&prefix| table.learn(core, announcement, prefix))
 }
 
-fn next_fib_change<P: Prefix>(table: &mut Table<P>, core: &mut Core, cursor: &mut u32) -> Option<Change> {
+fn next_fib_change<P: TablePrefix>(
+    table: &mut Table<P>,
+    core: &mut Core,
+    cursor: &mut u32,
+) -> Option<Change> {
     while let Some(dest) = table.next_change(cursor) {
         let nexthops = table.gateways(core, dest);
         let gateways = core.shared.intern_gateways(&nexthops);

@@ -23,19 +23,21 @@ use crate::types::AfiSafi;
 use crate::wire;
 
 /// A prefix of one family.
-pub(super) trait Prefix: prefix_trie::Prefix + wire::Prefix + Ord + Debug + Into<IpNetwork> {
+pub(super) trait TablePrefix:
+    prefix_trie::Prefix + wire::Prefix + Ord + Debug + Into<IpNetwork>
+{
     /// Stands in vacant places; never looked up there.
     const VACANT: Self;
 }
 
-impl Prefix for Ipv4Network {
+impl TablePrefix for Ipv4Network {
     const VACANT: Self = match Self::new_checked(std::net::Ipv4Addr::UNSPECIFIED, 0) {
         Some(any) => any,
         None => unreachable!(),
     };
 }
 
-impl Prefix for Ipv6Network {
+impl TablePrefix for Ipv6Network {
     const VACANT: Self = match Self::new_checked(std::net::Ipv6Addr::UNSPECIFIED, 0) {
         Some(any) => any,
         None => unreachable!(),
@@ -97,14 +99,14 @@ const VACANT_PATH: Path = Path {
 const LOG_SLACK: usize = if cfg!(test) { 4 } else { 1024 };
 
 #[derive(Debug)]
-pub(super) struct Table<P: Prefix> {
+pub(super) struct Table<P: TablePrefix> {
     trie: PrefixMap<P, DestId>,
     dests: Slab<Dest<P>>,
     paths: Slab<Path>,
     log: Vec<DestId>,
 }
 
-impl<P: Prefix> Table<P> {
+impl<P: TablePrefix> Table<P> {
     pub(super) const FAMILY: AfiSafi = <P as wire::Prefix>::FAMILY;
 
     pub(super) fn new() -> Self {

@@ -11,7 +11,7 @@ use super::decision::{self, Step};
 use super::loc_rib::Core;
 use super::peers::Age;
 use super::policy::Rejection;
-use super::table::{DestId, Path, PathId, Prefix, Table};
+use super::table::{DestId, Path, PathId, Table, TablePrefix};
 use crate::types::{Nexthop, PeerId};
 use crate::wire::PathAttributes;
 
@@ -86,7 +86,7 @@ impl fmt::Display for Standing {
     }
 }
 
-impl<P: Prefix> Table<P> {
+impl<P: TablePrefix> Table<P> {
     pub(super) fn view(&self, core: &Core) -> Vec<RouteView> {
         self.iter().filter_map(|dest| self.view_of(core, dest)).collect()
     }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::loc_rib::Core;
 use super::peers::{Membership, Slot, StreamId};
 use super::policy::GroupKey;
-use super::table::{Prefix, Table};
+use super::table::{Table, TablePrefix};
 use crate::types::{AfiSafi, Nexthop};
 use crate::wire::PathAttributes;
 use sent::SentMap;
@@ -165,7 +165,7 @@ impl AdjOut {
     }
 
     /// What a peer has been told of a family, in order of prefix.
-    pub(super) fn advertised<P: Prefix>(
+    pub(super) fn advertised<P: TablePrefix>(
         &self,
         table: &Table<P>,
         core: &Core,

@@ -13,7 +13,7 @@ use foldhash::fast::FixedState;
 use super::super::loc_rib::Core;
 use super::super::peers::{LOCAL, Slot, StreamId};
 use super::super::policy::GroupKey;
-use super::super::table::{DestId, Prefix, Table};
+use super::super::table::{DestId, Table, TablePrefix};
 use super::sent::{Sent, SentMap};
 use crate::types::AfiSafi;
 use crate::wire::{encode_end_of_rib, encode_reach, encode_unreach};
@@ -157,7 +157,7 @@ impl Stream {
     }
 
     /// Follows the changes of one family until something is encoded or nothing is left.
-    pub(super) fn fill<P: Prefix>(&mut self, id: StreamId, table: &mut Table<P>, core: &mut Core) {
+    pub(super) fn fill<P: TablePrefix>(&mut self, id: StreamId, table: &mut Table<P>, core: &mut Core) {
         self.started = true;
         let family = Table::<P>::FAMILY;
         let log_end = self.log_end();
@@ -174,7 +174,7 @@ impl Stream {
         }
     }
 
-    fn next_batch<P: Prefix>(&mut self, table: &Table<P>, core: &Core) -> Vec<Delta<P>> {
+    fn next_batch<P: TablePrefix>(&mut self, table: &Table<P>, core: &Core) -> Vec<Delta<P>> {
         let out = &mut self.families[Table::<P>::FAMILY.index()];
         let mut deltas = Vec::new();
         for _ in 0..BATCH {
@@ -189,7 +189,7 @@ impl Stream {
     }
 
     /// Encodes a batch and records it as sent.
-    fn send<P: Prefix>(
+    fn send<P: TablePrefix>(
         &mut self,
         id: StreamId,
         mut deltas: Vec<Delta<P>>,
@@ -217,7 +217,7 @@ impl Stream {
         }
     }
 
-    fn record<P: Prefix>(&mut self, delta: Delta<P>, table: &mut Table<P>, core: &mut Core) {
+    fn record<P: TablePrefix>(&mut self, delta: Delta<P>, table: &mut Table<P>, core: &mut Core) {
         if let Some(after) = delta.after {
             core.shared.retain((after.attributes, after.nexthop));
             table.pin(delta.dest);
@@ -230,7 +230,7 @@ impl Stream {
 }
 
 /// What the group is to be told of a prefix.
-pub(super) fn exported<P: Prefix>(
+pub(super) fn exported<P: TablePrefix>(
     key: &GroupKey,
     table: &Table<P>,
     core: &Core,
@@ -276,7 +276,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Announces prefixes with one and the same path. Those that cannot be announced have no `after` then.
-    fn announce<P: Prefix>(&mut self, id: StreamId, run: &mut [Delta<P>], core: &Core) {
+    fn announce<P: TablePrefix>(&mut self, id: StreamId, run: &mut [Delta<P>], core: &Core) {
         let Some(sent) = run.first().and_then(|delta| delta.after) else { return };
         let attributes = &core.shared.attributes.get(sent.attributes).values;
         let key = Arc::clone(&self.stream.key);
@@ -296,7 +296,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn withdraw<P: Prefix>(&mut self, audience: Audience, prefixes: &[P]) {
+    fn withdraw<P: TablePrefix>(&mut self, audience: Audience, prefixes: &[P]) {
         self.turn_to(audience);
         let key = Arc::clone(&self.stream.key);
         let mut done = 0;
