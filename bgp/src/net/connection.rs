@@ -31,27 +31,27 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// What connections and dials tell the speaker's task.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum Report {
     Dialed { conn: ConnId, result: io::Result<TcpStream> },
     Input(Input),
 }
 
 /// The speaker's end of a connection. Dropped: what is queued is written, then it closes.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct ConnHandle {
     queue: mpsc::Sender<Bytes>,
     reader: AbortHandle,
     writer: JoinHandle<()>,
 }
 
-impl Connection {
-    pub(super) fn start(conn: ConnId, stream: TcpStream, events: mpsc::Sender<Event>) -> Self {
+impl ConnHandle {
+    pub(super) fn start(conn: ConnId, stream: TcpStream, reports: mpsc::Sender<Report>) -> Self {
         let (queue, messages) = mpsc::channel(WRITE_QUEUE);
         let (from_peer, to_peer) = stream.into_split();
-        let mut reading = tokio::spawn(read(conn, from_peer, events.clone()));
+        let mut reading = tokio::spawn(read(conn, from_peer, reports.clone()));
         let reader = reading.abort_handle();
         let writer = tokio::spawn(async move {
-            let closed_by_us = write(conn, to_peer, messages, events).await.is_ok();
+            let closed_by_us = write(conn, to_peer, messages, reports).await.is_ok();
             // After an error the reader comes to the end by itself, and must live to report it.
             if closed_by_us && tokio::time::timeout(LINGER, &mut reading).await.is_err() {
                 reading.abort();
@@ -83,14 +83,14 @@ impl Connection {
     }
 }
 
-async fn read(conn: ConnId, socket: OwnedReadHalf, events: mpsc::Sender<Event>) {
+async fn read(conn: ConnId, socket: OwnedReadHalf, reports: mpsc::Sender<Report>) {
     while let Ok(()) = socket.readable().await {
         let mut buffer = BytesMut::with_capacity(READ_CHUNK);
         match socket.try_read_buf(&mut buffer) {
             Ok(0) => break,
             Ok(_) => {
                 let received = Input::Received { conn, bytes: buffer.freeze() };
-                if events.send(Event::Input(received)).await.is_err() {
+                if reports.send(Report::Input(received)).await.is_err() {
                     return;
                 }
             }
@@ -99,7 +99,7 @@ async fn read(conn: ConnId, socket: OwnedReadHalf, events: mpsc::Sender<Event>) 
         }
     }
     // The speaker may have ended: then nobody wants to know.
-    let _ = events.send(Event::Input(Input::Closed { conn })).await;
+    let _ = reports.send(Report::Input(Input::Closed { conn })).await;
 }
 
 /// Until the speaker closes the connection, or an error when something else ends it. A peer that does not read is the send hold timer's business.
@@ -107,7 +107,7 @@ async fn write(
     conn: ConnId,
     mut socket: OwnedWriteHalf,
     mut messages: mpsc::Receiver<Bytes>,
-    events: mpsc::Sender<Event>,
+    reports: mpsc::Sender<Report>,
 ) -> io::Result<()> {
     let mut waiting = VecDeque::new();
     let mut batch = Vec::new();
@@ -115,7 +115,7 @@ async fn write(
         waiting.extend(batch.drain(..));
         while !waiting.is_empty() {
             let len = write_some(&mut socket, &mut waiting).await?;
-            if events.send(Event::Input(Input::Sent { conn, len })).await.is_err() {
+            if reports.send(Report::Input(Input::Sent { conn, len })).await.is_err() {
                 return Ok(()); // The speaker has ended.
             }
         }

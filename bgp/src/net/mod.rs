@@ -30,7 +30,7 @@ use shell::Shell;
 const COMMAND_QUEUE: usize = 64;
 /// Things that happened on connections and wait for the speaker's task; readers and writers wait beyond, each for
 /// itself. Each may be 64 KiB that were read, so this is memory too: a sender faster than we are fills it.
-const EVENT_QUEUE: usize = 32;
+const REPORT_QUEUE: usize = 32;
 /// Batches of FIB changes that wait for the agent. Beyond, changes gather in the RIB, one per prefix.
 const FIB_QUEUE: usize = 4;
 
@@ -182,10 +182,10 @@ impl Handle {
 /// Fails when a listening socket cannot be bound. Peers are set by [`Handle::set_peers`].
 pub fn spawn(config: SpeakerConfig, listen: &Listen) -> io::Result<(Handle, FibStream)> {
     let (commands, requests) = mpsc::channel(COMMAND_QUEUE);
-    let (events, inbox) = mpsc::channel(EVENT_QUEUE);
+    let (reports, inbox) = mpsc::channel(REPORT_QUEUE);
     let (fib, changes) = mpsc::channel(FIB_QUEUE);
     let listeners = Listeners::bind(listen)?;
-    tokio::spawn(Shell::new(config, listeners, events, fib).run(requests, inbox));
+    tokio::spawn(Shell::new(config, listeners, reports, fib).run(requests, inbox));
     Ok((Handle { commands }, FibStream { events: changes }))
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant as Clock, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::admission::{Admission, key_of};
-use super::connection::{Connection, Event};
+use super::connection::{ConnHandle, Report};
 use super::dial::dial;
 use super::listener::Listeners;
 use super::{Command, FibEvent, FibStream, Listen};
@@ -35,11 +35,11 @@ pub(super) struct Shell {
     peers: Vec<PeerConfig>,
     /// When peers that could not be guarded are tried again.
     guards_due: Option<Clock>,
-    connections: BTreeMap<ConnId, Connection>,
+    connections: BTreeMap<ConnId, ConnHandle>,
     dials: BTreeMap<ConnId, AbortHandle>,
     closing: Vec<JoinHandle<()>>,
     accepted: u64,
-    events: mpsc::Sender<Event>,
+    reports: mpsc::Sender<Report>,
     fib: mpsc::Sender<FibEvent>,
     /// On their way to the FIB; more changes are taken when they have gone, or when a mark is to come after them.
     fib_events: VecDeque<FibEvent>,
@@ -49,7 +49,7 @@ impl Shell {
     pub(super) fn new(
         config: SpeakerConfig,
         listeners: Listeners,
-        events: mpsc::Sender<Event>,
+        reports: mpsc::Sender<Report>,
         fib: mpsc::Sender<FibEvent>,
     ) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Shell {
             dials: BTreeMap::new(),
             closing: Vec::new(),
             accepted: 0,
-            events,
+            reports,
             fib,
             fib_events: VecDeque::new(),
         }
@@ -71,7 +71,7 @@ impl Shell {
     pub(super) async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command>,
-        mut inbox: mpsc::Receiver<Event>,
+        mut inbox: mpsc::Receiver<Report>,
     ) {
         loop {
             let fib_waits = self.has_fib_event();
@@ -83,7 +83,7 @@ impl Shell {
                     None => return self.shutdown(Shutdown::Restart, None, inbox).await,
                 },
                 (stream, remote) = self.admission.listeners.accept() => self.accepted(stream, remote),
-                Some(event) = inbox.recv() => self.event(event),
+                Some(report) = inbox.recv() => self.report(report),
                 () = sleep_until(self.started + deadline.unwrap_or_default().0), if deadline.is_some() => {
                     self.handle(Input::Tick);
                 }
@@ -131,14 +131,14 @@ impl Shell {
         }
     }
 
-    fn event(&mut self, event: Event) {
-        match event {
-            Event::Input(Input::Closed { conn }) => {
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Input(Input::Closed { conn }) => {
                 self.connections.remove(&conn);
                 self.handle(Input::Closed { conn });
             }
-            Event::Input(input) => self.handle(input),
-            Event::Dialed { conn, result } => self.dialed(conn, result),
+            Report::Input(input) => self.handle(input),
+            Report::Dialed { conn, result } => self.dialed(conn, result),
         }
     }
 
@@ -155,7 +155,7 @@ impl Shell {
             Effect::Send { conn, bytes } => self.send(conn, bytes),
             Effect::Close { conn } => {
                 self.closing.retain(|task| !task.is_finished());
-                self.closing.extend(self.connections.remove(&conn).map(Connection::close));
+                self.closing.extend(self.connections.remove(&conn).map(ConnHandle::close));
             }
             Effect::Abort { conn } => {
                 if let Some(dial) = self.dials.remove(&conn) {
@@ -200,14 +200,14 @@ impl Shell {
 
     fn dial(&mut self, conn: ConnId, key: PeerKey) {
         let peer = self.admission.peer(&key).cloned();
-        let events = self.events.clone();
+        let reports = self.reports.clone();
         let task = tokio::spawn(async move {
             let result = match peer {
                 Some(peer) => dial(key, peer).await,
                 None => Err(io::Error::other("not a peer")),
             };
             // The speaker may have ended.
-            let _ = events.send(Event::Dialed { conn, result }).await;
+            let _ = reports.send(Report::Dialed { conn, result }).await;
         });
         self.dials.insert(conn, task.abort_handle());
     }
@@ -230,7 +230,7 @@ impl Shell {
     }
 
     fn connected(&mut self, conn: ConnId, stream: TcpStream, local: SocketAddr, remote: PeerKey) {
-        self.connections.insert(conn, Connection::start(conn, stream, self.events.clone()));
+        self.connections.insert(conn, ConnHandle::start(conn, stream, self.reports.clone()));
         self.handle(Input::Connected { conn, local: local.ip(), remote });
     }
 
@@ -274,7 +274,7 @@ impl Shell {
         mut self,
         how: Shutdown,
         done: Option<oneshot::Sender<()>>,
-        mut inbox: mpsc::Receiver<Event>,
+        mut inbox: mpsc::Receiver<Report>,
     ) {
         self.handle(Input::Shutdown(how));
         // Connections that nobody hears would wait for room rather than write.
