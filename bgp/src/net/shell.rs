@@ -165,9 +165,9 @@ impl Shell {
                     connection.abort();
                 }
             }
-            Effect::PeerStateChanged { key, name, from, to, reason, tell } => {
+            Effect::PeerStateChanged { key, name, from, to, reason, log } => {
                 let reason = reason.unwrap_or_default();
-                if tell {
+                if log {
                     info!(peer = %name, address = %key, %from, %to, reason, "session state changed");
                 } else {
                     debug!(peer = %name, address = %key, %from, %to, reason, "session state changed");

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Speaker;
 use super::config::{OriginConfig, PeerConfig, PeerKey};
+use super::log_budget::LogBudget;
 use super::peer::{Peer, export_policy, import_policy};
 use super::refresh::Refreshes;
-use super::telling::Telling;
 use crate::rib::OriginAttributes;
 use crate::session::{Counters, Session, StateKind};
 use crate::types::{Instant, PeerId};
@@ -48,7 +48,7 @@ impl Speaker {
             since: now,
             stale_until: None,
             established_count: 0,
-            telling: Telling::default(),
+            log_budget: LogBudget::default(),
             up: None,
             local: None,
             quiet_at: None,

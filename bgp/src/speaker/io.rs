@@ -77,9 +77,9 @@ pub enum Effect {
         to: StateKind,
         reason: Option<String>,
         /// Whether this is for the operator's log: a few of a peer at once, then one a minute.
-        tell: bool,
+        log: bool,
     },
-    /// UPDATEs were wrong in a way that the session survives (RFC 7606). As rare as what is told of a peer's state:
+    /// UPDATEs were wrong in a way that the session survives (RFC 7606). As rare as what is logged of a peer's state:
     /// `others` malformed attributes came beside this one since the last time.
     AttributeErrors {
         key: PeerKey,

@@ -8,12 +8,12 @@ mod config;
 mod configure;
 mod convergence;
 mod io;
+mod log_budget;
 mod outcome;
 mod peer;
 mod refresh;
 mod show;
 mod status;
-mod telling;
 #[cfg(test)]
 mod tests;
 

@@ -116,7 +116,7 @@ impl Speaker {
             return;
         };
         peer.quiet_at = (!self.convergence.is_done()).then(|| now + QUIET);
-        if let Some((worst, others)) = peer.telling.malformed(&update.errors, now) {
+        if let Some((worst, others)) = peer.log_budget.malformed(&update.errors, now) {
             self.effects.push_back(Effect::AttributeErrors { key: peer.config.key, worst, others });
         }
         if let Some(family) = update.end_of_rib {
@@ -158,13 +158,13 @@ impl Speaker {
                 _ => to < from,
             };
             let reason = failed.then(|| peer.session.last_down().map(str::to_owned)).flatten();
-            let tell = if [from, to].contains(&StateKind::Established) {
-                peer.telling.session(now)
+            let log = if [from, to].contains(&StateKind::Established) {
+                peer.log_budget.allows_session(now)
             } else {
-                reason.is_some() && peer.telling.attempt(now)
+                reason.is_some() && peer.log_budget.allows_attempt(now)
             };
             let (key, name) = (peer.config.key, peer.config.name.clone());
-            self.effects.push_back(Effect::PeerStateChanged { key, name, from, to, reason, tell });
+            self.effects.push_back(Effect::PeerStateChanged { key, name, from, to, reason, log });
         }
         let deadline = peer.next_deadline();
         if deadline != peer.deadline {

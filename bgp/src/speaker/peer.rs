@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::config::{LocalNexthop, MAX_RESTART, PeerConfig, SpeakerConfig, Transport};
+use super::log_budget::LogBudget;
 use super::refresh::Refreshes;
 use super::status::{FamilyStatus, PeerStatus};
-use super::telling::Telling;
 use crate::rib::{Accept, ExportPolicy, ImportPolicy, RefusedRoute, Rib, RibPeer};
 use crate::session::{Counters, DialRules, Negotiated, Offer, Session, StateKind};
 use crate::types::{AfiSafi, Instant, PeerId, RemoteAsn};
@@ -27,7 +27,7 @@ pub(super) struct Peer {
     /// When routes kept from before a restart go. `None`: there are none.
     pub(super) stale_until: Option<Instant>,
     pub(super) established_count: u64,
-    pub(super) telling: Telling,
+    pub(super) log_budget: LogBudget,
     /// The terms of the session that is up.
     pub(super) up: Option<Box<Negotiated>>,
     /// Our end of it, or of the last.
@@ -161,7 +161,7 @@ impl Peer {
             messages_in: self.counters.messages_in,
             messages_out: self.counters.messages_out,
             established_count: self.established_count,
-            malformed_attributes: self.telling.malformed_total(),
+            malformed_attributes: self.log_budget.malformed_total(),
             refused,
             capabilities: terms.map(Negotiated::capabilities).unwrap_or_default(),
         }

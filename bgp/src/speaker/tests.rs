@@ -181,7 +181,7 @@ fn malformed_attributes_are_all_counted_and_told_once_a_minute() {
 }
 
 #[test]
-fn an_update_that_is_wrong_in_a_thousand_ways_is_one_thing_to_tell() {
+fn an_update_that_is_wrong_in_a_thousand_ways_is_one_line_of_the_log() {
     let mut bench = Bench::new();
     bench.established(None);
     let attributes = [0x40, 6, 0].repeat(1300); // ATOMIC_AGGREGATE, once and 1299 times more.
@@ -202,7 +202,7 @@ fn the_log_hears_of_a_peer_that_flaps_but_not_each_time() {
             let effects = bench.handle(input);
             lines += effects
                 .iter()
-                .filter(|effect| matches!(effect, Effect::PeerStateChanged { tell: true, .. }))
+                .filter(|effect| matches!(effect, Effect::PeerStateChanged { log: true, .. }))
                 .count();
         }
     }
@@ -211,7 +211,7 @@ fn the_log_hears_of_a_peer_that_flaps_but_not_each_time() {
     bench.handle(Input::Tick);
     bench.established(None);
     let effects = bench.handle(Input::Closed { conn: CONN });
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::PeerStateChanged { tell: true, .. })));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::PeerStateChanged { log: true, .. })));
 }
 
 /// What a peer that does not read is sent, in octets.

@@ -15,27 +15,27 @@ const REFILL: Duration = Duration::from_secs(60);
 
 /// The lines that a peer may still cause.
 #[derive(Debug, Default)]
-pub(super) struct Telling {
+pub(super) struct LogBudget {
     /// When there will be [`BURST`] again.
     full_at: Instant,
-    /// Malformed attributes: all are counted, few are told.
+    /// Malformed attributes: all are counted, few are logged.
     malformed: u64,
-    untold: u64,
+    unlogged: u64,
 }
 
-impl Telling {
-    /// Whether to tell that a session has come up or gone.
-    pub(super) fn session(&mut self, now: Instant) -> bool {
-        self.take(BURST, now)
+impl LogBudget {
+    /// Whether to log that a session has come up or gone.
+    pub(super) fn allows_session(&mut self, now: Instant) -> bool {
+        self.draw(BURST, now)
     }
 
-    /// Whether to tell of an attempt that has failed.
-    pub(super) fn attempt(&mut self, now: Instant) -> bool {
-        self.take(BURST - FOR_SESSIONS, now)
+    /// Whether to log an attempt that has failed.
+    pub(super) fn allows_attempt(&mut self, now: Instant) -> bool {
+        self.draw(BURST - FOR_SESSIONS, now)
     }
 
-    /// Of the errors of one UPDATE the one to tell, and how many there were beside it since the last; `None`: nothing is
-    /// to be told.
+    /// Of the errors of one UPDATE the one to log, and how many there were beside it since the last; `None`: none is
+    /// to be logged.
     pub(super) fn malformed(
         &mut self,
         errors: &[AttributeError],
@@ -44,19 +44,19 @@ impl Telling {
         // The first of the most severe.
         let worst = *errors.iter().rev().max_by_key(|error| error.action)?;
         self.malformed += errors.len() as u64;
-        self.untold += errors.len() as u64;
-        if !self.attempt(now) {
+        self.unlogged += errors.len() as u64;
+        if !self.allows_attempt(now) {
             return None;
         }
-        Some((worst, std::mem::take(&mut self.untold) - 1))
+        Some((worst, std::mem::take(&mut self.unlogged) - 1))
     }
 
     pub(super) fn malformed_total(&self) -> u64 {
         self.malformed
     }
 
-    /// A line, unless as many as this were taken and have not come back.
-    fn take(&mut self, most: u32, now: Instant) -> bool {
+    /// A line, unless as many as this were drawn and have not come back.
+    fn draw(&mut self, most: u32, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + REFILL;
         let granted = full_at.since(now) <= REFILL * most;
         if granted {
