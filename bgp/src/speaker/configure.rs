@@ -94,7 +94,7 @@ impl Speaker {
         self.rib.set_import(id, import_policy(&peer.config, local), peer.config.max_prefixes);
         if let Some(terms) = &peer.up {
             self.rib.set_export(id, export_policy(&peer.config, terms, local));
-            self.untold.insert(id);
+            self.unadvertised.insert(id);
         }
     }
 
@@ -103,7 +103,7 @@ impl Speaker {
         self.step(Some(id), now, |session, turn| session.stop(&gone, true, turn));
         self.rib.sweep_stale(id, None);
         self.rib.excuse(id);
-        self.untold.remove(&id);
+        self.unadvertised.remove(&id);
         if let Some(peer) = self.peers.remove(&id) {
             self.by_key.remove(&peer.config.key);
             self.deadlines.retain(|(_, other)| *other != id);
@@ -126,6 +126,6 @@ impl Speaker {
             }
         }
         self.origin = wanted;
-        self.all_untold = true;
+        self.all_unadvertised = true;
     }
 }

@@ -20,7 +20,6 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use bytes::Bytes;
 use ipnetwork::IpNetwork;
 
 pub use config::{
@@ -52,10 +51,10 @@ pub struct Speaker {
     /// Who owns a connection that the shell accepted.
     accepted: BTreeMap<ConnId, PeerId>,
     deadlines: BTreeSet<(Instant, PeerId)>,
-    /// Peers that may have something to be told.
-    untold: BTreeSet<PeerId>,
-    /// Routes have changed: every peer may.
-    all_untold: bool,
+    /// Peers for which there may be something to advertise.
+    unadvertised: BTreeSet<PeerId>,
+    /// Routes have changed: for every peer there may be.
+    all_unadvertised: bool,
     origin: BTreeMap<IpNetwork, OriginAttributes>,
     convergence: Convergence,
     ended: bool,
@@ -83,8 +82,8 @@ impl Speaker {
             last_id: 0,
             accepted: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            untold: BTreeSet::new(),
-            all_untold: false,
+            unadvertised: BTreeSet::new(),
+            all_unadvertised: false,
             origin: BTreeMap::new(),
             convergence: Convergence::Unstarted,
             ended: false,
@@ -98,14 +97,14 @@ impl Speaker {
             return;
         }
         let deferred = self.rib.selection_deferred();
-        self.take(now, input);
+        self.dispatch(now, input);
         while self.convergence.advance(|| self.peers.values().all(|peer| peer.is_converged(&self.rib)), now) {
             self.rib.release_selection();
             let mark = if self.convergence.is_done() { Effect::Converged } else { Effect::Settled };
             self.effects.push_back(mark);
         }
-        self.all_untold |= deferred && !self.rib.selection_deferred();
-        self.tell(now);
+        self.all_unadvertised |= deferred && !self.rib.selection_deferred();
+        self.advertise(now);
     }
 
     pub fn poll_effect(&mut self) -> Option<Effect> {
@@ -126,7 +125,7 @@ impl Speaker {
         peers.into_iter().chain(sweep).chain(self.convergence.deadline()).min()
     }
 
-    fn take(&mut self, now: Instant, input: Input) {
+    fn dispatch(&mut self, now: Instant, input: Input) {
         match input {
             Input::SetPeers(peers) => self.set_peers(peers, now),
             Input::SetOrigin(origin) => self.set_origin(&origin),
@@ -142,7 +141,7 @@ impl Speaker {
             Input::Sent { conn, len } => {
                 let owner = self.owner(conn);
                 self.step(owner, now, |session, turn| session.sent(conn, len, turn.now));
-                self.untold.extend(owner);
+                self.unadvertised.extend(owner);
             }
             Input::Closed { conn } => {
                 self.step(self.owner(conn), now, |session, turn| session.closed(conn, turn));
@@ -203,7 +202,7 @@ impl Speaker {
         }
         if self.rib.wants_sweep() {
             self.rib.sweep();
-            self.all_untold = true;
+            self.all_unadvertised = true;
         }
     }
 
@@ -236,15 +235,15 @@ impl Speaker {
     }
 
     /// Gives peers what they have room for.
-    fn tell(&mut self, now: Instant) {
-        if std::mem::take(&mut self.all_untold) {
-            self.untold.extend(self.peers.keys());
+    fn advertise(&mut self, now: Instant) {
+        if std::mem::take(&mut self.all_unadvertised) {
+            self.unadvertised.extend(self.peers.keys());
         }
-        for id in std::mem::take(&mut self.untold) {
+        for id in std::mem::take(&mut self.unadvertised) {
             while self.has_room(id)
                 && let Some(messages) = self.rib.poll_advertise(id)
             {
-                self.tell_one(id, messages, now);
+                self.step(Some(id), now, |session, turn| session.send(messages, turn));
             }
         }
     }
@@ -253,9 +252,5 @@ impl Speaker {
     fn has_room(&self, id: PeerId) -> bool {
         let unsent = self.peers.get(&id).and_then(|peer| peer.session.unsent());
         unsent.is_some_and(|unsent| unsent < SEND_WINDOW)
-    }
-
-    fn tell_one(&mut self, id: PeerId, messages: Bytes, now: Instant) {
-        self.step(Some(id), now, |session, turn| session.send(messages, turn));
     }
 }

@@ -1,4 +1,4 @@
-//! What comes of a step of a session: effects for the shell, routes for the RIB, a state and a deadline to note.
+//! What comes of a step of a session: effects for the shell, routes for the RIB, a state and a deadline.
 //!
 //! In: a peer, and what its session is to do. All that happens to a session goes through [`Speaker::step`], so none of
 //! its actions and no change of its state is missed.
@@ -20,7 +20,7 @@ use crate::wire::{CeaseReason, Notification, Update};
 const AFTER_LIMIT: Duration = Duration::from_secs(300);
 
 impl Speaker {
-    /// Lets a session act, carries out what it wants, and notes what became of it. Without a peer: a late event.
+    /// Lets a session act, carries out what it wants, and reports what became of it. Without a peer: a late event.
     pub(super) fn step(
         &mut self,
         id: Option<PeerId>,
@@ -36,7 +36,8 @@ impl Speaker {
         for action in wanted {
             self.carry_out(id, action, now);
         }
-        self.note(id, now);
+        self.report_state(id, now);
+        self.file_deadline(id);
     }
 
     fn carry_out(&mut self, id: PeerId, action: Action, now: Instant) {
@@ -68,7 +69,7 @@ impl Speaker {
 
     pub(super) fn refresh(&mut self, id: PeerId, family: AfiSafi) {
         self.rib.refresh(id, family);
-        self.untold.insert(id);
+        self.unadvertised.insert(id);
     }
 
     fn came_up(&mut self, id: PeerId, terms: Box<Negotiated>, local: IpAddr, now: Instant) {
@@ -87,7 +88,7 @@ impl Speaker {
         peer.established_count += 1;
         (peer.up, peer.local) = (Some(terms), Some(local));
         peer.quiet_at = (!self.convergence.is_done()).then(|| now + QUIET);
-        self.untold.insert(id);
+        self.unadvertised.insert(id);
     }
 
     fn went_down(&mut self, id: PeerId, graceful: bool, now: Instant) {
@@ -108,7 +109,7 @@ impl Speaker {
         for family in AfiSafi::ALL.into_iter().filter(|family| !kept.contains(family)) {
             self.rib.sweep_stale(id, Some(family));
         }
-        self.untold.remove(&id);
+        self.unadvertised.remove(&id);
     }
 
     fn update(&mut self, id: PeerId, update: Update, now: Instant) {
@@ -122,7 +123,7 @@ impl Speaker {
         if let Some(family) = update.end_of_rib {
             self.rib.end_of_rib(id, family);
         }
-        self.all_untold = true;
+        self.all_unadvertised = true;
         if let Err(exceeded) = self.rib.apply(id, update) {
             self.refuse_more(id, exceeded, now);
         }
@@ -142,30 +143,36 @@ impl Speaker {
         });
     }
 
-    /// Reports a change of state and files the next deadline.
-    fn note(&mut self, id: PeerId, now: Instant) {
+    fn report_state(&mut self, id: PeerId, now: Instant) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         let to = peer.session.kind();
-        if to != peer.state {
-            let from = std::mem::replace(&mut peer.state, to);
-            peer.since = now;
-            // The end of a connection, or of an attempt to get one.
-            let failed = match (from, to) {
-                (StateKind::Connect, StateKind::Active) => true,
-                (StateKind::Active, StateKind::Connect) => false,
-                _ => to < from,
-            };
-            let reason = failed.then(|| peer.session.last_down().map(str::to_owned)).flatten();
-            let log = if [from, to].contains(&StateKind::Established) {
-                peer.log_budget.allows_session(now)
-            } else {
-                reason.is_some() && peer.log_budget.allows_attempt(now)
-            };
-            let (key, name) = (peer.config.key, peer.config.name.clone());
-            self.effects.push_back(Effect::PeerStateChanged { key, name, from, to, reason, log });
+        if to == peer.state {
+            return;
         }
+        let from = std::mem::replace(&mut peer.state, to);
+        peer.since = now;
+        // The end of a connection, or of an attempt to get one.
+        let failed = match (from, to) {
+            (StateKind::Connect, StateKind::Active) => true,
+            (StateKind::Active, StateKind::Connect) => false,
+            _ => to < from,
+        };
+        let reason = failed.then(|| peer.session.last_down().map(str::to_owned)).flatten();
+        let log = if [from, to].contains(&StateKind::Established) {
+            peer.log_budget.allows_session(now)
+        } else {
+            reason.is_some() && peer.log_budget.allows_attempt(now)
+        };
+        let (key, name) = (peer.config.key, peer.config.name.clone());
+        self.effects.push_back(Effect::PeerStateChanged { key, name, from, to, reason, log });
+    }
+
+    fn file_deadline(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         let deadline = peer.next_deadline();
         if deadline != peer.deadline {
             self.deadlines.extend(deadline.map(|at| (at, id)));

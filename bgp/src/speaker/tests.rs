@@ -9,6 +9,8 @@ mod showing;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::session::StateKind;
 use crate::types::{AfiSafi, Asn, Nexthop, RemoteAsn, RouterId};

@@ -212,7 +212,7 @@ impl AdjOut {
         if group.len() < 2 || !stream.log.is_empty() {
             return;
         }
-        let equal = |other: &Stream| other.is_current(tables) && other.tells_the_same_as(stream);
+        let equal = |other: &Stream| other.is_current(tables) && other.advertises_the_same_as(stream);
         let mut others = group.iter().copied().filter(|&other| other != id);
         let Some(target) = others.find(|&other| self.stream(other).is_some_and(equal)) else { return };
         let members = self.stream(id).map_or_else(Vec::new, |stream| stream.members.clone());

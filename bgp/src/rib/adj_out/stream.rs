@@ -96,14 +96,14 @@ impl Stream {
         }
     }
 
-    /// Members of both have been told the same.
-    pub(super) fn tells_the_same_as(&self, other: &Self) -> bool {
+    /// Both have advertised the same.
+    pub(super) fn advertises_the_same_as(&self, other: &Self) -> bool {
         self.families.iter().zip(&other.families).all(|(one, other)| one.sent.equals(&other.sent))
     }
 
     /// All of a family once more, whatever has been told.
     pub(super) fn restart(&mut self, family: AfiSafi, core: &mut Core) {
-        self.tell_again(family, core, |_, _| false);
+        self.readvertise(family, core, |_, _| false);
     }
 
     /// Goes on by other rules: what they make of a route is told where it differs.
@@ -112,7 +112,7 @@ impl Stream {
         let key = Arc::clone(&self.key);
         for family in key.families.iter().copied() {
             let mut known = BTreeMap::new();
-            self.tell_again(family, core, |sent, core| {
+            self.readvertise(family, core, |sent, core| {
                 let attributes = &core.shared.attributes.get(sent.attributes).values;
                 let via = core.shared.via(sent.nexthop);
                 let same = || before.export(via, attributes, family) == key.export(via, attributes, family);
@@ -122,7 +122,7 @@ impl Stream {
     }
 
     /// Reads the table from the start; what has been told and does not `stand` is told again.
-    fn tell_again(&mut self, family: AfiSafi, core: &mut Core, mut stands: impl FnMut(Sent, &Core) -> bool) {
+    fn readvertise(&mut self, family: AfiSafi, core: &mut Core, mut stands: impl FnMut(Sent, &Core) -> bool) {
         let out = &mut self.families[family.index()];
         out.cursor = 0;
         for contents in out.sent.forget(|sent| stands(sent, core)) {
