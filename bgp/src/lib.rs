@@ -3,6 +3,7 @@
 //! [`wire`] turns bytes into messages and back, [`session`] is the FSM, [`rib`] decides, and [`speaker`] joins them
 //! into one pure object: inputs and a time go in, effects come out. [`net`] gives it sockets and a clock.
 
+pub mod random;
 pub mod rib;
 pub mod session;
 pub mod speaker;

@@ -28,7 +28,7 @@ fn survives(name: &str) {
     inputs.iter().for_each(|input| (target.run)(input));
     let first = setting("WEFT_FUZZ_SEED", 1);
     for seed in first..first + setting("WEFT_FUZZ_CASES", CASES) {
-        let input = child(&mut Random(seed), &inputs, target.words);
+        let input = child(&mut Random::new(seed), &inputs, target.words);
         if let Err(panic) = std::panic::catch_unwind(|| (target.run)(&input)) {
             let file = std::env::temp_dir().join(format!("weft-fuzz-{name}-{seed}"));
             std::fs::write(&file, &input).unwrap();

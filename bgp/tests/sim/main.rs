@@ -97,7 +97,7 @@ fn whatever_breaks_one_session_per_pair_comes_back() {
                 4 if world.nodes[node].speaker.is_none() => world.start(node),
                 _ => {}
             }
-            let span = world.random.micros(3_000_000);
+            let span = world.span_below(3_000_000);
             world.run(span);
         }
         for node in 0..4 {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ipnetwork::IpNetwork;
+use weft_bgp::random::SplitMix64;
 use weft_bgp::session::StateKind;
 use weft_bgp::speaker::{
     Effect, Input, LocalNexthop, OriginConfig, PeerConfig, PeerKey, PeerStatus, RouteFilter, RouteStatus,
@@ -19,22 +20,6 @@ use weft_bgp::speaker::{
 use weft_bgp::types::{AfiSafi, Asn, ConnId, FibNexthop, Instant, PeerId, RemoteAsn, RouterId};
 
 use tcp::{End, Wire};
-
-/// splitmix64.
-pub(crate) struct Random(pub u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    pub(crate) fn micros(&mut self, limit: u64) -> Duration {
-        Duration::from_micros(self.below(limit))
-    }
-}
 
 /// One node: its speaker, and the kernel that survives it.
 pub(crate) struct Node {
@@ -68,7 +53,7 @@ enum Event {
 
 pub(crate) struct World {
     pub(crate) now: Instant,
-    pub(crate) random: Random,
+    pub(crate) random: SplitMix64,
     pub(crate) nodes: Vec<Node>,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     events: BTreeMap<u64, Event>,
@@ -103,7 +88,7 @@ pub(crate) fn secs(count: u64) -> Duration {
 impl World {
     /// A full mesh; each node announces a prefix of its own and one that it shares with all others.
     pub(crate) fn mesh(seed: u64, size: usize, asn: impl Fn(usize) -> u32) -> Self {
-        let mut random = Random(seed);
+        let mut random = SplitMix64::new(seed);
         let nodes = (0..size).map(|index| node(index, size, &asn, random.below(u64::MAX))).collect();
         Self {
             now: Instant(secs(100)),
@@ -118,6 +103,10 @@ impl World {
             latency: 20_000,
             last_sent: BTreeMap::new(),
         }
+    }
+
+    pub(crate) fn span_below(&mut self, micros: u64) -> Duration {
+        Duration::from_micros(self.random.below(micros))
     }
 
     /// Of two nodes the one with the lower address lets the other dial.

@@ -1,25 +1,22 @@
 //! Chance out of a seed.
 
-/// splitmix64 (Steele, Lea, Flood 2014): enough to draw with.
+use weft_bgp::random::SplitMix64;
+
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct Dice(SplitMix64);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix64::new(seed))
     }
 
     /// The same for the same name, whatever else was drawn.
     pub fn for_name(seed: u64, name: &str) -> Self {
-        name.bytes().fold(Self(seed), |mut dice, byte| Self(dice.below(u64::MAX) ^ u64::from(byte)))
+        name.bytes().fold(Self::new(seed), |mut dice, byte| Self::new(dice.below(u64::MAX) ^ u64::from(byte)))
     }
 
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit.max(1)
+        self.0.below(limit)
     }
 
     pub fn of_hundred(&mut self, share: u64) -> bool {

@@ -28,7 +28,7 @@ impl World {
             return;
         }
         let end = ends[usize::try_from(self.random.below(ends.len() as u64)).unwrap()];
-        let at = self.now + self.random.micros(self.latency);
+        let at = self.now + self.span_below(self.latency);
         self.schedule(at, Event::Input(end, Input::Closed { conn: end.2 }));
         self.hang_up(end);
     }
@@ -66,7 +66,7 @@ impl World {
         node.accepted += 1;
         let accepted = ConnId::Accepted(node.accepted);
         let other = (to, node.epoch, accepted);
-        let seen = self.now + self.random.micros(self.latency);
+        let seen = self.now + self.span_below(self.latency);
         // Neither end hears anything before it knows of the connection.
         self.wires.insert(from, Wire { other, last_at: seen });
         self.wires.insert(other, Wire { other: from, last_at: back });
@@ -87,7 +87,7 @@ impl World {
             let at = self.in_order(from, other);
             self.schedule(at, Event::Input(other, Input::Received { conn: other.2, bytes: piece }));
         }
-        let at = self.now + self.random.micros(1000);
+        let at = self.now + self.span_below(1000);
         self.schedule(at, Event::Input(from, Input::Sent { conn: from.2, len: bytes.len() }));
     }
 
@@ -110,7 +110,7 @@ impl World {
     }
 
     pub(super) fn arrival(&mut self, from: usize, to: usize) -> Instant {
-        let at = self.now + self.random.micros(self.latency);
+        let at = self.now + self.span_below(self.latency);
         self.silence.get(&(from, to)).map_or(at, |until| at.max(*until))
     }
 }
