@@ -20,7 +20,7 @@ pub struct Notification {
     pub data: Bytes,
 }
 
-/// Why a session is ended without an error (RFC 4486 §3, RFC 8538 §3.1, RFC 9384 §3).
+/// Why a session is ended without an error (RFC 4486 §3, RFC 8538 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CeaseReason {
@@ -28,12 +28,10 @@ pub enum CeaseReason {
     AdministrativeShutdown,
     PeerDeconfigured,
     AdministrativeReset,
-    ConnectionRejected,
     OtherConfigurationChange,
     ConnectionCollision,
     OutOfResources,
     HardReset,
-    BfdDown,
 }
 
 impl CeaseReason {
@@ -43,12 +41,10 @@ impl CeaseReason {
             Self::AdministrativeShutdown => 2,
             Self::PeerDeconfigured => 3,
             Self::AdministrativeReset => 4,
-            Self::ConnectionRejected => 5,
             Self::OtherConfigurationChange => 6,
             Self::ConnectionCollision => 7,
             Self::OutOfResources => 8,
             Self::HardReset => 9,
-            Self::BfdDown => 10,
         }
     }
 
@@ -190,11 +186,6 @@ impl Notification {
         let mut message = BytesMut::new();
         put_message(&mut message, MessageKind::RouteRefresh, body);
         Self { code: 7, subcode: 1, data: message.freeze() }
-    }
-
-    /// RFC 9687 §4.
-    pub fn send_hold_timer_expired() -> Self {
-        Self::new(8, 0)
     }
 
     /// Never fails: a NOTIFICATION is not answered whatever it looks like (RFC 4271 §6.4), so missing octets read as 0.
