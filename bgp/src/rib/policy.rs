@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::Via;
+use super::prefixes::holds;
 use super::{Prefixes, RibConfig, RibPeer};
 use crate::types::{AfiSafi, Asn, Nexthop, PeerKind, RouterId};
 use crate::wire::{Community, EncodeContext, LargeCommunity, PathAttributes};
@@ -47,9 +48,7 @@ pub struct PrefixRange {
 
 impl PrefixRange {
     fn holds(&self, prefix: IpNetwork) -> bool {
-        self.lengths.contains(&prefix.prefix())
-            && self.network.prefix() <= prefix.prefix()
-            && self.network.contains(prefix.network())
+        self.lengths.contains(&prefix.prefix()) && holds(self.network, prefix)
     }
 }
 

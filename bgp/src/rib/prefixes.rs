@@ -47,7 +47,8 @@ impl FromIterator<IpNetwork> for Prefixes {
     }
 }
 
-fn holds(outer: IpNetwork, inner: IpNetwork) -> bool {
+/// `inner` is `outer`, or lies within it.
+pub fn holds(outer: IpNetwork, inner: IpNetwork) -> bool {
     outer.prefix() <= inner.prefix() && outer.contains(inner.network())
 }
 
