@@ -13,8 +13,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use weft_pods::ledger::Phase;
 
-use super::PolicyGate;
 use super::service::Service;
+use crate::gate::PolicyGate;
 use crate::kernel::{link, monitor, rtnl};
 use crate::supervise::brief;
 

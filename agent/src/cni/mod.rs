@@ -4,6 +4,7 @@
 //! [`PolicyGate::admit`] per pod before its first packet can pass. The host side of a pod's link is the lease of its
 //! addresses: an address is free again only after its link is gone. Implements the CNI specification 1.1.0.
 
+mod arrival;
 pub mod conflist;
 mod events;
 mod journal;
@@ -15,7 +16,6 @@ mod state;
 mod tests;
 
 use std::fs::File;
-use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -28,32 +28,17 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weft_api::SERVED_MARK;
-use weft_pods::attachment::{Attachment, AttachmentId};
 
 use self::journal::Journal;
 pub use self::server::decode;
 use self::service::Service;
 use self::state::Shared;
+use crate::gate::PolicyGate;
 use crate::kernel::link::netns_id;
 use crate::kernel::rtnl::RtnlError;
 use crate::kernel::shared::SharedRtnl;
 use crate::kernel::sysctl::LinkSysctls;
 use crate::supervise::Supervisor;
-
-/// Who must agree before a pod can speak: the owner of the node's network policy.
-pub trait PolicyGate: Send + Sync + 'static {
-    type Error: std::fmt::Display + Send;
-
-    /// Returns after the kernel has acknowledged the policy of this pod. Its link is made meanwhile: it may not exist yet,
-    /// has no ifindex, and its host side is down.
-    fn admit(&self, attachment: &Attachment) -> impl Future<Output = Result<(), Self::Error>> + Send;
-    /// The link is gone; so may be what was admitted for it. Also called for an id that was never admitted, because its
-    /// ADD failed or another agent had it.
-    fn release(&self, id: &AttachmentId) -> impl Future<Output = ()> + Send;
-    /// Once, at start, before any other call: pods that a former agent wired. Those that have ended since are released as
-    /// any other.
-    fn recovered(&self, attachments: Vec<Attachment>) -> impl Future<Output = ()> + Send;
-}
 
 /// What the server needs to know about its node.
 #[derive(Clone, Debug)]

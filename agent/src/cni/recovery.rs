@@ -15,9 +15,9 @@ use weft_pods::record::Record;
 use weft_pods::recover::{Action, ObservedLink, decide};
 use weft_pods::steps::{self, Step};
 
-use super::PolicyGate;
 use super::service::Service;
 use super::state::since_boot;
+use crate::gate::PolicyGate;
 use crate::kernel::link::{self, Observed};
 use crate::kernel::rtnl::{Rtnl, RtnlError};
 

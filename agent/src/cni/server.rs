@@ -2,14 +2,12 @@
 
 use std::fs::Permissions;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -21,8 +19,9 @@ use weft_api::CNI_SOCKET;
 use weft_api::cni::{MAX_REQUEST, PROTOCOL, Reply, Request};
 use weft_pods::cni::{Call, CallError, CniError, CniVersion, Verb, result};
 
-use super::PolicyGate;
+use super::arrival::{Arrival, Sandbox};
 use super::service::Service;
+use crate::gate::PolicyGate;
 use crate::kernel::descriptors;
 use crate::supervise::brief;
 
@@ -31,32 +30,6 @@ const READ_DEADLINE: Duration = Duration::from_secs(2);
 const WRITE_DEADLINE: Duration = Duration::from_secs(2);
 /// Calls at once; more wait in the accept queue. A node starts a few hundred pods.
 const MAX_CALLS: u32 = 1024;
-
-/// A call that has arrived, and how to see whether its client still waits.
-#[derive(Debug)]
-pub(super) struct Arrival<'a> {
-    pub(super) started: u64,
-    stream: &'a UnixStream,
-}
-
-/// What ADD and CHECK bring along.
-#[derive(Debug)]
-pub(super) struct Sandbox {
-    pub(super) netns: OwnedFd,
-    pub(super) socket: OwnedFd,
-}
-
-impl Arrival<'_> {
-    /// A client that was killed, say by a runtime that has lost patience. The kernel is asked, as what tokio knows is as old
-    /// as its last look.
-    pub(super) fn is_abandoned(&self) -> bool {
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        match recv(self.stream.as_raw_fd(), &mut [0; 1], flags) {
-            Ok(read) => read == 0,
-            Err(errno) => errno != Errno::EAGAIN,
-        }
-    }
-}
 
 /// Replaces the socket of an agent that is gone: the caller holds the run directory's lock.
 pub(super) fn bind(run_dir: &Path) -> io::Result<UnixListener> {
@@ -178,22 +151,16 @@ async fn carry_out<G: PolicyGate>(
 ) -> Result<String, CniError> {
     match verb {
         Verb::Add(pod) => {
-            let attachment = service.add(&pod, sandbox(descriptors)?, arrival).await?;
+            let attachment = service.add(&pod, Sandbox::new(descriptors)?, arrival).await?;
             return Ok(result::add(version, &attachment, &pod.netns));
         }
-        Verb::Check(pod) => service.check(&pod, sandbox(descriptors)?).await?,
+        Verb::Check(pod) => service.check(&pod, Sandbox::new(descriptors)?).await?,
         Verb::Del(id) => service.del(&id, arrival.started).await?,
         Verb::Gc(valid) => service.gc(valid).await?,
         Verb::Status => service.status()?,
         Verb::Version => return Ok(result::version(version)),
     }
     Ok(String::new())
-}
-
-fn sandbox(descriptors: Vec<OwnedFd>) -> Result<Sandbox, CniError> {
-    let [netns, socket] = <[OwnedFd; 2]>::try_from(descriptors)
-        .map_err(|_| CniError::Internal("weft-cni did not hand over the network namespace".into()))?;
-    Ok(Sandbox { netns, socket })
 }
 
 #[cfg(test)]
@@ -236,17 +203,6 @@ mod tests {
             assert!(refused.to_string().contains("given this attachment up"), "{refused}");
             assert!(!ip("link show").contains("weft"), "{}", ip("link show"));
             ask(&service, "ADD", 101).await.unwrap();
-        });
-    }
-
-    #[test]
-    fn a_client_that_has_gone_is_missed_at_once() {
-        in_netns(async || {
-            let (client, stream) = UnixStream::pair().unwrap();
-            let arrival = Arrival { started: 0, stream: &stream };
-            assert!(!arrival.is_abandoned());
-            drop(client);
-            assert!(arrival.is_abandoned());
         });
     }
 

@@ -23,9 +23,9 @@ use weft_pods::mark::{MAX_SALT, name};
 use weft_pods::record::Record;
 use weft_pods::steps::{self, Step};
 
-use super::PolicyGate;
-use super::server::{Arrival, Sandbox};
+use super::arrival::{Arrival, Sandbox};
 use super::state::{RecordError, Shared};
+use crate::gate::PolicyGate;
 use crate::kernel::link;
 use crate::kernel::rtnl::{Rtnl, RtnlError};
 use crate::kernel::shared::SharedRtnl;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
-use weft_pods::attachment::{Addresses, Mac, PodRef};
+use weft_pods::attachment::{Addresses, Attachment, AttachmentId, Mac, PodRef};
 use weft_pods::journal::{Replay, replay};
 use weft_pods::record::Record;
 use weft_pods::steps::{DYING_GROUP, Step};

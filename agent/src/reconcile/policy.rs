@@ -1,6 +1,6 @@
 //! The only writer of table `inet weft`, and of the conntrack mark of revoked flows.
 //!
-//! In: the world of a snapshot, and the pods that the CNI wires. Out: an acknowledged ruleset; [`PolicyGate::admit`](crate::cni::PolicyGate::admit)
+//! In: the world of a snapshot, and the pods that the CNI wires. Out: an acknowledged ruleset; [`PolicyGate::admit`](crate::gate::PolicyGate::admit)
 //! returns when the pod's policy is in force. Nothing is written before the datastore has been listed once and the
 //! pods of a former agent are known. While a commit is under way further events gather and make one next commit.
 //!

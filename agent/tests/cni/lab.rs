@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weft_agent::cni::{CniConfig, CniService, PolicyGate};
+use weft_agent::cni::{CniConfig, CniService};
+use weft_agent::gate::PolicyGate;
 use weft_agent::supervise::supervisor;
 use weft_pods::attachment::{Attachment, AttachmentId};
 

@@ -11,8 +11,8 @@ use weft_pods::record::Record;
 use weft_pods::steps::{self, Step};
 
 use super::Service;
-use crate::cni::PolicyGate;
 use crate::cni::state::since_boot;
+use crate::gate::PolicyGate;
 use crate::kernel::link;
 
 /// How long dying links wait for company: deleting one takes as long as deleting fifty.

@@ -12,7 +12,7 @@ use weft_pods::attachment::{Attachment, AttachmentId};
 use weft_policy::compile::Full;
 use weft_policy::model::LocalPod;
 
-use crate::cni::PolicyGate;
+use crate::gate::PolicyGate;
 use crate::plan::policy::local_pod;
 
 /// How long ADD waits for the datastore to show its pod: watches lag, files are written late.

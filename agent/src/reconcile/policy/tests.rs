@@ -9,7 +9,7 @@ use weft_policy::compile::Full;
 use weft_policy::model::{Pod, PodKey, PodUid};
 
 use super::*;
-use crate::cni::PolicyGate;
+use crate::gate::PolicyGate;
 use crate::supervise::supervisor;
 use crate::testing::in_netns;
 
