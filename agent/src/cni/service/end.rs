@@ -1,16 +1,19 @@
-//! How an attachment ends: its link goes first, whoever removes it, and its addresses after it.
+//! How an attachment ends: its link goes first, whoever removes it, and its addresses after it. DEL answers when the pod is
+//! unreachable; its link is reaped soon after, with others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use weft_pods::attachment::{Attachment, AttachmentId};
+use weft_pods::cni::CniError;
 use weft_pods::ledger::Phase;
 use weft_pods::record::Record;
 use weft_pods::steps::{self, Step};
 
-use super::Service;
+use super::{Service, refused};
 use crate::cni::state::since_boot;
 use crate::gate::PolicyGate;
 use crate::kernel::link;
@@ -19,6 +22,50 @@ use crate::kernel::link;
 const REAP_DELAY: Duration = Duration::from_millis(50);
 
 impl<G: PolicyGate> Service<G> {
+    pub(in crate::cni) async fn del(&self, id: &AttachmentId, started: u64) -> Result<(), CniError> {
+        self.shared.bury(id, started);
+        let _lock = self.shared.lock(id).await;
+        self.detach(id).await
+    }
+
+    /// Makes the pod unreachable and its link dying. Its caller holds the lock.
+    pub(in crate::cni) async fn detach(&self, id: &AttachmentId) -> Result<(), CniError> {
+        let Some(entry) = self.shared.entry(id) else { return Ok(()) };
+        let attachment = entry.attachment;
+        if entry.phase != Phase::Attached {
+            self.undo(&attachment).await;
+            return Ok(());
+        }
+        self.shared.record_fact(&Record::Release { id: id.clone() });
+        let steps = steps::detach(&attachment);
+        self.rtnl.run(|rtnl| link::apply(rtnl, attachment.ifindex, &steps)).map_err(refused)?;
+        self.reap.notify_one();
+        tracing::info!(
+            container_id = id.container_id,
+            pod = attachment.pod.as_ref().map(tracing::field::display),
+            link = attachment.link,
+            "pod detached"
+        );
+        Ok(())
+    }
+
+    pub(in crate::cni) async fn gc(&self, valid: Option<BTreeSet<AttachmentId>>) -> Result<(), CniError> {
+        // No list is not an empty list.
+        let Some(valid) = valid else { return Ok(()) };
+        let attached = self.shared.read(|ledger| {
+            let attached = ledger.entries().filter(|entry| entry.phase == Phase::Attached);
+            attached.map(|entry| entry.attachment.id.clone()).collect::<Vec<_>>()
+        });
+        let mut failed = None;
+        for id in attached.into_iter().filter(|id| !valid.contains(id)) {
+            let _lock = self.shared.lock(&id).await;
+            if let Err(error) = self.detach(&id).await {
+                failed = Some(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
     /// Releases what an ADD has made that did not finish. Its caller holds the lock.
     pub(super) async fn undo(&self, attachment: &Attachment) {
         let id = &attachment.id;
