@@ -17,12 +17,11 @@ mod tests;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot, watch};
@@ -35,6 +34,7 @@ use self::service::Service;
 use self::state::Shared;
 use crate::gate::PolicyGate;
 use crate::kernel::link::netns_id;
+use crate::kernel::pod_links::PodLinks;
 use crate::kernel::rtnl::RtnlError;
 use crate::kernel::shared::SharedRtnl;
 use crate::kernel::sysctl::LinkSysctls;
@@ -156,7 +156,7 @@ async fn start<G: PolicyGate>(config: CniConfig, gate: G) -> Result<(CniHandle, 
     let ready = watch::Sender::new(Err("starting".to_owned()));
     let mtu = watch::Sender::new(mtu);
     let audit = Arc::new(Notify::new());
-    let events = events::subscribe().map_err(StartError::Events)?;
+    let links = PodLinks::watch().map_err(StartError::Events)?;
     let own_netns = File::open("/proc/thread-self/ns/net").map_err(StartError::Events)?;
     let service = Arc::new(Service {
         shared: Arc::clone(&shared),
@@ -179,13 +179,13 @@ async fn start<G: PolicyGate>(config: CniConfig, gate: G) -> Result<(CniHandle, 
     audit.notify_one();
     let stop = CancellationToken::new();
     let handle = CniHandle { shared, served, ready, mtu, audit, _stop: Arc::new(stop.clone().drop_guard()) };
-    Ok((handle, Server { service, events, listener, run_dir, stop }))
+    Ok((handle, Server { service, links, listener, run_dir, stop }))
 }
 
 /// All that is to run.
 struct Server<G> {
     service: Arc<Service<G>>,
-    events: AsyncFd<OwnedFd>,
+    links: PodLinks,
     listener: UnixListener,
     run_dir: PathBuf,
     stop: CancellationToken,
@@ -193,10 +193,10 @@ struct Server<G> {
 
 impl<G: PolicyGate> Server<G> {
     async fn run(self) {
-        let Self { service, events, listener, run_dir, stop } = self;
+        let Self { service, links, listener, run_dir, stop } = self;
         let upkeep = async {
             tokio::join!(
-                events::listen(Arc::clone(&service), events),
+                events::listen(Arc::clone(&service), links),
                 recovery::audit_forever(Arc::clone(&service), run_dir),
                 service.reap_forever(),
             )

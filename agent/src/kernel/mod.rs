@@ -7,6 +7,8 @@ pub mod link;
 pub mod monitor;
 mod netfilter;
 pub mod nft;
+mod notifications;
+pub mod pod_links;
 pub mod polled;
 pub mod route;
 pub mod rtnl;
