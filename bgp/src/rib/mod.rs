@@ -56,6 +56,8 @@ use table::{Table, TablePrefix};
 pub struct RibConfig {
     pub local_asn: Asn,
     pub router_id: RouterId,
+    /// Of this reflector and of those that reflect for the same clients (RFC 4456 §7).
+    pub cluster_id: RouterId,
     /// Nexthops of one FIB entry, at least 1.
     pub max_paths: usize,
     /// Of the hash tables, whose keys peers choose: any number they cannot know.
@@ -80,6 +82,8 @@ pub struct RibPeer {
     /// It marks the end of its first routes: graceful restart negotiated, and it is not restarting itself
     /// (RFC 4724 §4.1). Otherwise a deferred selection does not wait for it.
     pub sends_end_of_rib: bool,
+    /// We reflect between it and our other internal peers (RFC 4456).
+    pub client: bool,
     pub import: ImportPolicy,
     pub export: ExportPolicy,
     /// Per family; counts what the peer sends, before the import policy.
@@ -223,6 +227,11 @@ impl Rib {
         self.configure(id, |peer| peer.export = export);
     }
 
+    /// Whether we reflect for an established peer: others are told the difference.
+    pub fn set_client(&mut self, id: PeerId, client: bool) {
+        self.configure(id, |peer| peer.client = client);
+    }
+
     /// What the new rules do not change is not touched.
     fn configure(&mut self, id: PeerId, change: impl FnOnce(&mut RibPeer)) {
         let Some(slot) = self.core.peers.slot(id) else { return };
@@ -231,8 +240,8 @@ impl Rib {
         change(config);
         let after = config.clone();
         self.request_review(slot, review(&before, &after));
-        if before.export != after.export {
-            let key = self.group_key(&after);
+        let key = self.group_key(&after);
+        if self.group_key(&before) != key {
             self.out.rekey(&mut self.tables, &mut self.core, slot, key);
         }
     }
@@ -400,7 +409,9 @@ impl Rib {
     fn group_key(&self, peer: &RibPeer) -> GroupKey {
         GroupKey {
             local_asn: self.core.config.local_asn,
+            cluster_id: self.core.config.cluster_id,
             kind: peer.kind,
+            client: peer.client,
             families: peer.families.clone(),
             export: peer.export.clone(),
             encode: peer.encode.clone(),
@@ -418,10 +429,10 @@ impl Rib {
     }
 }
 
-/// What other rules for a peer ask for. Its export rules belong to it: our nexthops and cluster are part of the loop
-/// checks, and whether it is a client decides who is told of its routes.
+/// What other rules for a peer ask for. Its export rules belong to it, as our nexthops are part of the loop checks; and
+/// whether it is a client decides who is told of its routes.
 fn review(before: &RibPeer, after: &RibPeer) -> Review {
-    if before.export.routes.is_to_client() != after.export.routes.is_to_client() {
+    if before.client != after.client {
         Review::Audience
     } else if (&before.import, &before.export) != (&after.import, &after.export) {
         Review::Verdicts

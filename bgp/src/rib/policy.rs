@@ -126,10 +126,9 @@ pub enum ExportRoutes {
     /// Those that we originate.
     #[default]
     Own,
-    /// The best path to every prefix, except from internal peer to internal peer (RFC 4271 §9.2).
+    /// The best path to every prefix; from internal peer to internal peer only where one of them is a client (RFC 4271 §9.2,
+    /// RFC 4456 §6).
     Transit,
-    /// As `Transit`, and reflects between internal peers (RFC 4456): a client's routes to all, others' to clients.
-    Reflect { cluster_id: RouterId, client: bool },
 }
 
 /// What we originate besides the prefix.
@@ -161,16 +160,11 @@ pub(super) fn path_rejection(
     attributes: &PathAttributes,
     nexthop: Nexthop,
 ) -> Option<Rejection> {
-    let export = &peer.export;
-    let cluster_id = match export.routes {
-        ExportRoutes::Reflect { cluster_id, .. } => cluster_id,
-        ExportRoutes::Own | ExportRoutes::Transit => config.router_id,
-    };
     if attributes.as_path.contains(config.local_asn) {
         Some(Rejection::AsLoop)
     } else if attributes.originator_id == Some(config.router_id) {
         Some(Rejection::OriginatorLoop)
-    } else if attributes.cluster_list.contains(&cluster_id) {
+    } else if attributes.cluster_list.contains(&config.cluster_id) {
         Some(Rejection::ClusterLoop)
     } else if peer.import.enforce_first_asn
         && peer.kind == PeerKind::External
@@ -213,17 +207,12 @@ fn nexthop_rejection(peer: &RibPeer, nexthop: Nexthop) -> Option<Rejection> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct GroupKey {
     pub(super) local_asn: Asn,
+    pub(super) cluster_id: RouterId,
     pub(super) kind: PeerKind,
+    pub(super) client: bool,
     pub(super) families: Vec<AfiSafi>,
     pub(super) export: ExportPolicy,
     pub(super) encode: EncodeContext,
-}
-
-impl ExportRoutes {
-    /// We reflect, and the peer is a client of ours.
-    pub(super) fn is_to_client(self) -> bool {
-        matches!(self, Self::Reflect { client: true, .. })
-    }
 }
 
 impl GroupKey {
@@ -233,8 +222,7 @@ impl GroupKey {
         let Some(via) = via else { return true };
         let allowed = match self.export.routes {
             ExportRoutes::Own => false,
-            ExportRoutes::Transit => !self.reflects(via),
-            ExportRoutes::Reflect { client, .. } => !self.reflects(via) || client || from_client,
+            ExportRoutes::Transit => !self.reflects(via) || self.client || from_client,
         };
         allowed && !attributes.communities.iter().any(|&community| self.is_barred_by(community))
     }
@@ -269,9 +257,9 @@ impl GroupKey {
     fn export_internal(&self, reflected: Option<&Via>, out: &mut PathAttributes) {
         out.local_pref = self.export.local_pref.or(out.local_pref).or(Some(DEFAULT_LOCAL_PREF));
         // RFC 4456 §8.
-        if let (Some(via), ExportRoutes::Reflect { cluster_id, .. }) = (reflected, self.export.routes) {
+        if let Some(via) = reflected {
             out.originator_id.get_or_insert(via.router_id);
-            out.cluster_list.insert(0, cluster_id);
+            out.cluster_list.insert(0, self.cluster_id);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::types::FibNexthop;
 use crate::wire::{AsPath, DecodeContext, Framer, Message, Reach};
 
 const LOCAL_ASN: Asn = Asn(65000);
+const CLUSTER: RouterId = RouterId(Ipv4Addr::new(1, 1, 1, 1));
 const V4: AfiSafi = AfiSafi::Ipv4Unicast;
 const V6: AfiSafi = AfiSafi::Ipv6Unicast;
 
@@ -38,6 +39,7 @@ fn config() -> RibConfig {
     RibConfig {
         local_asn: LOCAL_ASN,
         router_id: RouterId(Ipv4Addr::new(10, 255, 0, 1)),
+        cluster_id: CLUSTER,
         max_paths: 4,
         hash_seed: 42,
         keep_incumbent: true,
@@ -54,6 +56,7 @@ fn peer(n: u8, kind: PeerKind) -> RibPeer {
         interface: None,
         families: AfiSafi::ALL.to_vec(),
         sends_end_of_rib: true,
+        client: false,
         import: ImportPolicy { accept: Accept::Any, ..ImportPolicy::default() },
         export: ExportPolicy {
             nexthop_v4: Some(Ipv4Addr::new(192, 0, 2, 250)),
@@ -76,6 +79,14 @@ fn internal(n: u8) -> RibPeer {
 fn exporting(mut peer: RibPeer, routes: ExportRoutes) -> RibPeer {
     peer.export.routes = routes;
     peer
+}
+
+fn transit(peer: RibPeer) -> RibPeer {
+    exporting(peer, ExportRoutes::Transit)
+}
+
+fn client(n: u8) -> RibPeer {
+    RibPeer { client: true, ..transit(internal(n)) }
 }
 
 fn nlri(prefix: IpNetwork) -> Nlri {

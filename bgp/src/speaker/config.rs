@@ -20,6 +20,8 @@ pub(super) const MAX_RESTART: Duration = Duration::from_secs(300);
 pub struct SpeakerConfig {
     pub asn: Asn,
     pub router_id: RouterId,
+    /// Of reflectors that share their clients; the router ID of one that does not (RFC 4456 §7).
+    pub cluster_id: RouterId,
     /// Nexthops of one FIB entry, at least 1.
     pub max_paths: usize,
     /// How long peers keep our routes while we restart, seconds, 1-4095. `None`: no graceful restart at all, in
@@ -50,6 +52,7 @@ impl SpeakerConfig {
         Self {
             asn,
             router_id,
+            cluster_id: router_id,
             max_paths: 8,
             restart_time: Some(120),
             restarting: None,
@@ -110,6 +113,8 @@ pub struct PeerConfig {
     pub max_prefixes: u32,
     /// Which routes this peer is told.
     pub export: ExportRoutes,
+    /// We reflect for it: its routes go to all our peers, and those of internal peers to it (RFC 4456).
+    pub client: bool,
     /// Our nexthop in the family that the session does not run over; in the other it is the session's own local
     /// address.
     pub nexthop: LocalNexthop,
@@ -135,6 +140,7 @@ impl PeerConfig {
             enforce_own_nexthop: false,
             max_prefixes: 10_000,
             export: ExportRoutes::Own,
+            client: false,
             nexthop: LocalNexthop::default(),
             transport: Transport::default(),
         }

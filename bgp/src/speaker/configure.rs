@@ -93,6 +93,7 @@ impl Speaker {
         };
         self.rib.set_import(id, import_policy(&peer.config, local), peer.config.max_prefixes);
         if let Some(terms) = &peer.up {
+            self.rib.set_client(id, peer.config.client);
             self.rib.set_export(id, export_policy(&peer.config, terms, local));
             self.unadvertised.insert(id);
         }

@@ -67,6 +67,7 @@ impl Speaker {
         let rib = Rib::new(RibConfig {
             local_asn: config.asn,
             router_id: config.router_id,
+            cluster_id: config.cluster_id,
             max_paths: config.max_paths.max(1),
             hash_seed: config.seed,
             // The table is then a function of what was learned, not of its order; and as equal paths are used side

@@ -98,6 +98,7 @@ impl Peer {
             interface: self.config.key.interface,
             families: terms.families.clone(),
             sends_end_of_rib: sends_end_of_rib(terms),
+            client: self.config.client,
             import: import_policy(&self.config, local),
             export: export_policy(&self.config, terms, local),
             max_prefixes: self.config.max_prefixes,

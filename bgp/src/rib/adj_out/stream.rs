@@ -239,7 +239,7 @@ pub(super) fn exported<P: TablePrefix>(
     let path = table.path(table.best(core, dest)?);
     let attributes = &core.shared.attributes.get(path.attributes).values;
     let sent = Sent { attributes: path.attributes, nexthop: path.nexthop, source: path.peer };
-    let from_client = core.peers.get(path.peer).is_some_and(|peer| peer.config.export.routes.is_to_client());
+    let from_client = core.peers.get(path.peer).is_some_and(|peer| peer.config.client);
     key.admits(core.shared.via(path.nexthop), from_client, attributes).then_some(sent)
 }
 

@@ -5,12 +5,6 @@ use crate::wire::{Community, LargeCommunity, SegmentKind};
 
 const OWN: &str = "10.1.0.0/24";
 const LEARNED: &str = "10.9.0.0/24";
-const CLUSTER: RouterId = RouterId(Ipv4Addr::new(1, 1, 1, 1));
-
-fn reflect(client: bool) -> ExportRoutes {
-    ExportRoutes::Reflect { cluster_id: CLUSTER, client }
-}
-
 /// Peers with the given export rules; the first has announced one route, and we have one of our own.
 fn settled(peers: impl IntoIterator<Item = RibPeer>, attributes: PathAttributes) -> Network {
     let mut network = Network::with(peers);
@@ -90,7 +84,6 @@ fn ipv4_goes_out_with_an_ipv6_nexthop_where_the_session_allows() {
 
 #[test]
 fn transit_passes_the_best_path_on_but_not_back() {
-    let transit = |peer| exporting(peer, ExportRoutes::Transit);
     let learned = PathAttributes { med: Some(3), ..path(&[65001]) };
     let network = settled([transit(external(1)), transit(external(2)), transit(internal(3))], learned);
 
@@ -108,26 +101,24 @@ fn transit_passes_the_best_path_on_but_not_back() {
 #[test]
 fn internal_routes_reach_internal_peers_only_by_reflection() {
     // RFC 4271 §9.2, RFC 4456 §6 and §8. The source is peer 1.
-    let told = |source: ExportRoutes, target: ExportRoutes| {
-        let network =
-            settled([exporting(internal(1), source), exporting(internal(2), target)], path(&[65009]));
-        network.told(2).contains(&LEARNED.to_owned())
+    let told = |source: RibPeer, target: RibPeer| {
+        settled([source, target], path(&[65009])).told(2).contains(&LEARNED.to_owned())
     };
-    assert!(!told(ExportRoutes::Transit, ExportRoutes::Transit));
-    assert!(told(reflect(true), reflect(true)));
-    assert!(told(reflect(true), reflect(false)));
-    assert!(told(reflect(false), reflect(true)));
-    assert!(!told(reflect(false), reflect(false)));
+    let other = |n| transit(internal(n));
+    assert!(told(client(1), client(2)));
+    assert!(told(client(1), other(2)));
+    assert!(told(other(1), client(2)));
+    assert!(!told(other(1), other(2)));
+    assert!(!told(client(1), internal(2)), "who is told our own routes alone");
 }
 
 #[test]
 fn the_routes_of_a_former_client_reach_clients_alone() {
     // Whether peers are told before the sweep, as the speaker does, or after it.
     for early in [false, true] {
-        let peers = [exporting(internal(1), reflect(true)), exporting(internal(2), reflect(false))];
-        let mut network = settled(peers, path(&[65009]));
+        let mut network = settled([client(1), transit(internal(2))], path(&[65009]));
         assert_eq!(network.told(2), [OWN, LEARNED]);
-        network.rib.set_export(id(1), exporting(internal(1), reflect(false)).export);
+        network.rib.set_client(id(1), false);
         if early {
             [1, 2].into_iter().for_each(|n| while network.deliver_one(n) {});
         }
@@ -138,11 +129,11 @@ fn the_routes_of_a_former_client_reach_clients_alone() {
 
 #[test]
 fn the_routes_of_a_lost_peer_are_withdrawn_also_when_it_is_back_before_they_are_swept() {
-    let transit = |n| exporting(external(n), ExportRoutes::Transit);
-    let mut network = settled([transit(1), transit(2), transit(3)], path(&[65001]));
+    let mut network =
+        settled([transit(external(1)), transit(external(2)), transit(external(3))], path(&[65001]));
     assert_eq!(network.told(2), [OWN, LEARNED]);
     network.down(1, false);
-    network.up(1, transit(1));
+    network.up(1, transit(external(1)));
     network.originate("10.77.0.0/24");
     // The stream of peer 1 never knew the lost route, that of the others announced it: both are at the end of the log.
     [1, 2, 3].into_iter().for_each(|n| while network.deliver_one(n) {});
@@ -154,8 +145,7 @@ fn the_routes_of_a_lost_peer_are_withdrawn_also_when_it_is_back_before_they_are_
 #[test]
 fn a_reflected_route_keeps_its_nexthop_and_names_its_way() {
     let learned = PathAttributes { local_pref: Some(300), ..path(&[65009]) };
-    let peers = [exporting(internal(1), reflect(true)), exporting(internal(2), reflect(true))];
-    let network = settled(peers, learned.clone());
+    let network = settled([client(1), client(2)], learned.clone());
     let (attributes, nexthop) = &network.inboxes[&2].routes[&net(LEARNED)];
     assert_eq!(*nexthop, super::nexthop(1));
     let expected = PathAttributes {
@@ -171,14 +161,12 @@ fn who_is_named_as_originator_already_stays_so() {
     // RFC 4456 §8.
     let originator = Some(RouterId(Ipv4Addr::new(10, 255, 9, 9)));
     let learned = PathAttributes { originator_id: originator, ..path(&[65009]) };
-    let peers = [exporting(internal(1), reflect(true)), exporting(internal(2), reflect(true))];
-    let network = settled(peers, learned);
+    let network = settled([client(1), client(2)], learned);
     assert_eq!(network.inboxes[&2].routes[&net(LEARNED)].0.originator_id, originator);
 }
 
 #[test]
 fn another_router_in_the_place_of_a_client_is_named_as_originator() {
-    let client = |n| exporting(internal(n), reflect(true));
     for keep_stale in [true, false] {
         let mut network = settled([client(1), client(2)], path(&[65009]));
         let other = RibPeer { router_id: RouterId(Ipv4Addr::new(10, 255, 1, 99)), ..client(1) };
@@ -205,9 +193,7 @@ fn what_concerns_the_as_alone_stays_in_it() {
         local_pref: Some(300),
         ..PathAttributes::default()
     };
-    let client = |n| exporting(internal(n), reflect(true));
-    let network =
-        settled([client(1), client(2), exporting(external(3), ExportRoutes::Transit)], learned.clone());
+    let network = settled([client(1), client(2), transit(external(3))], learned.clone());
 
     let [inside, outside] = [2, 3].map(|n| &network.inboxes[&n].routes[&net(LEARNED)].0);
     assert_eq!(inside.as_path, learned.as_path);
@@ -223,7 +209,6 @@ fn what_concerns_the_as_alone_stays_in_it() {
 fn well_known_communities_hold_routes_back() {
     // RFC 1997.
     let told = |community| {
-        let transit = |peer| exporting(peer, ExportRoutes::Transit);
         let learned = PathAttributes { communities: [community].into_iter().collect(), ..path(&[65001]) };
         let network = settled([transit(external(1)), transit(external(2)), transit(internal(3))], learned);
         [2, 3].map(|n| network.told(n).contains(&LEARNED.to_owned()))
@@ -236,8 +221,8 @@ fn well_known_communities_hold_routes_back() {
 
 #[test]
 fn when_the_best_path_becomes_a_peers_own_that_peer_loses_the_other() {
-    let transit = |n| exporting(external(n), ExportRoutes::Transit);
-    let mut network = settled([transit(1), transit(2), transit(3)], path(&[65001, 65009]));
+    let mut network =
+        settled([transit(external(1)), transit(external(2)), transit(external(3))], path(&[65001, 65009]));
     assert_eq!(network.told(2), [OWN, LEARNED]);
 
     network.announce(2, LEARNED, path(&[65002]));
@@ -394,7 +379,7 @@ fn updates(network: &mut Network) -> [usize; 2] {
 
 #[test]
 fn a_new_export_policy_tells_the_difference() {
-    let transit = exporting(external(2), ExportRoutes::Transit).export;
+    let transit = transit(external(2)).export;
     let mut network = settled([external(1), external(2)], path(&[65001]));
     network.originate("2001:db8::/64");
     updates(&mut network);
@@ -421,8 +406,7 @@ fn a_new_export_policy_tells_the_difference() {
 
 #[test]
 fn a_new_import_policy_tells_others_what_it_changes() {
-    let transit = |n| exporting(external(n), ExportRoutes::Transit);
-    let mut network = settled([transit(1), transit(2)], path(&[65001]));
+    let mut network = settled([transit(external(1)), transit(external(2))], path(&[65001]));
     network.announce(1, "172.16.0.0/24", path(&[65001]));
     updates(&mut network);
 
@@ -442,8 +426,7 @@ fn a_new_import_policy_tells_others_what_it_changes() {
 
 #[test]
 fn what_is_shown_as_advertised_is_what_the_peer_was_told() {
-    let transit = |n| exporting(external(n), ExportRoutes::Transit);
-    let network = settled([transit(1), transit(2)], path(&[65001]));
+    let network = settled([transit(external(1)), transit(external(2))], path(&[65001]));
     for n in 1..=2 {
         let shown: BTreeMap<_, _> = network
             .rib

@@ -106,11 +106,9 @@ fn paths_that_lead_back_to_us_are_refused() {
     let ours = PathAttributes { originator_id: Some(config().router_id), ..path(&[]) };
     assert_eq!(verdict(internal(1), prefix, ours), Standing::Rejected(Rejection::OriginatorLoop));
 
-    let cluster_id = RouterId(Ipv4Addr::new(1, 1, 1, 1));
-    let reflector = exporting(internal(1), ExportRoutes::Reflect { cluster_id, client: false });
-    let seen = PathAttributes { cluster_list: [cluster_id].into_iter().collect(), ..path(&[]) };
-    assert_eq!(verdict(reflector, prefix, seen.clone()), Standing::Rejected(Rejection::ClusterLoop));
-    assert_eq!(verdict(internal(1), prefix, seen), USED);
+    let seen = |cluster| PathAttributes { cluster_list: [cluster].into_iter().collect(), ..path(&[]) };
+    assert_eq!(verdict(internal(1), prefix, seen(CLUSTER)), Standing::Rejected(Rejection::ClusterLoop));
+    assert_eq!(verdict(internal(1), prefix, seen(config().router_id)), USED);
 }
 
 #[test]

@@ -72,25 +72,14 @@ fn event() -> impl Strategy<Value = Event> {
 /// Two externals in one AS, one in another, two clients and a reflector beside us.
 fn model_peer(n: u8, other: bool) -> RibPeer {
     let mut peer = match n {
-        1..=3 => exporting(external(n), ExportRoutes::Transit),
-        _ => internal(n),
+        1..=3 => transit(external(n)),
+        4..=5 => client(n),
+        _ => transit(internal(n)),
     };
-    if n > 3 {
-        peer.export.routes = export_rules(if n < 6 { 1 } else { 2 }, peer.kind);
-    }
     peer.router_id = RouterId(Ipv4Addr::new(10, 255, n, other.into()));
     // A small message, which just holds the longest route, so that announcements are split.
     peer.encode.max_message_len = 112;
     peer
-}
-
-fn export_rules(rules: u8, kind: PeerKind) -> ExportRoutes {
-    let cluster_id = RouterId(Ipv4Addr::new(1, 1, 1, 1));
-    match (rules, kind) {
-        (0, _) => ExportRoutes::Own,
-        (_, PeerKind::External) => ExportRoutes::Transit,
-        (rules, PeerKind::Internal) => ExportRoutes::Reflect { cluster_id, client: rules == 1 },
-    }
 }
 
 fn import_rules(strict: bool) -> ImportPolicy {
@@ -214,7 +203,9 @@ impl Model {
         let peer = &self.peers[&n].0;
         let key = GroupKey {
             local_asn: LOCAL_ASN,
+            cluster_id: CLUSTER,
             kind: peer.kind,
+            client: peer.client,
             families: peer.families.clone(),
             export: peer.export.clone(),
             encode: peer.encode.clone(),
@@ -228,9 +219,9 @@ impl Model {
                     if from == n {
                         return None;
                     }
-                    let RibPeer { kind, router_id, ref export, .. } = self.peers[&from].0;
+                    let RibPeer { kind, router_id, client, .. } = self.peers[&from].0;
                     let via = Via { nexthop: path.nexthop, kind, router_id };
-                    (Some(via), export.routes.is_to_client(), &path.attributes)
+                    (Some(via), client, &path.attributes)
                 }
             };
             if !key.admits(via.as_ref(), from_client, attributes) {
@@ -311,10 +302,12 @@ impl Pair {
             }
             Event::SetExport(n, rules, drained) if self.model.is_up(n) => {
                 let peer = &mut self.model.peers.get_mut(&n).unwrap().0;
-                peer.export.routes = export_rules(rules, peer.kind);
+                peer.export.routes = if rules == 0 { ExportRoutes::Own } else { ExportRoutes::Transit };
+                peer.client = rules == 1 && peer.kind == PeerKind::Internal;
                 peer.export.communities =
                     drained.then_some(Community::GRACEFUL_SHUTDOWN).into_iter().collect();
                 self.network.rib.set_export(id(n), peer.export.clone());
+                self.network.rib.set_client(id(n), peer.client);
             }
             Event::Deliver(n) => {
                 self.network.deliver_one(n);

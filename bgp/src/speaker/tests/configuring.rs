@@ -53,6 +53,28 @@ fn what_is_accepted_later_is_found_though_the_peer_has_said_it_once() {
 }
 
 #[test]
+fn a_peer_that_becomes_a_client_is_told_of_the_others_and_they_of_it_without_a_reset() {
+    let accept = || vec![own(7).into(), own(8).into()].into();
+    let mut peers =
+        [1, 2].map(|n| PeerConfig { accept: accept(), export: ExportRoutes::Transit, ..peer(n, INTERNAL) });
+    let mut crowd = Crowd::new(&peers, None);
+    [1, 2].into_iter().for_each(|n| crowd.up(n, INTERNAL, None));
+    let mut effects = crowd.announces(1, INTERNAL, &[own(7)]);
+    effects.extend(crowd.announces(2, INTERNAL, &[own(8)]));
+    assert!(!sends_anything(&effects), "from internal peer to internal peer");
+
+    peers[1].client = true;
+    let effects = [crowd.handle(Input::SetPeers(peers.to_vec())), crowd.run(SOON)].concat();
+    for (n, other) in [(1, 8), (2, 7)] {
+        let told = crowd.messages(n, &effects).into_iter().find_map(|message| match message {
+            Message::Update(update) => Some(update.reach[0].nlri.clone()),
+            _ => None,
+        });
+        assert_eq!(told, Some(Nlri::V4(vec![own(other)])), "peer {n}");
+    }
+}
+
+#[test]
 fn what_a_node_announces_of_others_is_refused_and_named() {
     let (mut crowd, _) = mesh(2);
     let leaked: Vec<_> = (10..30).map(own).collect();
