@@ -13,6 +13,15 @@ use crate::documents::{self, Entry, Fault};
 use crate::object::{self, Refusal};
 use crate::{Object, ObjectKey, Problem, Snapshot};
 
+/// Larger files are refused: a million small policies would fit, a disk image put there by mistake does not.
+pub const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Whether a file of this name is one of a directory's.
+pub fn is_read(name: &str) -> bool {
+    let known = [".yaml", ".yml", ".json"].iter().any(|suffix| name.ends_with(suffix));
+    known && !name.starts_with('.')
+}
+
 #[derive(Debug, Default)]
 pub struct Files {
     by_name: BTreeMap<String, File>,

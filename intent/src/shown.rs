@@ -30,6 +30,24 @@ pub struct Accepted {
     pub last_transition_time: String,
 }
 
+impl Accepted {
+    /// Of an object that is in force, or refused for a reason.
+    pub fn new(refusal: Option<&str>) -> Self {
+        let (status, reason) = if refusal.is_none() { ("True", "InForce") } else { ("False", "Refused") };
+        Self {
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: refusal.unwrap_or("in force as written").to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Whoever said it, whenever, of which version.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        (&self.status, &self.reason, &self.message) == (&other.status, &other.reason, &other.message)
+    }
+}
+
 /// `None` for kinds that have no such condition.
 pub fn shown(kind: Kind, object: &Value) -> Option<Shown> {
     if !Kind::OURS.contains(&kind) {

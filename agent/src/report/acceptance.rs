@@ -18,7 +18,7 @@ use weft_api::crd::{
     BGPAdvertisement, BGPConfiguration, BGPFilter, BGPNodeOverride, BGPPeer, BGPPeerProfile,
 };
 use weft_intent::plan::{acceptance, seed};
-use weft_intent::shown::{ACCEPTED, Shown};
+use weft_intent::shown::{ACCEPTED, Accepted, Shown};
 use weft_intent::{Kind, ObjectKey, Snapshot};
 
 use super::MANAGER;
@@ -76,7 +76,7 @@ struct Verdict {
 
 impl Verdict {
     fn new(refusal: Option<String>, shown: &Shown) -> Self {
-        let status = status(refusal.as_ref());
+        let status = Accepted::new(refusal.as_deref()).status;
         let since = shown.accepted.as_ref().filter(|accepted| accepted.status == status);
         let since = since.map(|accepted| accepted.last_transition_time.clone());
         Self { refusal, generation: shown.generation, since }
@@ -88,34 +88,21 @@ impl Verdict {
     }
 
     fn is_shown(&self, shown: &Shown) -> bool {
+        let own = Accepted::new(self.refusal.as_deref());
         shown.accepted.as_ref().is_some_and(|accepted| {
-            accepted.status == status(self.refusal.as_ref())
-                && accepted.reason == self.reason()
-                && accepted.message == self.message()
-                && accepted.observed_generation == self.generation
+            accepted.says_the_same(&own) && accepted.observed_generation == self.generation
         })
-    }
-
-    fn reason(&self) -> &'static str {
-        if self.refusal.is_none() { "InForce" } else { "Refused" }
-    }
-
-    fn message(&self) -> &str {
-        self.refusal.as_deref().unwrap_or("in force as written")
     }
 
     fn condition(&self) -> Value {
         let now = || Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let Accepted { status, reason, message, .. } = Accepted::new(self.refusal.as_deref());
         json!({
-            "type": ACCEPTED, "status": status(self.refusal.as_ref()), "reason": self.reason(),
-            "message": self.message(), "observedGeneration": self.generation,
+            "type": ACCEPTED, "status": status, "reason": reason, "message": message,
+            "observedGeneration": self.generation,
             "lastTransitionTime": self.since.clone().unwrap_or_else(now),
         })
     }
-}
-
-fn status(refusal: Option<&String>) -> &'static str {
-    if refusal.is_none() { "True" } else { "False" }
 }
 
 /// When it is our turn to write. Pure.
@@ -203,7 +190,6 @@ async fn write(client: &Client, key: &ObjectKey, verdict: &Verdict) -> kube::Res
 mod tests {
     use weft_api::crd::BGPPeerSpec;
     use weft_intent::BgpObjects;
-    use weft_intent::shown::Accepted;
 
     use super::*;
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use weft_intent::files::Files;
+use weft_intent::files::{Files, MAX_FILE_BYTES, is_read};
 use weft_intent::{Problem, Snapshot};
 
 use self::changes::{Changed, Changes};
@@ -24,8 +24,6 @@ use super::{Datastore, SnapshotSender};
 
 /// How often a missing directory is looked for.
 const RETRY: Duration = Duration::from_secs(1);
-/// Larger files are refused: a million small policies would fit, a disk image put here by mistake does not.
-const MAX_FILE_BYTES: u64 = 64 << 20;
 
 #[derive(Debug)]
 pub struct DirDatastore {
@@ -63,7 +61,7 @@ impl DirDatastore {
         let mut names = BTreeSet::new();
         let mut entries = tokio::fs::read_dir(&self.path).await?;
         while let Some(entry) = entries.next_entry().await? {
-            names.extend(entry.file_name().into_string().ok().filter(|name| is_ours(name)));
+            names.extend(entry.file_name().into_string().ok().filter(|name| is_read(name)));
         }
         files.retain(&names);
         for name in &names {
@@ -128,11 +126,6 @@ fn publish(files: &Files, more: BTreeSet<Problem>, out: &SnapshotSender) {
         }
         changed
     });
-}
-
-fn is_ours(name: &str) -> bool {
-    let known = [".yaml", ".yml", ".json"].iter().any(|suffix| name.ends_with(suffix));
-    known && !name.starts_with('.')
 }
 
 async fn read(path: &Path) -> io::Result<String> {

@@ -22,7 +22,8 @@ pub fn reads_the_same(one: &Snapshot, other: &Snapshot) -> bool {
     super::reads_the_same(one, other) && one.shown == other.shown && one.problems == other.problems
 }
 
-/// For each object that the server shows: `None` when it is in force, else why not.
+/// For each object that the server shows: `None` when it is in force, else why not. Where no Node is known at all, nothing
+/// is said of what depends on them.
 pub fn judge(snapshot: &Snapshot) -> BTreeMap<ObjectKey, Option<String>> {
     snapshot.shown.keys().map(|key| (key.clone(), refusal(snapshot, key))).collect()
 }
@@ -68,7 +69,7 @@ fn selects_some(snapshot: &Snapshot, selector: Option<&LabelSelector>) -> Result
     let selector = selector.map_err(|reason| format!("spec.nodeSelector: {reason}"))?;
     let is_selected =
         |node: &NodeInfo| selector.as_ref().is_none_or(|selector| selector.matches(&node.labels));
-    match snapshot.nodes.values().any(|node| is_selected(node)) {
+    match snapshot.nodes.is_empty() || snapshot.nodes.values().any(|node| is_selected(node)) {
         true => Ok(()),
         false => Err("spec.nodeSelector: selects no node".to_owned()),
     }
@@ -96,19 +97,24 @@ fn unread<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> Option<&'a str> {
 /// Some node must have this peer, and of the nodes that it selects none may have another at its address: there the
 /// first by name counts, as in [`peers::Planner`].
 fn check_nodes(snapshot: &Snapshot, name: &str, spec: &BGPPeerSpec) -> Result<(), String> {
+    let is_rival = |(other, rival): &(&String, &BGPPeerSpec)| {
+        rival.address == spec.address
+            && unread(snapshot, &ObjectKey::cluster(Kind::BgpPeer, other)).is_none()
+            && peers::check(snapshot, rival).is_ok()
+    };
+    let mut earlier = snapshot.bgp.peers.range(..name.to_owned()).filter(is_rival);
+    if snapshot.nodes.is_empty() {
+        let rival = earlier.find(|(_, rival)| meet_anywhere(spec, rival));
+        return rival.map_or(Ok(()), |(other, _)| Err(format!("spec.address: BGPPeer {other} has the same")));
+    }
     let mut selected = peers::selected(snapshot, spec)?
         .filter(|node| unread(snapshot, &ObjectKey::cluster(Kind::Node, node)).is_none())
         .peekable();
     if selected.peek().is_none() {
         return Err("spec.nodeSelector: selects no node".to_owned());
     }
-    let is_rival = |(other, rival): &(&String, &BGPPeerSpec)| {
-        rival.address == spec.address
-            && unread(snapshot, &ObjectKey::cluster(Kind::BgpPeer, other)).is_none()
-            && peers::check(snapshot, rival).is_ok()
-    };
     let mut rivals = BTreeMap::new();
-    for (other, rival) in snapshot.bgp.peers.range(..name.to_owned()).filter(is_rival) {
+    for (other, rival) in earlier {
         for node in peers::selected(snapshot, rival)? {
             rivals.entry(node).or_insert(other);
         }
@@ -120,6 +126,13 @@ fn check_nodes(snapshot: &Snapshot, name: &str, spec: &BGPPeerSpec) -> Result<()
         more => format!(" and {more} more"),
     };
     Err(format!("spec.address: BGPPeer {other} has the same on node {node}{more}"))
+}
+
+/// Whatever nodes there are, one that has either of these peers has both.
+fn meet_anywhere(one: &BGPPeerSpec, other: &BGPPeerSpec) -> bool {
+    let selector = |peer: &BGPPeerSpec| peer.node_selector.clone().unwrap_or_default();
+    let (one, other) = (selector(one), selector(other));
+    one == other || [one, other].contains(&LabelSelector::default())
 }
 
 #[cfg(test)]
@@ -185,6 +198,21 @@ mod tests {
         assert_eq!((verdict(&apart, "first"), verdict(&apart, "second")), (None, None));
         let others = racks(&[("first", address, ""), ("second", "192.0.2.10", "")]);
         assert_eq!(verdict(&others, "second"), None);
+    }
+
+    #[test]
+    fn without_any_node_only_what_holds_on_all_is_said() {
+        let address = "192.0.2.9";
+        let judged = |peers: &[(&str, &str, &str)]| {
+            let snapshot = Snapshot { nodes: BTreeMap::new(), ..racks(peers) };
+            verdict(&snapshot, "second")
+        };
+        let wanted = Some("spec.address: BGPPeer first has the same".to_owned());
+        for (one, other) in [("", ""), ("a", ""), ("", "a"), ("a", "a")] {
+            assert_eq!(judged(&[("first", address, one), ("second", address, other)]), wanted);
+        }
+        assert_eq!(judged(&[("first", address, "a"), ("second", address, "b")]), None);
+        assert_eq!(judged(&[("first", address, ""), ("second", "192.0.2.10", "")]), None);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
+use weft_intent::files::is_read;
 
-use super::is_ours;
 use crate::kernel::polled::polled;
 
 /// Quiet time that ends a group of changes: longer than the gaps within one `cp` or `git checkout`.
@@ -107,7 +107,7 @@ impl Changes {
             }
             let complete =
                 !event.mask.contains(AddWatchFlags::IN_CREATE) || is_link(&self.directory.join(&name));
-            if is_ours(&name) && complete {
+            if is_read(&name) && complete {
                 names.insert(name);
             }
         }
