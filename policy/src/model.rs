@@ -13,9 +13,8 @@ use std::sync::Arc;
 use ipnetwork::IpNetwork;
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 
+pub use crate::selector::Labels;
 use crate::selector::Selector;
-
-pub type Labels = BTreeMap<String, String>;
 
 /// The cluster as the watches show it. Complete: what is missing here does not exist. Two worlds in a row share what did
 /// not change.

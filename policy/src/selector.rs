@@ -3,9 +3,10 @@
 //! `matchLabels` and `matchExpressions` become one set of requirements that must all hold. As in Kubernetes, `NotIn`
 //! and `DoesNotExist` hold for objects that lack the key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::Labels;
+/// What objects bear, and selectors look at.
+pub type Labels = BTreeMap<String, String>;
 
 /// All requirements must hold; none at all selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

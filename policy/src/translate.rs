@@ -10,13 +10,13 @@
 
 mod cidr;
 mod namespace;
+mod network_policy;
 mod pod;
-mod policy;
 mod port;
 #[cfg(test)]
 mod tests;
 
 pub use cidr::parse_cidr;
 pub use namespace::namespace;
+pub use network_policy::{policy, selector};
 pub use pod::{SlimPod, pod};
-pub use policy::{policy, selector};

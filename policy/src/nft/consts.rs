@@ -1,5 +1,9 @@
 //! Numbers of `linux/netfilter/nf_tables.h`, `nfnetlink.h` and of nft's userdata, under their names there.
 
+/// The kernel picks the number in the name.
+pub(super) const ANONYMOUS_SET: &str = "__set%d";
+pub(super) const ANONYMOUS_MAP: &str = "__map%d";
+
 pub(super) const NFPROTO_INET: u8 = 1;
 pub(super) const NFPROTO_IPV4: u8 = 2;
 pub(super) const NFPROTO_IPV6: u8 = 10;

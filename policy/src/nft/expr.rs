@@ -315,7 +315,7 @@ impl Encoder<'_> {
             if map {
                 out.attr_u32(LOOKUP_DREG, REG_VERDICT);
             }
-            out.attr_str(LOOKUP_SET, super::object::anonymous_name(map));
+            out.attr_str(LOOKUP_SET, if map { ANONYMOUS_MAP } else { ANONYMOUS_SET });
             out.attr_u32(LOOKUP_SET_ID, id);
         });
     }

@@ -134,11 +134,6 @@ pub(super) fn add_map_elements(out: &mut Writer, map: &str, entries: &[(Key, Val
     });
 }
 
-/// The kernel picks the number behind it.
-pub(super) fn anonymous_name(map: bool) -> &'static str {
-    if map { "__map%d" } else { "__set%d" }
-}
-
 pub(super) fn kind_name(kind: ChainKind) -> &'static str {
     match kind {
         ChainKind::Filter => "filter",
@@ -183,7 +178,7 @@ fn write_rule(out: &mut Writer, chain: &str, rule: &Rule, ids: &mut SetIds, dige
 fn add_icmpv6_types(out: &mut Writer, types: impl Iterator<Item = u8> + Clone, id: u32) {
     out.message(NEWSET, NLM_F_CREATE, NFPROTO_INET, |out| {
         out.attr_str(OBJECT_TABLE, TABLE);
-        out.attr_str(SET_NAME, anonymous_name(false));
+        out.attr_str(SET_NAME, ANONYMOUS_SET);
         out.attr_u32(SET_FLAGS, SET_ANONYMOUS | SET_CONSTANT);
         out.attr_u32(SET_KEY_TYPE, TYPE_ICMPV6_TYPE);
         out.attr_u32(SET_KEY_LEN, 1);
@@ -191,7 +186,7 @@ fn add_icmpv6_types(out: &mut Writer, types: impl Iterator<Item = u8> + Clone, i
         out.nest(SET_DESC, |out| out.attr_u32(SET_DESC_SIZE, count(types.clone().count())));
         set_userdata(out, BYTEORDER_NETWORK, false);
     });
-    elements(out, NEWSETELEM, NLM_F_CREATE, anonymous_name(false), Some(id), types, |out, kind| {
+    elements(out, NEWSETELEM, NLM_F_CREATE, ANONYMOUS_SET, Some(id), types, |out, kind| {
         out.nest(ELEM_KEY, |out| out.attr_u8(DATA_VALUE, kind));
     });
 }
@@ -203,7 +198,7 @@ fn add_port_map(out: &mut Writer, entries: &[(PortKey, &Verdict)], id: u32) {
     let interval_flags = if intervals { SET_INTERVAL | SET_CONCAT } else { 0 };
     out.message(NEWSET, NLM_F_CREATE, NFPROTO_INET, |out| {
         let flags = SET_ANONYMOUS | SET_CONSTANT | SET_MAP | interval_flags;
-        set_head(out, anonymous_name(true), flags, &fields);
+        set_head(out, ANONYMOUS_MAP, flags, &fields);
         set_value(out, Some(ValueType::Verdict));
         out.attr_u32(SET_ID, id);
         out.nest(SET_DESC, |out| {
@@ -214,8 +209,8 @@ fn add_port_map(out: &mut Writer, entries: &[(PortKey, &Verdict)], id: u32) {
         });
         set_userdata(out, BYTEORDER_NONE, true);
     });
-    let name = anonymous_name(true);
-    elements(out, NEWSETELEM, NLM_F_CREATE, name, Some(id), entries.iter(), |out, (key, verdict)| {
+    let (name, entries) = (ANONYMOUS_MAP, entries.iter());
+    elements(out, NEWSETELEM, NLM_F_CREATE, name, Some(id), entries, |out, (key, verdict)| {
         write_port(out, ELEM_KEY, key.proto, key.first);
         if intervals {
             write_port(out, ELEM_KEY_END, key.proto, key.last);

@@ -12,8 +12,8 @@ use weft_policy::model::{HostPort, LocalPod, Pod, PodKey, Protocol, World};
 use weft_policy::ruleset::Ruleset;
 use weft_policy::{Options, compile, translate};
 
+use crate::kernel_table::KernelTable;
 use crate::netns::{enter_new, run};
-use crate::table::Table;
 
 const GATEWAYS: [&str; 2] = ["169.254.1.1", "fe80::1"];
 const NODE: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
@@ -144,7 +144,7 @@ struct Node {
     _servers: [Vec<Server>; 2],
     world: World,
     local: [LocalPod; 2],
-    table: Table,
+    table: KernelTable,
     have: Ruleset,
 }
 
@@ -172,7 +172,7 @@ impl Node {
                 &[(Tcp, 81, Some(NODE[0])), (Udp, 81, Some(NODE[0])), (Tcp, 81, Some(NODE[1]))],
             ),
         ];
-        let (servers, table) = ([servers_of_a, servers_of_b], Table::create());
+        let (servers, table) = ([servers_of_a, servers_of_b], KernelTable::create());
         let mut node =
             Self { outside, a, b, _servers: servers, world, local, table, have: Ruleset::default() };
         node.enforce();

@@ -6,8 +6,8 @@ use weft_policy::nft::Transaction;
 use weft_policy::render;
 use weft_policy::ruleset::*;
 
+use crate::kernel_table::KernelTable;
 use crate::netns::{enter_new, run};
-use crate::table::Table;
 use crate::worlds::Random;
 
 /// Each kind of match, statement, end, key and verdict at least once.
@@ -152,7 +152,7 @@ fn nft_prints_our_encoding_as_it_prints_its_own() {
     let theirs = listing();
 
     enter_new();
-    Table::create().commit(&want, &Ruleset::default()).unwrap();
+    KernelTable::create().commit(&want, &Ruleset::default()).unwrap();
 
     assert_eq!(listing(), theirs);
 }
@@ -167,7 +167,7 @@ fn our_bytecode_is_that_of_nft() {
     assert!(theirs.len() > 100, "{theirs:?}");
 
     enter_new();
-    Table::create().commit(&want, &Ruleset::default()).unwrap();
+    KernelTable::create().commit(&want, &Ruleset::default()).unwrap();
 
     assert_eq!(bytecode(), theirs);
 }
@@ -176,9 +176,9 @@ fn our_bytecode_is_that_of_nft() {
 fn a_dump_of_what_was_committed_is_recognised_as_equal() {
     let want = every_kind();
     enter_new();
-    Table::create().commit(&want, &Ruleset::default()).unwrap();
+    KernelTable::create().commit(&want, &Ruleset::default()).unwrap();
 
-    let have = Table::create().dump().recognise(&want);
+    let have = KernelTable::create().dump().recognise(&want);
 
     assert_eq!(have, want);
     assert!(Transaction::diff(&want, &have).is_empty());
@@ -188,7 +188,7 @@ fn a_dump_of_what_was_committed_is_recognised_as_equal() {
 fn foreign_rules_and_objects_are_seen_and_replaced() {
     let want = every_kind();
     enter_new();
-    let mut table = Table::create();
+    let mut table = KernelTable::create();
     table.commit(&want, &Ruleset::default()).unwrap();
     for damage in [
         "insert rule inet weft deny accept",
@@ -215,7 +215,7 @@ fn foreign_rules_and_objects_are_seen_and_replaced() {
 #[test]
 fn any_ruleset_follows_any_other_in_one_commit() {
     enter_new();
-    let mut table = Table::create();
+    let mut table = KernelTable::create();
     let mut random = Random::new(1);
     let mut have = Ruleset::default();
     for _ in 0..100 {
@@ -241,7 +241,7 @@ fn a_big_set_is_loaded_ahead_and_the_kernel_has_it_all() {
     let batches = Transaction::diff(&want, &Ruleset::default()).batches(1);
     assert!(batches.len() > 20, "{} batches", batches.len());
 
-    let mut table = Table::create();
+    let mut table = KernelTable::create();
     table.commit(&want, &Ruleset::default()).unwrap();
 
     assert_eq!(table.dump().recognise(&want), want);
@@ -251,7 +251,7 @@ fn a_big_set_is_loaded_ahead_and_the_kernel_has_it_all() {
 fn a_refused_batch_changes_nothing_and_names_the_culprit() {
     enter_new();
     let want = every_kind();
-    let mut table = Table::create();
+    let mut table = KernelTable::create();
     table.commit(&want, &Ruleset::default()).unwrap();
     let mut broken = want.clone();
     broken.maps.get_mut("pod_e4").unwrap().elements.clear();

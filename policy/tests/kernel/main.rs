@@ -5,8 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod host_ports;
+mod kernel_table;
 mod listing;
 mod netns;
-mod table;
 mod truth;
 mod worlds;

@@ -21,8 +21,8 @@ use weft_policy::model::World;
 use weft_policy::ruleset::Ruleset;
 use weft_policy::{Options, compile};
 
+use crate::kernel_table::KernelTable;
 use crate::netns::{Keeper, enter_new, run};
-use crate::table::Table;
 use crate::worlds::{self, PODS, Random, addresses, link};
 
 const WORLDS: u32 = 80;
@@ -49,7 +49,7 @@ fn the_kernel_decides_as_the_evaluator_does() {
     let mut bench = Bench::new();
     let mut random = Random::new(20_261_121);
     let mut have = Ruleset::default();
-    let mut table = Table::create();
+    let mut table = KernelTable::create();
     let local = worlds::local_pods();
     let (mut judged, mut passed) = (0, 0);
     for step in 0..WORLDS {

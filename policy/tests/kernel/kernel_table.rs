@@ -9,12 +9,12 @@ use weft_policy::ruleset::Ruleset;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
-pub(crate) struct Table {
+pub(crate) struct KernelTable {
     socket: Socket,
     sequence: u32,
 }
 
-impl Table {
+impl KernelTable {
     pub(crate) fn create() -> Self {
         let mut socket = Socket::new(NETLINK_NETFILTER).unwrap();
         socket.bind_auto().unwrap();
