@@ -1,13 +1,15 @@
 //! Types that Weft's processes share. Nothing here acts.
 //!
 //! [`cni`] is spoken on `cni.sock` between `weft-cni` and the agent, [`control`] on `agent.sock` between `weftctl` and
-//! the agent, and `crd` (feature `crd`) is what users write.
+//! the agent, and `crd` (feature `crd`) is what users write. [`hash`] and [`prefix`] are what they must do alike.
 
 pub mod cni;
 pub mod control;
 #[cfg(feature = "crd")]
 pub mod crd;
 mod datastore;
+pub mod hash;
+pub mod prefix;
 
 pub use datastore::Datastore;
 

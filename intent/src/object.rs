@@ -30,7 +30,6 @@ use weft_policy::translate;
 
 pub(crate) use self::name::CONFIGURATION;
 use self::node::RawNode;
-pub use self::node::without_host_bits;
 use self::typed::{checked, strict, typed};
 
 /// Where a directory's Secrets must be, as is usual for those of agents on Kubernetes: passwords of BGP are no tenant's.

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_api::ROUTE_PROTOCOL;
+use weft_api::prefix::holds;
 use weft_bgp::types::FibNexthop;
-use weft_intent::plan::covers;
 
 use crate::fib::{Hop, KernelRoute, METRIC, RouteKey, RouteOp, Target};
 
@@ -112,7 +112,7 @@ pub fn target(
     if own.contains(&prefix) {
         return Some(Target::Blackhole);
     }
-    if own.iter().any(|cidr| covers(*cidr, prefix)) {
+    if own.iter().any(|cidr| holds(*cidr, prefix)) {
         return None;
     }
     let hops: BTreeSet<Hop> = nexthops

@@ -52,7 +52,7 @@ fn parse_filter(text: &str) -> Result<RouteFilter, Failure> {
         return Ok(RouteFilter::LongestMatch(address));
     }
     let prefix = text.parse().map_err(|_| Failure::bad_request(format!("{text} is no prefix or address")))?;
-    Ok(RouteFilter::Prefix(weft_intent::object::without_host_bits(prefix)))
+    Ok(RouteFilter::Prefix(weft_api::prefix::without_host_bits(prefix)))
 }
 
 fn peer(status: PeerStatus) -> Peer {

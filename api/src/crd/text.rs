@@ -8,6 +8,8 @@ use ipnetwork::IpNetwork;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::prefix::without_host_bits;
+
 /// A prefix with its length written out, as a bare address is none; host bits are dropped: `10.1.2.3/16` is `10.1.0.0/16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -21,8 +23,7 @@ impl Cidr {
 
 impl From<IpNetwork> for Cidr {
     fn from(prefix: IpNetwork) -> Self {
-        let network = IpNetwork::new(prefix.network(), prefix.prefix());
-        Self(network.expect("the length was valid for the same family"))
+        Self(without_host_bits(prefix))
     }
 }
 

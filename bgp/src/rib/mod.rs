@@ -39,7 +39,7 @@ pub use peers::Counts;
 pub use policy::{
     Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, PrefixRange, PrefixRule, Rejection,
 };
-pub use prefixes::{Prefixes, holds};
+pub use prefixes::Prefixes;
 pub use view::{PathView, RefusedRoute, RouteView, Standing};
 
 use crate::types::{AfiSafi, Asn, Change, Nexthop, PeerId, PeerKind, RouterId};

@@ -48,7 +48,7 @@ impl FromIterator<IpNetwork> for Prefixes {
 }
 
 /// `inner` is `outer`, or lies within it.
-pub fn holds(outer: IpNetwork, inner: IpNetwork) -> bool {
+pub(super) fn holds(outer: IpNetwork, inner: IpNetwork) -> bool {
     outer.prefix() <= inner.prefix() && outer.contains(inner.network())
 }
 

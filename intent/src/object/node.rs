@@ -3,6 +3,7 @@
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use serde_json::Value;
+use weft_api::prefix::without_host_bits;
 use weft_policy::model::Labels;
 
 use super::{NETWORK_READY, NodeInfo};
@@ -88,9 +89,4 @@ impl TryFrom<RawNode> for NodeInfo {
             available_since: available.and_then(|condition| condition.last_transition_time),
         })
     }
-}
-
-/// The prefix itself: `10.1.2.3/16` becomes `10.1.0.0/16`.
-pub fn without_host_bits(prefix: IpNetwork) -> IpNetwork {
-    IpNetwork::new(prefix.network(), prefix.prefix()).expect("the length was valid for the same family")
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use weft_api::crd::{BGPAdvertisementSpec, CommunityText};
+use weft_api::hash::fnv1a;
+use weft_api::prefix::holds;
 use weft_bgp::speaker::{OriginConfig, PeerConfig};
 use weft_bgp::types::{Asn, RouterId};
 use weft_bgp::wire::{Community, LargeCommunity};
@@ -65,7 +67,7 @@ impl Desired {
     /// What `pods` of this node need beyond the plan: those in none of its pod CIDRs, which have changed under them, are
     /// announced one by one until they end.
     pub fn with_pods(mut self, node: &str, pods: &BTreeSet<IpNetwork>) -> Self {
-        let is_planned = |pod: &IpNetwork| self.pod_cidrs.iter().any(|cidr| covers(*cidr, *pod));
+        let is_planned = |pod: &IpNetwork| self.pod_cidrs.iter().any(|cidr| holds(*cidr, *pod));
         let strays: Vec<IpNetwork> = pods.iter().copied().filter(|pod| !is_planned(pod)).collect();
         if !strays.is_empty() {
             let named: Vec<_> = strays.iter().take(MAX_NAMED).map(|pod| pod.ip().to_string()).collect();
@@ -155,15 +157,9 @@ fn origin(snapshot: &Snapshot, node: &NodeInfo) -> OriginConfig {
     }
 }
 
-/// `inner` lies within `outer`, or is it.
-pub fn covers(outer: IpNetwork, inner: IpNetwork) -> bool {
-    outer.is_ipv4() == inner.is_ipv4() && outer.prefix() <= inner.prefix() && outer.contains(inner.network())
-}
-
-/// A number out of a name, the same on every machine and in every version (FNV-1a).
+/// A number out of a name, the same on every machine and in every version.
 pub fn seed(name: &str) -> u64 {
-    name.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(name.bytes())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use weft_api::prefix::holds;
 
 use crate::model::Block;
 
@@ -94,10 +95,6 @@ fn halves(prefix: IpNetwork) -> Option<[IpNetwork; 2]> {
             Some([half(v6.ip())?, half(high.into())?])
         }
     }
-}
-
-fn holds(outer: IpNetwork, inner: IpNetwork) -> bool {
-    outer.prefix() <= inner.prefix() && outer.contains(inner.ip())
 }
 
 #[cfg(test)]

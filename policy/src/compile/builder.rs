@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use weft_api::hash::fnv1a;
+
 use crate::ruleset::{Chain, Map, Name, Rule, Ruleset, Set};
 
 #[derive(Default)]
@@ -34,7 +36,9 @@ impl Builder {
 
     /// Whether there is such a set already.
     pub(super) fn knows(&self, prefix: &str, meaning: &[u8]) -> bool {
-        self.meanings.get(&format!("{prefix}_{:016x}", fnv1a(meaning))).is_some_and(|known| known == meaning)
+        self.meanings
+            .get(&format!("{prefix}_{:016x}", fnv1a(meaning.iter().copied())))
+            .is_some_and(|known| known == meaning)
     }
 
     pub(super) fn fixed_chain(&mut self, name: &str, chain: Chain) {
@@ -54,7 +58,7 @@ impl Builder {
     }
 
     fn name(&mut self, prefix: &str, meaning: Vec<u8>) -> (Name, bool) {
-        let mut hash = fnv1a(&meaning);
+        let mut hash = fnv1a(meaning.iter().copied());
         loop {
             let name = format!("{prefix}_{hash:016x}");
             match self.meanings.get(&name) {
@@ -69,13 +73,6 @@ impl Builder {
     }
 }
 
-/// FNV-1a, 64 bits: the same in every build and release, so an agent that restarts finds its names again.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +80,7 @@ mod tests {
     #[test]
     fn of_two_contents_with_one_hash_the_later_gets_another_name() {
         let mut builder = Builder::default();
-        let taken = format!("u4_{:016x}", fnv1a(b"a"));
+        let taken = format!("u4_{:016x}", fnv1a(*b"a"));
         builder.meanings.insert(taken.clone(), b"of the same hash".to_vec());
         assert!(!builder.knows("u4", b"a"));
         let set = || Set { key: Vec::new(), size: None, elements: [].into() };

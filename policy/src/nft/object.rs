@@ -4,6 +4,8 @@
 //! conventions. Each rule also carries a digest of itself in its userdata: that is how a fresh agent knows, without
 //! memory, that the rule it finds is the rule it wants (see [`super::dump`]).
 
+use weft_api::hash::fnv1a;
+
 use super::consts::*;
 use super::wire::Writer;
 use super::{TABLE, expr, key};
@@ -25,7 +27,7 @@ impl RuleDigest {
     pub fn of(rule: &Rule) -> Self {
         let mut out = Writer::new(0);
         write_rule(&mut out, "", rule, &mut SetIds::default(), None);
-        Self(fnv1a(&out.into_bytes()))
+        Self(fnv1a(out.into_bytes()))
     }
 }
 
@@ -319,11 +321,4 @@ fn write_port(out: &mut Writer, kind: u16, proto: u8, port: u16) {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).expect("far fewer than 4 billion in one set")
-}
-
-/// 64-bit FNV-1a: stable across releases and machines; nobody gains from a collision within one chain.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
+use weft_api::prefix::without_host_bits;
 
 /// The prefix that `text` means, without host bits; `None` if it means none.
 pub fn parse_cidr(text: &str) -> Option<IpNetwork> {
@@ -18,8 +19,7 @@ pub fn parse_cidr(text: &str) -> Option<IpNetwork> {
         },
         address => (address, len),
     };
-    let prefix = IpNetwork::new(address, len).ok()?;
-    IpNetwork::new(prefix.network(), len).ok()
+    IpNetwork::new(address, len).ok().map(without_host_bits)
 }
 
 fn parse_address(text: &str) -> Option<IpAddr> {

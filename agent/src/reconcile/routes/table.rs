@@ -8,9 +8,9 @@ use std::ops::{Bound, RangeBounds as _};
 
 use ipnetwork::IpNetwork;
 use weft_api::control::Problem;
+use weft_api::prefix::holds;
 use weft_api::{LINK_PREFIX, ROUTE_PROTOCOL};
 use weft_bgp::types::FibNexthop;
-use weft_intent::plan::covers;
 
 use super::RouteStatus;
 use super::dirty::Dirty;
@@ -255,7 +255,7 @@ impl Work {
         let own = self.own.as_deref().unwrap_or_default();
         let spoken_of = self.learned.contains_key(&key.prefix)
             || self.withdrawn.contains(&key.prefix)
-            || own.iter().any(|cidr| covers(*cidr, key.prefix));
+            || own.iter().any(|cidr| holds(*cidr, key.prefix));
         !self.converged && !spoken_of
     }
 
@@ -345,7 +345,7 @@ impl Work {
     /// Pods outside our pod CIDRs, which are announced each by itself.
     fn has_strays(&self) -> bool {
         let own = self.own.as_deref().unwrap_or_default();
-        self.have.pods.iter().any(|pod| !own.iter().any(|cidr| covers(*cidr, *pod)))
+        self.have.pods.iter().any(|pod| !own.iter().any(|cidr| holds(*cidr, *pod)))
     }
 
     /// Of our pods, whatever pod CIDR they are from.

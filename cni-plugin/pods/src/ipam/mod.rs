@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
+use weft_api::prefix::{holds, without_host_bits};
 
 use self::block::Block;
 pub use self::block::Counts;
@@ -49,11 +50,9 @@ impl Ipam {
     /// Replaces the pools. `reserved` addresses are never handed out. A pool inside another one is ignored, as its
     /// addresses would exist twice.
     pub fn set_pools(&mut self, pools: &[IpNetwork], reserved: &[IpAddr]) {
-        let networks = pools.iter().filter_map(|pool| IpNetwork::new(pool.network(), pool.prefix()).ok());
-        let networks: BTreeSet<IpNetwork> = networks.collect();
-        let inside_another = |inner: &IpNetwork| {
-            networks.iter().any(|outer| outer.prefix() < inner.prefix() && outer.contains(inner.network()))
-        };
+        let networks: BTreeSet<IpNetwork> = pools.iter().map(|pool| without_host_bits(*pool)).collect();
+        let inside_another =
+            |inner: &IpNetwork| networks.iter().any(|outer| outer != inner && holds(*outer, *inner));
         let wanted: BTreeSet<IpNetwork> =
             networks.iter().filter(|network| !inside_another(network)).copied().collect();
         // The cursor of a pool that stays must stay where it is.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use weft_api::LINK_PREFIX;
+use weft_api::hash::fnv1a;
 
 use crate::attachment::{
     Addresses, Attachment, AttachmentId, Mac, NetnsId, PodRef, PortMapping, Transport, is_kubernetes_name,
@@ -22,7 +23,7 @@ const NAME_DIGITS: usize = 11;
 
 /// `weft` and 11 hex digits of a hash: 15 characters, all that Linux allows. `salt` tells colliding names apart.
 pub fn name(id: &AttachmentId, salt: u8) -> String {
-    let hash = fnv1a([id.container_id.as_bytes(), b"\0", id.ifname.as_bytes(), &[salt]]);
+    let hash = fnv1a(id.container_id.bytes().chain([0]).chain(id.ifname.bytes()).chain([salt]));
     format!("{LINK_PREFIX}{:0NAME_DIGITS$x}", hash >> 20)
 }
 
@@ -30,14 +31,6 @@ pub fn name(id: &AttachmentId, salt: u8) -> String {
 pub fn is_ours(name: &str) -> bool {
     name.strip_prefix(LINK_PREFIX).is_some_and(|digits| {
         digits.len() == NAME_DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
-}
-
-/// FNV-1a, 64 bit: stable across releases, which std's hashers are not.
-fn fnv1a<const N: usize>(parts: [&[u8]; N]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
