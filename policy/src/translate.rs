@@ -16,7 +16,7 @@ mod port;
 #[cfg(test)]
 mod tests;
 
-pub use cidr::parse_cidr;
+pub(crate) use cidr::parse_cidr_sloppy;
 pub use namespace::namespace;
 pub use network_policy::{policy, selector};
 pub use pod::{SlimPod, pod};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::prefix::without_host_bits;
 
 /// A prefix with its length written out, as a bare address is none; host bits are dropped: `10.1.2.3/16` is `10.1.0.0/16`.
+/// Without the tolerance that NetworkPolicies need (octets with leading zeros, IPv4 within IPv6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cidr(IpNetwork);

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Flow, Way};
 use crate::model::{Labels, MAX_PORTS, MAX_PREFIXES, MAX_SELECTORS, Pod, PodKey, World};
-use crate::translate::parse_cidr;
+use crate::translate::parse_cidr_sloppy;
 
 #[derive(Clone, Copy)]
 pub(super) struct Object<'a> {
@@ -139,7 +139,7 @@ fn port_fits(port: &NetworkPolicyPort, destination: Option<&Pod>, flow: &Flow) -
 
 fn block_holds(block: &IPBlock, ip: IpAddr) -> bool {
     let except = block.except.as_deref().unwrap_or(&[]);
-    let holds = |text: &str| parse_cidr(text).map(|prefix| prefix.contains(ip));
+    let holds = |text: &str| parse_cidr_sloppy(text).map(|prefix| prefix.contains(ip));
     holds(&block.cidr) == Some(true) && except.iter().all(|text| holds(text) == Some(false))
 }
 

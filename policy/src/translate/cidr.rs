@@ -1,4 +1,5 @@
-//! CIDRs as Kubernetes has always parsed them: Go's `net.ParseCIDR` before it became strict.
+//! CIDRs as Kubernetes has always parsed them in its own objects, and calls `ParseCIDRSloppy`: Go's `net.ParseCIDR` before
+//! it became strict. Our own objects are new, and take `weft_api::crd::Cidr`.
 //!
 //! Host bits are cleared, octets may have leading zeros (and are still decimal), and an IPv4-mapped IPv6 prefix of
 //! /96 or longer is IPv4. Zones are not accepted.
@@ -9,7 +10,7 @@ use ipnetwork::IpNetwork;
 use weft_api::prefix::without_host_bits;
 
 /// The prefix that `text` means, without host bits; `None` if it means none.
-pub fn parse_cidr(text: &str) -> Option<IpNetwork> {
+pub(crate) fn parse_cidr_sloppy(text: &str) -> Option<IpNetwork> {
     let (address, len) = text.split_once('/')?;
     let len: u8 = decimal(len)?;
     let (address, len) = match parse_address(address)? {

@@ -6,7 +6,7 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::cidr::parse_cidr;
+use super::cidr::parse_cidr_sloppy;
 use super::namespace::{name_of, namespace_of};
 use super::port::{port_number, protocol};
 use crate::model::{
@@ -196,7 +196,8 @@ fn policy_peer(peer: &NetworkPolicyPeer, namespace: &str) -> Read<PolicyPeer> {
 /// With one unreadable `except` the whole block is unusable: it would allow what its author took out.
 fn block(given: &IPBlock) -> Read<Block> {
     let prefix = |field, text: &str| {
-        parse_cidr(text).ok_or_else(|| (field, format!("`{text}` is no CIDR; the block matches nothing")))
+        parse_cidr_sloppy(text)
+            .ok_or_else(|| (field, format!("`{text}` is no CIDR; the block matches nothing")))
     };
     Ok(Block {
         prefix: prefix(".ipBlock.cidr", &given.cidr)?,

@@ -1,6 +1,6 @@
 use ipnetwork::IpNetwork;
 
-use super::{namespace, parse_cidr};
+use super::{namespace, parse_cidr_sloppy};
 use crate::model::{MAX_PORTS, MAX_PREFIXES, MAX_SELECTORS};
 use crate::testing::policy;
 
@@ -38,7 +38,7 @@ fn cidrs_are_read_as_old_go_read_them() {
     ];
     for (text, meaning) in cases {
         let meaning: Option<IpNetwork> = meaning.map(|text| text.parse().unwrap());
-        assert_eq!(parse_cidr(text), meaning, "{text}");
+        assert_eq!(parse_cidr_sloppy(text), meaning, "{text}");
     }
 }
 
