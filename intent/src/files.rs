@@ -181,7 +181,7 @@ mod tests {
         spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{form: []}]}\n";
 
     fn policies(files: &Files) -> Vec<std::sync::Arc<weft_policy::model::Policy>> {
-        files.snapshot(BTreeSet::new()).world.policies.into_values().collect()
+        files.snapshot(BTreeSet::new()).world.policies.into_inner().into_values().collect()
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
 
         assert_eq!(labels(&files), pairs(&[("a", "a")]));
         let reasons: Vec<_> =
-            files.snapshot(BTreeSet::new()).problems.into_iter().map(|p| p.reason).collect();
+            files.snapshot(BTreeSet::new()).problems.into_inner().into_iter().map(|p| p.reason).collect();
         let wanted = [
             "a.yaml document 2 (line 4): ignored, stands twice in this file",
             "b.yaml: ignored, stands in a.yaml too",

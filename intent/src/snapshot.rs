@@ -1,7 +1,8 @@
 //! Everything that the plans look at, typed and complete, at one moment.
 //!
 //! In: objects by key. Out: one value that never changes; the plans are functions of it. What did not change between two
-//! snapshots they share: a node holds each pod of the cluster once, however many snapshots are in use.
+//! snapshots they share: a node holds each pod of the cluster once, however many snapshots are in use, and where only pods
+//! change, which is most of the time, the next snapshot costs what those pods do.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ use weft_api::crd::{
     BGPAdvertisementSpec, BGPConfigurationSpec, BGPFilterSpec, BGPNodeOverrideSpec, BGPPeerProfileSpec,
     BGPPeerSpec, SecretKeyRef,
 };
-use weft_policy::model::{Labels, PodKey, PolicyKey, World};
+use weft_policy::model::{CopyOnWrite, Labels, Pod, PodKey, Pods, PolicyKey, World};
 
 use crate::object::{CONFIGURATION, NodeInfo, Object, ObjectKey};
 use crate::shown::Shown;
@@ -24,18 +25,18 @@ const MAX_STRAYS: usize = 256;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    pub nodes: BTreeMap<String, Arc<NodeInfo>>,
+    pub nodes: CopyOnWrite<BTreeMap<String, Arc<NodeInfo>>>,
     /// Namespaces, pods and policies.
     pub world: World,
     /// By node: addresses of its pods that are in no node's pod CIDRs, as those have changed under them.
-    pub strays: BTreeMap<String, BTreeSet<IpNetwork>>,
+    pub strays: CopyOnWrite<BTreeMap<String, BTreeSet<IpNetwork>>>,
     /// Of the agents' own namespace, by name: decoded values.
-    pub secrets: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
-    pub bgp: BgpObjects,
+    pub secrets: CopyOnWrite<BTreeMap<String, BTreeMap<String, Vec<u8>>>>,
+    pub bgp: CopyOnWrite<BgpObjects>,
     /// Objects that do not act as written.
-    pub problems: BTreeSet<Problem>,
+    pub problems: CopyOnWrite<BTreeSet<Problem>>,
     /// Of [`Kind::OURS`], where the datastore has a status to write to.
-    pub shown: BTreeMap<ObjectKey, Shown>,
+    pub shown: CopyOnWrite<BTreeMap<ObjectKey, Shown>>,
 }
 
 /// How nodes speak BGP, as users wrote it, by name.
@@ -88,7 +89,7 @@ impl Snapshot {
         objects: impl IntoIterator<Item = (&'a ObjectKey, &'a Object)>,
         problems: BTreeSet<Problem>,
     ) -> Self {
-        let mut snapshot = Self { problems, ..Self::default() };
+        let mut snapshot = Self { problems: CopyOnWrite::new(problems), ..Self::default() };
         for (key, object) in objects {
             snapshot.insert(key.clone(), object);
         }
@@ -121,25 +122,43 @@ impl Snapshot {
         }
     }
 
-    /// Only within the cluster's CIDRs, and not within what is another node's by now: a node may claim what was its own, and
-    /// nothing else, by what it says of its pods.
+    /// The same cluster with other pods. It takes as long as there are pods that differ.
+    pub fn with_pods(&self, pods: &Pods) -> Self {
+        let changes = pods.changes_since(&self.world.pods);
+        let mut changed = changes.iter().flat_map(|change| [change.before, change.after]).flatten();
+        let strays_differ = changed.any(|pod| self.strays_of(pod).next().is_some());
+        let mut next = Self { world: World { pods: pods.clone(), ..self.world.clone() }, ..self.clone() };
+        if strays_differ {
+            next.find_strays();
+        }
+        next
+    }
+
     fn find_strays(&mut self) {
-        let cluster: Vec<_> = self.bgp.cluster_cidrs().collect();
-        let is_taken =
-            |ip: IpAddr| self.nodes.values().flat_map(|node| &node.pod_cidrs).any(|cidr| cidr.contains(ip));
-        for pod in self.world.pods.values().filter(|pod| pod.active && !pod.host_network) {
-            let Some((name, node)) = pod.node.as_ref().and_then(|name| self.nodes.get_key_value(name)) else {
-                continue;
-            };
-            let is_within = |cidrs: &[IpNetwork], ip: IpAddr| cidrs.iter().any(|cidr| cidr.contains(ip));
-            let outside = pod.ips.iter().copied().filter(|ip| !is_within(&node.pod_cidrs, *ip));
-            for ip in outside.filter(|ip| is_within(&cluster, *ip) && !is_taken(*ip)) {
-                let strays = self.strays.entry(name.clone()).or_default();
-                if strays.len() < MAX_STRAYS {
-                    strays.insert(ip.into());
-                }
+        let mut strays: BTreeMap<String, BTreeSet<IpNetwork>> = BTreeMap::new();
+        for (node, ip) in self.world.pods.values().flat_map(|pod| self.strays_of(pod)) {
+            let of_node = strays.entry(node.to_owned()).or_default();
+            if of_node.len() < MAX_STRAYS {
+                of_node.insert(ip.into());
             }
         }
+        self.strays = CopyOnWrite::new(strays);
+    }
+
+    /// With the name of its node. Only within the cluster's CIDRs, and not within what is another node's by now: a node may
+    /// claim what was its own, and nothing else, by what it says of its pods.
+    fn strays_of<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = (&'a str, IpAddr)> {
+        let node = pod.node.as_ref().filter(|_| pod.active && !pod.host_network);
+        let node = node.and_then(|name| self.nodes.get_key_value(name));
+        node.into_iter().flat_map(move |(name, node)| {
+            let ips = pod.ips.iter().copied().filter(|ip| !is_within(node.pod_cidrs.iter().copied(), *ip));
+            let strays = ips.filter(|ip| is_within(self.bgp.cluster_cidrs(), *ip) && !self.is_of_a_node(*ip));
+            strays.map(|ip| (name.as_str(), ip))
+        })
+    }
+
+    fn is_of_a_node(&self, ip: IpAddr) -> bool {
+        is_within(self.nodes.values().flat_map(|node| node.pod_cidrs.iter().copied()), ip)
     }
 
     /// For datastores where what is not there will not come: a namespace without an object, unless `may` says otherwise, has
@@ -156,6 +175,10 @@ impl Snapshot {
     }
 }
 
+fn is_within(mut cidrs: impl Iterator<Item = IpNetwork>, ip: IpAddr) -> bool {
+    cidrs.any(|cidr| cidr.contains(ip))
+}
+
 #[cfg(test)]
 mod tests {
     use weft_policy::model::Pod;
@@ -166,37 +189,65 @@ mod tests {
         ObjectKey { kind, namespace: String::new(), name: name.to_owned() }
     }
 
-    #[test]
-    fn strays_are_active_pods_of_the_cluster_that_are_in_no_node_s_pod_cidrs() {
+    /// Two nodes, and no pods.
+    fn cluster() -> Vec<(ObjectKey, Object)> {
         let node = |cidr: &str| {
             let pod_cidrs = vec![cidr.parse().unwrap()];
             Object::Node(Arc::new(NodeInfo { pod_cidrs, ..NodeInfo::default() }))
         };
-        let pod = |ip: &str, node: &str, active, host_network| {
-            let ips = [ip.parse().unwrap()].into();
-            Object::Pod(Arc::new(Pod {
-                ips,
-                node: Some(node.to_owned()),
-                active,
-                host_network,
-                ..Pod::default()
-            }))
-        };
         let cluster_cidrs = vec!["10.0.0.0/8".parse().unwrap()];
         let configuration = BGPConfigurationSpec { cluster_cidrs, ..BGPConfigurationSpec::default() };
-        let objects = [
+        vec![
             (key(Kind::BgpConfiguration, "default"), Object::BgpConfiguration(configuration)),
             (key(Kind::Node, "n1"), node("10.1.0.0/24")),
             (key(Kind::Node, "n2"), node("10.2.0.0/24")),
-            (key(Kind::Pod, "inside"), pod("10.1.0.7", "n1", true, false)),
-            (key(Kind::Pod, "stray"), pod("10.7.0.7", "n1", true, false)),
-            (key(Kind::Pod, "ended"), pod("10.7.0.8", "n1", false, false)),
-            (key(Kind::Pod, "host"), pod("10.7.0.9", "n1", true, true)),
-            (key(Kind::Pod, "nowhere"), pod("10.7.0.10", "n9", true, false)),
-            (key(Kind::Pod, "of-another"), pod("10.2.0.7", "n1", true, false)),
-            (key(Kind::Pod, "foreign"), pod("8.8.8.8", "n1", true, false)),
-        ];
-        let snapshot = Snapshot::new(objects.iter().map(|(key, object)| (key, object)), BTreeSet::new());
+        ]
+    }
+
+    fn pod(name: &str, ip: &str, node: &str, active: bool, host_network: bool) -> (ObjectKey, Object) {
+        let (ips, node) = ([ip.parse().unwrap()].into(), Some(node.to_owned()));
+        let pod = Pod { ips, node, active, host_network, ..Pod::default() };
+        (key(Kind::Pod, name), Object::Pod(Arc::new(pod)))
+    }
+
+    fn snapshot(pods: &[(ObjectKey, Object)]) -> Snapshot {
+        let objects = cluster();
+        let objects = objects.iter().chain(pods).map(|(key, object)| (key, object));
+        Snapshot::new(objects, BTreeSet::new())
+    }
+
+    #[test]
+    fn strays_are_active_pods_of_the_cluster_that_are_in_no_node_s_pod_cidrs() {
+        let snapshot = snapshot(&[
+            pod("inside", "10.1.0.7", "n1", true, false),
+            pod("stray", "10.7.0.7", "n1", true, false),
+            pod("ended", "10.7.0.8", "n1", false, false),
+            pod("host", "10.7.0.9", "n1", true, true),
+            pod("nowhere", "10.7.0.10", "n9", true, false),
+            pod("of-another", "10.2.0.7", "n1", true, false),
+            pod("foreign", "8.8.8.8", "n1", true, false),
+        ]);
         assert_eq!(snapshot.strays, [("n1".to_owned(), ["10.7.0.7/32".parse().unwrap()].into())].into());
+    }
+
+    #[test]
+    fn with_other_pods_a_snapshot_is_what_it_would_be_if_it_were_made_of_them() {
+        let (inside, other) =
+            (pod("a", "10.1.0.7", "n1", true, false), pod("b", "10.2.0.7", "n2", true, false));
+        let stray = |name: &str, ip: &str| pod(name, ip, "n1", true, false);
+        let stages = [
+            vec![],
+            vec![inside.clone(), other.clone()],
+            vec![stray("a", "10.7.0.7"), other.clone()],
+            vec![stray("a", "10.7.0.8"), stray("b", "10.7.0.9")],
+            vec![stray("b", "10.7.0.9")],
+            vec![inside],
+        ];
+        let mut followed = snapshot(&[]);
+        for pods in stages {
+            let made = snapshot(&pods);
+            followed = followed.with_pods(&made.world.pods);
+            assert_eq!(followed, made);
+        }
     }
 }

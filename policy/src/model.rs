@@ -16,14 +16,20 @@ use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 pub use crate::selector::Labels;
 use crate::selector::Selector;
 
+mod copy_on_write;
+mod pods;
+
+pub use copy_on_write::CopyOnWrite;
+pub use pods::{PodChange, Pods};
+
 /// The cluster as the watches show it. Complete: what is missing here does not exist. Two worlds in a row share what did
-/// not change.
+/// not change, and cost next to nothing to copy.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
     /// Labels by namespace name. A namespace that is absent matches no namespace selector.
-    pub namespaces: BTreeMap<String, Labels>,
-    pub pods: BTreeMap<PodKey, Arc<Pod>>,
-    pub policies: BTreeMap<PolicyKey, Arc<Policy>>,
+    pub namespaces: CopyOnWrite<BTreeMap<String, Labels>>,
+    pub pods: Pods,
+    pub policies: CopyOnWrite<BTreeMap<PolicyKey, Arc<Policy>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -63,7 +63,7 @@ proptest! {
         let mut other = Cluster { world: cluster.world.clone(), local: cluster.local.clone() };
         other.local.reverse();
         let policies = std::mem::take(&mut other.world.policies);
-        for (i, (key, mut policy)) in policies.into_iter().rev().enumerate() {
+        for (i, (key, mut policy)) in policies.into_inner().into_iter().rev().enumerate() {
             let key = PolicyKey { namespace: key.namespace, name: format!("r{i}") };
             Arc::make_mut(&mut policy).key = key.clone();
             other.world.policies.insert(key, policy);

@@ -67,11 +67,12 @@ impl Cluster {
 
     /// The CNI has wired the pod with the addresses of its status.
     pub(crate) fn wire(&mut self, name: &str) {
-        let (key, pod) = self.world.pods.get_key_value(&key(name)).expect("a pod of the cluster");
+        let key = key(name);
+        let pod = self.world.pods.get(&key).expect("a pod of the cluster");
         let link = format!("weft{}{}", key.namespace, key.name);
         self.local.push(LocalPod {
-            key: key.clone(),
             uid: pod.uid.clone(),
+            key,
             link,
             ips: pod.ips.clone(),
             ports: BTreeSet::new(),

@@ -81,8 +81,8 @@ impl Remembered {
             replace_by_some(&mut node.internal_ips, &said.internal_ips);
             replace_by_some(&mut node.pod_cidrs, &said.pod_cidrs);
         }
-        self.snapshot.bgp.override_by(other.snapshot.bgp);
-        self.snapshot.secrets.extend(other.snapshot.secrets);
+        self.snapshot.bgp.override_by(other.snapshot.bgp.into_inner());
+        self.snapshot.secrets.extend(other.snapshot.secrets.into_inner());
         Self { snapshot: self.snapshot, source: format!("{} and {}", self.source, other.source) }
     }
 }

@@ -70,7 +70,7 @@ async fn cluster(name: &str) -> Snapshot {
     let mut dir = Dir::new(name);
     dir.bootstrap(text);
     let snapshot = dir.recalls("n1").await.unwrap();
-    assert_eq!(snapshot.problems, [].into());
+    assert_eq!(*snapshot.problems, [].into());
     snapshot
 }
 
@@ -198,7 +198,10 @@ async fn an_operators_configuration_counts_even_when_it_is_the_default_one() {
         "{apiVersion: weft.dev/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {}}",
     );
     let recalled = dir.recalls("n1").await.unwrap();
-    assert_eq!((recalled.problems.len(), recalled.bgp.written), (0, Some(BGPConfigurationSpec::default())));
+    assert_eq!(
+        (recalled.problems.len(), recalled.bgp.written.clone()),
+        (0, Some(BGPConfigurationSpec::default()))
+    );
 }
 
 #[tokio::test]

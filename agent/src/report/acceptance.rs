@@ -190,6 +190,7 @@ async fn write(client: &Client, key: &ObjectKey, verdict: &Verdict) -> kube::Res
 mod tests {
     use weft_api::crd::BGPPeerSpec;
     use weft_intent::BgpObjects;
+    use weft_policy::model::CopyOnWrite;
 
     use super::*;
 
@@ -202,7 +203,10 @@ mod tests {
             serde_json::from_value(json!({ "address": address, "asn": "external" })).unwrap();
         Snapshot {
             nodes: (0..3_000).map(|n| (format!("n{n}"), Arc::default())).collect(),
-            bgp: BgpObjects { peers: [("tor".to_owned(), spec)].into(), ..BgpObjects::default() },
+            bgp: CopyOnWrite::new(BgpObjects {
+                peers: [("tor".to_owned(), spec)].into(),
+                ..BgpObjects::default()
+            }),
             shown: [(key(), Shown { generation, accepted: None })].into(),
             ..Snapshot::default()
         }

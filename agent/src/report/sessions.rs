@@ -192,6 +192,7 @@ mod tests {
 
     use serde_json::Value;
     use weft_intent::{BgpObjects, NodeInfo};
+    use weft_policy::model::CopyOnWrite;
 
     use super::*;
 
@@ -230,7 +231,7 @@ mod tests {
         ];
         Snapshot {
             nodes: nodes.iter().map(node).collect(),
-            bgp: BgpObjects { peers: peers.into(), ..BgpObjects::default() },
+            bgp: CopyOnWrite::new(BgpObjects { peers: peers.into(), ..BgpObjects::default() }),
             ..Snapshot::default()
         }
     }

@@ -138,6 +138,7 @@ fn meet_anywhere(one: &BGPPeerSpec, other: &BGPPeerSpec) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use weft_policy::model::CopyOnWrite;
 
     use super::*;
     use crate::BgpObjects;
@@ -167,13 +168,13 @@ mod tests {
             nodes: [("n1", "a"), ("n2", "a"), ("n3", "b"), ("n4", "b")]
                 .map(|(name, rack)| (name.to_owned(), node(rack)))
                 .into(),
-            bgp: BgpObjects {
+            bgp: CopyOnWrite::new(BgpObjects {
                 peers: peers
                     .iter()
                     .map(|(name, address, rack)| ((*name).to_owned(), spec(address, rack)))
                     .collect(),
                 ..BgpObjects::default()
-            },
+            }),
             shown: peers.iter().map(|(name, ..)| (peer(name), Shown::default())).collect(),
             ..Snapshot::default()
         }
@@ -204,7 +205,7 @@ mod tests {
     fn without_any_node_only_what_holds_on_all_is_said() {
         let address = "192.0.2.9";
         let judged = |peers: &[(&str, &str, &str)]| {
-            let snapshot = Snapshot { nodes: BTreeMap::new(), ..racks(peers) };
+            let snapshot = Snapshot { nodes: CopyOnWrite::default(), ..racks(peers) };
             verdict(&snapshot, "second")
         };
         let wanted = Some("spec.address: BGPPeer first has the same".to_owned());
@@ -283,10 +284,10 @@ mod tests {
         };
         let spec = serde_json::json!({ "address": "192.0.2.1", "asn": "external" });
         let known = Snapshot {
-            bgp: BgpObjects {
+            bgp: CopyOnWrite::new(BgpObjects {
                 peers: [("tor".to_owned(), serde_json::from_value(spec).unwrap())].into(),
                 ..BgpObjects::default()
-            },
+            }),
             ..unread.clone()
         };
         let verdict = judge(&unread)[&key].clone().unwrap();

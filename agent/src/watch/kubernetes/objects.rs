@@ -1,6 +1,6 @@
 //! What the watches have said so far.
 //!
-//! In: watch events, in order per kind. Out: one [`Snapshot`]. An object that is refused keeps its last good version (a
+//! In: watch events, in order per kind. Out: one [`Snapshot`] after another. An object that is refused keeps its last good version (a
 //! policy of which none is known isolates its pods); a new list replaces a kind as a whole, and only when it is complete.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use weft_intent::object::{self, Refusal};
 use weft_intent::shown::{self, Shown};
 use weft_intent::{Kind, Object, ObjectKey, Problem, Snapshot};
-use weft_policy::model::{Labels, NamedPort};
+use weft_policy::model::{CopyOnWrite, Labels, NamedPort, Pod, PodKey, Pods};
 
 use super::raw::Raw;
 use super::scope::Scope;
@@ -20,7 +20,9 @@ use super::shared::Shared;
 
 #[derive(Debug)]
 pub(super) struct Objects {
+    /// Of all kinds but pods, which are many and change all the time.
     good: BTreeMap<ObjectKey, Object>,
+    pods: Pods,
     refused: BTreeMap<ObjectKey, Refused>,
     shown: BTreeMap<ObjectKey, Shown>,
     /// Kinds that have not been listed once.
@@ -31,6 +33,8 @@ pub(super) struct Objects {
     ports: Shared<BTreeSet<NamedPort>>,
     /// The next snapshot will differ from the last.
     changed: bool,
+    /// The last, while it differs in pods alone.
+    last: Option<Snapshot>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -44,6 +48,7 @@ impl Objects {
     pub(super) fn new(kinds: &[Kind]) -> Self {
         Self {
             good: BTreeMap::new(),
+            pods: Pods::default(),
             refused: BTreeMap::new(),
             shown: BTreeMap::new(),
             unlisted: kinds.iter().copied().collect(),
@@ -51,6 +56,7 @@ impl Objects {
             labels: Shared::default(),
             ports: Shared::default(),
             changed: true,
+            last: None,
         }
     }
 
@@ -65,7 +71,14 @@ impl Objects {
         std::mem::take(&mut self.changed)
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let last = self.last.take().unwrap_or_else(|| self.all_but_pods());
+        let next = last.with_pods(&self.pods);
+        self.last = Some(next.clone());
+        next
+    }
+
+    fn all_but_pods(&self) -> Snapshot {
         let mut problems = BTreeSet::new();
         let mut objects: Vec<_> = self.good.iter().collect();
         for (key, Refused { reason, closed }) in &self.refused {
@@ -74,7 +87,12 @@ impl Objects {
             problems.insert(Problem::of_object(key.clone(), reason));
             objects.extend(stand_in.map(|object| (key, object)));
         }
-        Snapshot { shown: self.shown.clone(), ..Snapshot::new(objects, problems) }
+        Snapshot { shown: CopyOnWrite::new(self.shown.clone()), ..Snapshot::new(objects, problems) }
+    }
+
+    /// Of something else than pods.
+    fn note_change(&mut self) {
+        (self.changed, self.last) = (true, None);
     }
 
     pub(super) fn handle(&mut self, scope: impl Into<Scope>, event: Event<Raw>) {
@@ -91,10 +109,7 @@ impl Objects {
             Event::Apply(raw) => drop(self.apply(kind, &raw.value)),
             Event::Delete(raw) => {
                 if let Some(key) = object::served_key(kind, &raw.value) {
-                    self.good.remove(&key);
-                    self.refused.remove(&key);
-                    self.shown.remove(&key);
-                    self.changed = true;
+                    self.forget(&key);
                 }
             }
         }
@@ -120,7 +135,7 @@ impl Objects {
     pub(super) fn keep_secrets(&mut self, named: &BTreeSet<String>) {
         let stays = |scope: &Scope| scope.name().is_none_or(|name| named.contains(name));
         self.listing.retain(|scope, _| stays(scope));
-        self.retain(|key| key.kind != Kind::Secret || named.contains(&key.name));
+        self.retain(Kind::Secret, |key| named.contains(&key.name));
     }
 
     pub(super) fn refuse_secret(&mut self, namespace: &str, name: &str, reason: String) {
@@ -130,18 +145,18 @@ impl Objects {
 
     /// The object's key; `None` for one without a name, which no server sends.
     fn apply(&mut self, kind: Kind, value: &Value) -> Option<ObjectKey> {
-        if let (Some(key), Some(shown)) = (object::served_key(kind, value), shown::shown(kind, value)) {
-            self.changed |= self.shown.get(&key) != Some(&shown);
+        if let (Some(key), Some(shown)) = (object::served_key(kind, value), shown::shown(kind, value))
+            && self.shown.get(&key) != Some(&shown)
+        {
             self.shown.insert(key, shown);
+            self.note_change();
         }
         match object::parse_served(kind, value) {
-            Ok((key, mut object)) => {
-                self.share(&mut object);
-                self.changed |= self.refused.remove(&key).is_some();
-                if self.good.get(&key) != Some(&object) {
-                    self.good.insert(key.clone(), object);
-                    self.changed = true;
+            Ok((key, object)) => {
+                if self.refused.remove(&key).is_some() {
+                    self.note_change();
                 }
+                self.keep(&key, object);
                 Some(key)
             }
             Err(Refusal { key, reason, closed }) => {
@@ -156,41 +171,80 @@ impl Objects {
         if self.refused.get(&key) != Some(&refused) {
             warn!(object = %key, error = refused.reason, "object refused");
             self.refused.insert(key, refused);
+            self.note_change();
+        }
+    }
+
+    fn keep(&mut self, key: &ObjectKey, object: Object) {
+        if let Object::Pod(pod) = object {
+            self.keep_pod(pod_key(key), pod);
+        } else if self.good.get(key) != Some(&object) {
+            self.good.insert(key.clone(), object);
+            self.note_change();
+        }
+    }
+
+    fn keep_pod(&mut self, key: PodKey, mut pod: Arc<Pod>) {
+        if self.pods.get(&key) != Some(&pod) {
+            // What it has in common with others.
+            let common = Arc::make_mut(&mut pod);
+            common.labels = self.labels.one(&common.labels);
+            common.ports = self.ports.one(&common.ports);
+            self.pods.insert(key, pod);
             self.changed = true;
         }
     }
 
-    /// What a pod has in common with others.
-    fn share(&mut self, object: &mut Object) {
-        if let Object::Pod(pod) = object {
-            let pod = Arc::make_mut(pod);
-            pod.labels = self.labels.one(&pod.labels);
-            pod.ports = self.ports.one(&pod.ports);
+    fn forget(&mut self, key: &ObjectKey) {
+        if key.kind == Kind::Pod {
+            self.changed |= self.pods.remove(&pod_key(key)).is_some();
+        }
+        let known = [
+            self.good.remove(key).is_some(),
+            self.refused.remove(key).is_some(),
+            self.shown.remove(key).is_some(),
+        ];
+        if known.contains(&true) {
+            self.note_change();
         }
     }
 
     /// What the list did not name is gone.
     fn finish_list(&mut self, scope: &Scope) {
         let named = self.listing.remove(scope).unwrap_or_default();
-        self.retain(|key| !scope.covers(key) || named.contains(key));
+        self.retain(scope.kind(), |key| !scope.covers(key) || named.contains(key));
         if matches!(scope, Scope::All(kind) if self.unlisted.remove(kind)) {
             info!(watch = %scope, objects = named.len(), "listed");
         }
     }
 
-    fn retain(&mut self, stays: impl Fn(&ObjectKey) -> bool) {
+    fn retain(&mut self, kind: Kind, stays: impl Fn(&ObjectKey) -> bool) {
         let known = |objects: &Self| objects.good.len() + objects.refused.len() + objects.shown.len();
-        let before = known(self);
+        let (before, pods) = (known(self), self.pods.len());
+        if kind == Kind::Pod {
+            self.pods.retain(|PodKey { namespace, name }| {
+                stays(&ObjectKey { kind, namespace: namespace.clone(), name: name.clone() })
+            });
+            self.changed |= self.pods.len() != pods;
+        }
+        let stays = |key: &ObjectKey| key.kind != kind || stays(key);
         self.good.retain(|key, _| stays(key));
         self.refused.retain(|key, _| stays(key));
         self.shown.retain(|key, _| stays(key));
-        self.changed |= known(self) != before;
+        if known(self) != before {
+            self.note_change();
+        }
     }
+}
+
+fn pod_key(key: &ObjectKey) -> PodKey {
+    PodKey { namespace: key.namespace.clone(), name: key.name.clone() }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use weft_policy::model::World;
 
     use super::*;
 
@@ -213,7 +267,7 @@ mod tests {
         objects.handle(Kind::Namespace, Event::InitDone);
     }
 
-    fn names(objects: &Objects) -> Vec<String> {
+    fn names(objects: &mut Objects) -> Vec<String> {
         objects.snapshot().world.namespaces.keys().cloned().collect()
     }
 
@@ -232,9 +286,9 @@ mod tests {
         let mut objects = listed(&["a", "b"]);
         objects.handle(Kind::Namespace, Event::Init);
         objects.handle(Kind::Namespace, Event::InitApply(namespace("b", &json!({}))));
-        assert_eq!(names(&objects), ["a", "b"]);
+        assert_eq!(names(&mut objects), ["a", "b"]);
         objects.handle(Kind::Namespace, Event::InitDone);
-        assert_eq!(names(&objects), ["b"]);
+        assert_eq!(names(&mut objects), ["b"]);
     }
 
     #[test]
@@ -271,22 +325,41 @@ mod tests {
         let before = objects.snapshot();
         objects.handle(Kind::Pod, Event::Apply(pod("q")));
         let after = objects.snapshot();
-        let (key, pod) = before.world.pods.first_key_value().unwrap();
+        let (key, pod) = before.world.pods.iter().next().unwrap();
         assert!(Arc::ptr_eq(pod, &after.world.pods[key]) && after.world.pods.len() == 2);
         let labels: Vec<_> = after.world.pods.values().map(|pod| &pod.labels).collect();
         assert!(Arc::ptr_eq(labels[0], labels[1]), "and pods what they have in common");
     }
 
     #[test]
+    fn a_pod_and_a_policy_may_have_one_name() {
+        let mut objects = Objects::new(&[]);
+        let web = json!({ "metadata": { "name": "web", "namespace": "a" }, "spec": { "podSelector": {} } });
+        let web: Raw = serde_json::from_value(web).unwrap();
+        let known = |objects: &mut Objects| {
+            let World { pods, policies, .. } = objects.snapshot().world;
+            (pods.len(), policies.len())
+        };
+        for (kind, after) in [(Kind::Pod, (0, 1)), (Kind::NetworkPolicy, (1, 0))] {
+            for kind in [Kind::Pod, Kind::NetworkPolicy] {
+                objects.handle(kind, Event::Apply(web.clone()));
+            }
+            assert_eq!(known(&mut objects), (1, 1));
+            objects.handle(kind, Event::Delete(web.clone()));
+            assert_eq!(known(&mut objects), after);
+        }
+    }
+
+    #[test]
     fn a_refused_object_keeps_its_last_good_version_until_it_is_deleted() {
         let mut objects = listed(&["a"]);
         objects.handle(Kind::Namespace, Event::Apply(namespace("a", &json!({ "x": 7 }))));
-        assert_eq!(names(&objects), ["a"]);
+        assert_eq!(names(&mut objects), ["a"]);
         let problems = objects.snapshot().problems;
         assert!(problems.iter().any(|problem| problem.about.to_string() == "Namespace a"), "{problems:?}");
 
         objects.handle(Kind::Namespace, Event::Delete(namespace("a", &json!({}))));
-        assert!(names(&objects).is_empty() && objects.snapshot().problems.is_empty());
+        assert!(names(&mut objects).is_empty() && objects.snapshot().problems.is_empty());
     }
 
     fn policy(pod_selector: &Value) -> Raw {
@@ -340,6 +413,6 @@ mod tests {
         let mut objects = listed(&["a"]);
         let pod = json!({ "metadata": { "name": "p", "namespace": "new" } });
         objects.handle(Kind::Pod, Event::Apply(serde_json::from_value(pod).unwrap()));
-        assert_eq!(names(&objects), ["a"]);
+        assert_eq!(names(&mut objects), ["a"]);
     }
 }
