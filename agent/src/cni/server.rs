@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, field};
 use weft_api::CNI_SOCKET;
 use weft_api::cni::{MAX_REQUEST, PROTOCOL, Reply, Request};
-use weft_pods::cni::{Call, CallError, CniError, CniVersion, Verb, result};
+use weft_pods::cni::{Call, CallError, CniError, CniVersion, Sandboxed, Verb, result};
 
 use super::arrival::{Arrival, Sandbox};
 use super::service::Service;
@@ -61,7 +61,12 @@ pub(super) async fn serve<G: PolicyGate>(
                     }
                     drop(permit);
                 };
-                brief(answered.instrument(tracing::info_span!("cni", command = field::Empty)));
+                brief(answered.instrument(tracing::info_span!(
+                    "cni",
+                    command = field::Empty,
+                    container_id = field::Empty,
+                    pod = field::Empty
+                )));
             }
             // Out of descriptors, say: others must end first.
             Err(error) => {
@@ -135,9 +140,15 @@ async fn respond<G: PolicyGate>(
     stream: &UnixStream,
 ) -> Result<String, CallError> {
     let request = decode(body).map_err(|error| CallError { version: CniVersion::LATEST, error })?;
-    tracing::Span::current().record("command", request.env.get("CNI_COMMAND"));
+    let span = tracing::Span::current();
+    span.record("command", request.env.get("CNI_COMMAND"));
+    span.record("container_id", request.env.get("CNI_CONTAINERID"));
     let arrival = Arrival { started: request.started, stream };
     let Call { version, verb } = Call::parse(&request.env, &request.stdin)?;
+    if let Verb::Add(Sandboxed { pod: Some(pod), .. }) | Verb::Check(Sandboxed { pod: Some(pod), .. }) = &verb
+    {
+        span.record("pod", field::display(pod));
+    }
     let done = carry_out(service, version, verb, descriptors, &arrival).await;
     done.map_err(|error| CallError { version, error })
 }

@@ -3,7 +3,7 @@
 //! In: Kubernetes objects, from wherever. Out: snapshots over a `watch` channel, where only the newest counts. The
 //! first one is sent when everything has been listed once; until then the agent writes nothing.
 //!
-//! An object that cannot be understood is refused by name as a [`Problem`] while its last good version stays in force.
+//! An object that cannot be understood is refused by name as a [`Problem`](weft_intent::Problem) while its last good version stays in force.
 
 pub mod dir;
 pub mod kubernetes;

@@ -260,8 +260,6 @@ fn given_up() -> CniError {
 
 fn log_attached(attachment: &Attachment, took: Duration, phases: &Phases) {
     tracing::info!(
-        container_id = attachment.id.container_id,
-        pod = attachment.pod.as_ref().map(tracing::field::display),
         link = attachment.link,
         addresses = ?attachment.addresses.iter().collect::<Vec<_>>(),
         microseconds = took.as_micros(),
