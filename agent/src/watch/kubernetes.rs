@@ -5,6 +5,7 @@
 
 pub mod client;
 mod objects;
+mod part;
 mod raw;
 mod scope;
 mod secrets;
