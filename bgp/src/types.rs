@@ -156,6 +156,18 @@ pub enum ConnId {
     Accepted(u64),
 }
 
+/// What of a peer's routes outlives a session with it, as stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The peer is not expected back.
+    Nothing,
+    /// What it has said in the session: it restarts. What an earlier session has left goes (RFC 4724 §4.2).
+    Session,
+    /// Also what an earlier session has left: the peer has another connection, which takes the place of this one (RFC 4271
+    /// §6.8).
+    All,
+}
+
 /// What the FIB should hold for one prefix; without nexthops: nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {

@@ -42,7 +42,7 @@ pub use policy::{
 pub use prefixes::Prefixes;
 pub use view::{PathView, RefusedRoute, RouteView, Standing};
 
-use crate::types::{AfiSafi, Asn, Change, Nexthop, PeerId, PeerKind, RouterId};
+use crate::types::{AfiSafi, Asn, Change, Kept, Nexthop, PeerId, PeerKind, RouterId};
 use crate::wire::{EncodeContext, Nlri, PathAttributes, Update};
 use adj_out::{AdjOut, Tables};
 use attributes::{NexthopId, Shared, Via};
@@ -125,7 +125,7 @@ impl Rib {
     /// of families that the session does not carry go. Beyond some 65000 peers: ignored.
     pub fn peer_up(&mut self, id: PeerId, peer: RibPeer) {
         if self.core.peers.established(id).is_some() {
-            self.peer_down(id, false);
+            self.peer_down(id, Kept::Nothing);
         }
         self.deferral.session_up(id, &peer.families, peer.sends_end_of_rib);
         let key = self.group_key(&peer);
@@ -144,12 +144,12 @@ impl Rib {
         }
     }
 
-    /// A session has ended. `keep_stale`: graceful restart, its routes stay in use until they are learned anew, or
-    /// swept. What was stale already goes. Constant time for the routes; [`Rib::sweep`] does the rest.
-    pub fn peer_down(&mut self, id: PeerId, keep_stale: bool) {
+    /// A session has ended. What is kept stays in use until it is learned anew, or swept. Constant time for the routes;
+    /// [`Rib::sweep`] does the rest.
+    pub fn peer_down(&mut self, id: PeerId, kept: Kept) {
         let Some(slot) = self.core.peers.slot(id) else { return };
         self.out.leave(&mut self.core, slot);
-        let urgent = self.core.peers.down(slot, keep_stale);
+        let urgent = self.core.peers.down(slot, kept);
         self.sweeps.iter_mut().for_each(Sweep::request);
         while urgent && self.sweep() {}
     }

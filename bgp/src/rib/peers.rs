@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RibPeer;
 use super::policy::Rejection;
-use crate::types::{AfiSafi, PeerId};
+use crate::types::{AfiSafi, Kept, PeerId};
 
 /// Index of a peer; used again when nothing refers to the peer any more.
 pub(super) type Slot = u16;
@@ -151,16 +151,17 @@ impl Marks {
         }
     }
 
-    fn end_epoch(&mut self, keep_stale: bool) {
-        self.drop_stale();
+    fn end_epoch(&mut self, kept: Kept) {
+        // The oldest must not be mistaken for one to come.
+        let are_few = self.epoch.wrapping_sub(self.kept) < MAX_UNSWEPT_EPOCHS;
+        if kept != Kept::All || !are_few {
+            self.drop_stale();
+        }
+        self.stale.absorb(&mut self.fresh);
         self.unswept += 1;
         self.epoch = self.epoch.wrapping_add(1);
-        if keep_stale {
-            self.kept = self.epoch.wrapping_sub(1);
-            self.stale = std::mem::take(&mut self.fresh);
-        } else {
-            self.kept = self.epoch;
-            self.dead.absorb(&mut self.fresh);
+        if kept == Kept::Nothing {
+            self.drop_stale();
         }
         self.end_of_rib = false;
     }
@@ -223,9 +224,9 @@ impl Peers {
     }
 
     /// A session ends. True when so many have ended since the last sweep that it cannot wait.
-    pub(super) fn down(&mut self, slot: Slot, keep_stale: bool) -> bool {
+    pub(super) fn down(&mut self, slot: Slot, kept: Kept) -> bool {
         let Some(peer) = self.get_mut(slot) else { return false };
-        peer.families.iter_mut().for_each(|marks| marks.end_epoch(keep_stale));
+        peer.families.iter_mut().for_each(|marks| marks.end_epoch(kept));
         let urgent = peer.families.iter().any(|marks| marks.unswept >= MAX_UNSWEPT_EPOCHS);
         self.settle(slot);
         urgent
@@ -385,17 +386,39 @@ mod tests {
         marks.fresh.subtract((Some(Rejection::AsLoop), 10));
         assert_eq!(tally(marks.fresh), (2, 1, 210));
 
-        marks.end_epoch(true);
+        marks.end_epoch(Kept::Session);
         assert_eq!((tally(marks.fresh), tally(marks.stale)), ((0, 0, 0), (2, 1, 210)));
         marks.fresh.add((None, 7));
         assert_eq!([marks.age(0), marks.age(1)], [Age::Stale, Age::Fresh]);
-        marks.end_epoch(true);
+        marks.end_epoch(Kept::Session);
         assert_eq!((tally(marks.stale), tally(marks.dead)), ((1, 0, 7), (2, 1, 210)));
         assert_eq!([marks.age(0), marks.age(1), marks.age(2)], [Age::Dead, Age::Stale, Age::Fresh]);
-        marks.end_epoch(false);
+        marks.end_epoch(Kept::Nothing);
         assert_eq!(tally(marks.dead), (3, 1, 217));
         assert!(!marks.is_empty());
         marks.dead = Tally::default();
         assert!(marks.is_empty());
+    }
+
+    #[test]
+    fn what_several_sessions_have_left_is_stale_together_and_never_fresh_again() {
+        let mut marks = Marks::default();
+        for _ in 0..3 {
+            marks.fresh.add((None, 1));
+            marks.end_epoch(Kept::All);
+        }
+        assert_eq!((marks.stale.accepted, marks.dead.accepted), (3, 0));
+        assert_eq!(
+            [0, 1, 2, 3].map(|epoch| marks.age(epoch)),
+            [Age::Stale, Age::Stale, Age::Stale, Age::Fresh]
+        );
+        for _ in 0..256 {
+            marks.end_epoch(Kept::All);
+            assert_ne!(marks.age(0), Age::Fresh);
+            if marks.age(0) == Age::Dead {
+                break;
+            }
+        }
+        assert_eq!((marks.age(0), marks.dead.accepted), (Age::Dead, 3));
     }
 }

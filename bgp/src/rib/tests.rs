@@ -201,7 +201,7 @@ impl Network {
 
     fn down(&mut self, n: u8, keep_stale: bool) {
         self.inboxes.remove(&n);
-        self.rib.peer_down(id(n), keep_stale);
+        self.rib.peer_down(id(n), if keep_stale { Kept::Session } else { Kept::Nothing });
     }
 
     fn announce(&mut self, n: u8, prefix: &str, attributes: PathAttributes) {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{AfiSafi, ConnId};
+use crate::types::{AfiSafi, ConnId, Kept};
 use crate::wire::{CeaseReason, Notification, Update};
 
 use super::negotiate::Negotiated;
@@ -27,10 +27,8 @@ pub(crate) enum Action {
     Update(Box<Update>),
     /// The peer wants this family once more (RFC 2918).
     Refresh(AfiSafi),
-    /// The Established session has ended. `graceful`: the peer is expected back, keep its routes (RFC 4724 §4.2).
-    Down {
-        graceful: bool,
-    },
+    /// The Established session has ended.
+    Down(Kept),
 }
 
 /// Why a connection or session ended.
@@ -75,21 +73,23 @@ impl DownReason {
         }
     }
 
-    /// Whether the peer's routes outlive the session on these terms.
+    /// Which of the peer's routes outlive the session on these terms.
     ///
     /// A hold timer that expires does not count as a restart: a node that is silent for that long is most likely dead,
     /// and keeping its routes would attract traffic to nowhere. We tell the peer by a Hard Reset (RFC 8538 §3).
-    pub(super) fn is_graceful(&self, terms: &Negotiated) -> bool {
+    pub(super) fn kept(&self, terms: &Negotiated) -> Kept {
         if terms.restart_families().is_empty() {
-            return false;
+            return Kept::Nothing;
         }
-        match self {
+        let restarts = match self {
+            Self::Sent(_) | Self::Received(_) if self.is_collision() => return Kept::All,
             Self::ConnectionLost | Self::Replaced => true,
             Self::Sent(notification) | Self::Received(notification) => {
                 terms.graceful_notification && !notification.is_cease(CeaseReason::HardReset)
             }
             Self::SendHoldExpired | Self::Unreachable | Self::Restarting => false,
-        }
+        };
+        if restarts { Kept::Session } else { Kept::Nothing }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::timers::{DIAL_TIMEOUT, OPEN_WAIT};
 use super::*;
-use crate::types::{AfiSafi, Asn, RemoteAsn, RouterId};
+use crate::types::{AfiSafi, Asn, Kept, RemoteAsn, RouterId};
 use crate::wire::{
     Capabilities, CeaseReason, DecodeContext, Framer, GracefulRestart, Open, UnexpectedIn, encode_end_of_rib,
     encode_keepalive, encode_route_refresh,
@@ -133,9 +133,9 @@ fn last_word(actions: &[Action], conn: ConnId) -> Notification {
     }
 }
 
-fn down(actions: &[Action]) -> Option<bool> {
+fn down(actions: &[Action]) -> Option<Kept> {
     actions.iter().find_map(|action| match action {
-        Action::Down { graceful } => Some(*graceful),
+        Action::Down(kept) => Some(*kept),
         _ => None,
     })
 }
@@ -192,7 +192,7 @@ fn a_session_that_is_abandoned_ends_without_a_word_and_rests() {
     bench.established(ACCEPTED, &with_restart(open(2), false, true));
     bench.connected(ACCEPTED_LATER);
     let actions = bench.act(|session, turn| session.abandon(&DownReason::Restarting, turn));
-    let down = Action::Down { graceful: false };
+    let down = Action::Down(Kept::Nothing);
     assert_eq!(actions, [Action::Abort(ACCEPTED), down, Action::Abort(ACCEPTED_LATER)]);
     assert_eq!(bench.tick_after(Duration::from_secs(1000)), []);
     assert_eq!(bench.session.kind(), StateKind::Idle);
@@ -228,7 +228,7 @@ fn a_notification_is_not_answered() {
     bench.established(ACCEPTED, &open(2));
     let cease = Notification::cease(CeaseReason::AdministrativeReset, None);
     let actions = bench.hears(ACCEPTED, &cease.encode());
-    assert_eq!(actions, [Action::Abort(ACCEPTED), Action::Down { graceful: false }]);
+    assert_eq!(actions, [Action::Abort(ACCEPTED), Action::Down(Kept::Nothing)]);
     assert!(bench.session.last_down().unwrap().contains("6/4"));
 }
 
@@ -236,12 +236,15 @@ fn a_notification_is_not_answered() {
 fn what_outlives_a_session_depends_on_how_it_ended() {
     let cease = Notification::cease(CeaseReason::AdministrativeReset, None);
     let hard = Notification::hard_reset(&cease);
-    for (notification_bit, ending, graceful) in [
-        (true, None, true),
-        (false, None, true),
-        (true, Some(&cease), true),
-        (false, Some(&cease), false),
-        (true, Some(&hard), false),
+    let collision = Notification::cease(CeaseReason::ConnectionCollision, None);
+    for (notification_bit, ending, kept) in [
+        (true, None, Kept::Session),
+        (false, None, Kept::Session),
+        (true, Some(&cease), Kept::Session),
+        (false, Some(&cease), Kept::Nothing),
+        (true, Some(&hard), Kept::Nothing),
+        (true, Some(&collision), Kept::All),
+        (false, Some(&collision), Kept::All),
     ] {
         let mut bench = Bench::graceful();
         bench.established(ACCEPTED, &with_restart(open(2), false, notification_bit));
@@ -249,7 +252,7 @@ fn what_outlives_a_session_depends_on_how_it_ended() {
             None => bench.act(|session, turn| session.closed(ACCEPTED, turn)),
             Some(notification) => bench.hears(ACCEPTED, &notification.encode()),
         };
-        assert_eq!(down(&actions), Some(graceful), "N {notification_bit}, {ending:?}");
+        assert_eq!(down(&actions), Some(kept), "N {notification_bit}, {ending:?}");
     }
 }
 

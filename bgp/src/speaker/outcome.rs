@@ -13,7 +13,7 @@ use super::peer::Peer;
 use super::refresh::Refreshes;
 use crate::rib::LimitExceeded;
 use crate::session::{Action, Negotiated, Session, StateKind, Turn};
-use crate::types::{AfiSafi, Instant, PeerId};
+use crate::types::{AfiSafi, Instant, Kept, PeerId};
 use crate::wire::{CeaseReason, Notification, Update};
 
 /// A peer that sent more than its limits is left alone this long; what it sends will hardly be less at once.
@@ -63,7 +63,7 @@ impl Speaker {
                     self.refresh(id, family);
                 }
             }
-            Action::Down { graceful } => self.went_down(id, graceful, now),
+            Action::Down(kept) => self.went_down(id, kept, now),
         }
     }
 
@@ -91,22 +91,23 @@ impl Speaker {
         self.unadvertised.insert(id);
     }
 
-    fn went_down(&mut self, id: PeerId, graceful: bool, now: Instant) {
+    fn went_down(&mut self, id: PeerId, kept: Kept, now: Instant) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        if graceful {
-            peer.restart_began(now);
-        } else {
-            peer.stale_until = None;
+        match kept {
+            Kept::Nothing => peer.stale_until = None,
+            Kept::All if peer.stale_until.is_some() => {} // It has its time.
+            Kept::Session | Kept::All => peer.restart_began(now),
         }
         let terms = peer.up.take();
         peer.quiet_at = None;
         peer.refreshes = Refreshes::default();
-        self.rib.peer_down(id, graceful);
+        self.rib.peer_down(id, kept);
         // RFC 4724 §4.2: only of families that the peer named.
-        let kept = terms.filter(|_| graceful).map_or_else(Vec::new, |terms| terms.restart_families());
-        for family in AfiSafi::ALL.into_iter().filter(|family| !kept.contains(family)) {
+        let terms = terms.filter(|_| kept != Kept::Nothing);
+        let families = terms.map_or_else(Vec::new, |terms| terms.restart_families());
+        for family in AfiSafi::ALL.into_iter().filter(|family| !families.contains(family)) {
             self.rib.sweep_stale(id, Some(family));
         }
         self.unadvertised.remove(&id);

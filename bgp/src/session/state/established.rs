@@ -99,7 +99,7 @@ impl Established {
 
     fn ended(&self, closed: State, out: &mut Outbox<'_, '_>) -> State {
         if let State::Closed(reason) = &closed {
-            out.push(Action::Down { graceful: reason.is_graceful(&self.terms) });
+            out.push(Action::Down(reason.kept(&self.terms)));
         }
         closed
     }

@@ -87,7 +87,7 @@ fn a_peer_that_restarted_unnoticed_replaces_its_session_and_keeps_its_routes() {
     bench.established(ACCEPTED, &with_restart(open(2), false, true));
     bench.connected(ACCEPTED_LATER);
     let actions = bench.hears(ACCEPTED_LATER, &with_restart(open(2), true, true).encode());
-    assert!(actions.starts_with(&[Action::Abort(ACCEPTED), Action::Down { graceful: true }]));
+    assert!(actions.starts_with(&[Action::Abort(ACCEPTED), Action::Down(Kept::Session)]));
     bench.hears(ACCEPTED_LATER, &encode_keepalive());
     assert_eq!(bench.session.kind(), StateKind::Established);
 }

@@ -146,7 +146,7 @@ fn after_a_link_was_down_the_peer_is_tried_often_for_a_while() {
     let mut bench = Bench::with(rules);
     bench.established(ACCEPTED, &open(2));
     let actions = bench.act(Session::unreachable);
-    assert_eq!(actions, [Action::Abort(ACCEPTED), Action::Down { graceful: false }]);
+    assert_eq!(actions, [Action::Abort(ACCEPTED), Action::Down(Kept::Nothing)]);
 
     let second = Duration::from_secs(1);
     // A dial that fails at once, one that hangs, and one that the link's next failure finds under way.

@@ -12,7 +12,7 @@ fn a_silent_peer_is_closed_when_the_hold_timer_expires() {
     }
     let actions = bench.tick_after(Duration::from_secs(3));
     assert_eq!(last_word(&actions, ACCEPTED), Notification::hold_timer_expired());
-    assert_eq!(down(&actions), Some(false));
+    assert_eq!(down(&actions), Some(Kept::Nothing));
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_peer_that_never_reads_is_cut_off_without_a_word() {
         ended = ended.or(down(&bench.tick_after(Duration::from_secs(3))));
     }
     // Nor would it use what we tell it: its routes do not outlive the session.
-    assert_eq!(ended, Some(false));
+    assert_eq!(ended, Some(Kept::Nothing));
     assert!(bench.session.last_down().unwrap().contains("send hold timer"));
 }
 
@@ -89,5 +89,5 @@ fn a_silent_peer_is_dead_even_with_graceful_restart() {
     let actions = bench.tick_after(Duration::from_secs(9));
     let expired = Notification::hold_timer_expired();
     assert_eq!(last_word(&actions, ACCEPTED), Notification::hard_reset(&expired));
-    assert_eq!(down(&actions), Some(false));
+    assert_eq!(down(&actions), Some(Kept::Nothing));
 }

@@ -6,7 +6,7 @@ use super::super::*;
 use super::crowd::{Crowd, EXTERNAL, INTERNAL, graceful, own, peer};
 use crate::session::StateKind;
 use crate::types::AfiSafi;
-use crate::wire::{Message, Notification, encode_end_of_rib};
+use crate::wire::{CeaseReason, Message, Notification, encode_end_of_rib};
 
 fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -77,6 +77,49 @@ fn a_peer_that_is_back_and_never_done_keeps_its_old_routes_for_two_minutes() {
     crowd.run(secs(2));
     assert_eq!(crowd.changes(), [(own(1), false)]);
     assert_eq!(crowd.state(1), StateKind::Established);
+}
+
+#[test]
+fn a_peer_that_is_back_on_two_connections_keeps_its_routes_while_one_of_them_goes() {
+    let collision = Notification::cease(CeaseReason::ConnectionCollision, None);
+    for learned_anew in [true, false] {
+        let mut crowd = lost(60);
+        crowd.up(1, EXTERNAL, graceful(60, true));
+        crowd.hears(1, collision.encode());
+        assert_eq!((crowd.changes(), crowd.status(1).families[0].stale), (vec![], 1));
+        crowd.up(1, EXTERNAL, graceful(60, true));
+        if learned_anew {
+            crowd.announces(1, EXTERNAL, &[own(1)]);
+        }
+        crowd.hears(1, encode_end_of_rib(AfiSafi::Ipv4Unicast));
+        crowd.run(secs(1));
+        assert_eq!(crowd.changes().is_empty(), learned_anew);
+    }
+}
+
+#[test]
+fn a_peer_whose_connections_collide_on_its_return_has_no_longer_time_to_be_done() {
+    let mut crowd = lost(60);
+    crowd.up(1, EXTERNAL, graceful(60, true));
+    crowd.run(secs(100));
+    crowd.hears(1, Notification::cease(CeaseReason::ConnectionCollision, None).encode());
+    crowd.run(secs(19));
+    assert_eq!(crowd.changes(), []);
+    crowd.run(secs(2));
+    assert_eq!(crowd.changes(), [(own(1), false)]);
+}
+
+#[test]
+fn a_peer_that_has_gone_by_a_collision_is_not_waited_for_longer_than_by_a_restart() {
+    let collision = Notification::cease(CeaseReason::ConnectionCollision, None);
+    let mut crowd = Crowd::new(&[peer(1, EXTERNAL)], None);
+    crowd.up(1, EXTERNAL, graceful(60, true));
+    crowd.announces(1, EXTERNAL, &[own(1)]);
+    crowd.hears(1, collision.encode());
+    crowd.run(secs(59));
+    assert_eq!(crowd.changes(), [(own(1), true)]);
+    crowd.run(secs(2));
+    assert_eq!(crowd.changes(), [(own(1), false)]);
 }
 
 #[test]
