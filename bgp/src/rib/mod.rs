@@ -314,6 +314,16 @@ impl Rib {
         self.out.poll(&mut self.tables, &mut self.core, slot, self.deferral.is_active())
     }
 
+    /// Established peers for which [`Rib::poll_advertise`] may have something, of those that share it with one that has room.
+    /// While the selection is deferred: none.
+    pub fn unadvertised(&mut self, has_room: impl Fn(PeerId) -> bool) -> Vec<PeerId> {
+        if self.deferral.is_active() {
+            return Vec::new();
+        }
+        let slots = self.out.unadvertised(&mut self.tables, &mut self.core, |peer| has_room(peer.id));
+        slots.into_iter().filter_map(|slot| Some(self.core.peers.get(slot)?.id)).collect()
+    }
+
     /// Tells the peer everything of this family once more (ROUTE-REFRESH, RFC 2918).
     pub fn refresh(&mut self, id: PeerId, family: AfiSafi) {
         let Some((slot, peer)) = self.core.peers.established(id) else { return };

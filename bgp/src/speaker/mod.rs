@@ -37,9 +37,6 @@ pub use crate::types::RemoteAsn;
 use crate::types::{Change, ConnId, Instant, PeerId};
 use crate::wire::{CeaseReason, Notification};
 
-/// A peer is given no more routes while it has this much to read. What it misses is kept as prefixes in the RIB.
-const SEND_WINDOW: usize = 256 * 1024;
-
 /// See the module.
 #[derive(Debug)]
 pub struct Speaker {
@@ -57,6 +54,8 @@ pub struct Speaker {
     all_unadvertised: bool,
     origin: BTreeMap<IpNetwork, OriginAttributes>,
     convergence: Convergence,
+    /// Somebody who has not sent everything yet, when it was asked last.
+    awaited: Option<PeerId>,
     ended: bool,
     jitter: Jitter,
     effects: VecDeque<Effect>,
@@ -87,6 +86,7 @@ impl Speaker {
             all_unadvertised: false,
             origin: BTreeMap::new(),
             convergence: Convergence::Unstarted,
+            awaited: None,
             ended: false,
             effects: VecDeque::new(),
         }
@@ -99,11 +99,7 @@ impl Speaker {
         }
         let deferred = self.rib.selection_deferred();
         self.dispatch(now, input);
-        while self.convergence.advance(|| self.peers.values().all(|peer| peer.is_converged(&self.rib)), now) {
-            self.rib.release_selection();
-            let mark = if self.convergence.is_done() { Effect::Converged } else { Effect::Settled };
-            self.effects.push_back(mark);
-        }
+        self.converge(now);
         self.all_unadvertised |= deferred && !self.rib.selection_deferred();
         self.advertise(now);
     }
@@ -235,23 +231,37 @@ impl Speaker {
         }
     }
 
+    fn converge(&mut self, now: Instant) {
+        let mut convergence = self.convergence;
+        while convergence.advance(|| self.all_converged(), now) {
+            self.rib.release_selection();
+            let mark = if convergence.is_done() { Effect::Converged } else { Effect::Settled };
+            self.effects.push_back(mark);
+        }
+        self.convergence = convergence;
+    }
+
+    /// Asked at every input: goes on from whom it waited for the last time, rather than through all each time.
+    fn all_converged(&mut self) -> bool {
+        let from = self.awaited.unwrap_or(PeerId(0));
+        let mut peers = self.peers.range(from..).chain(self.peers.range(..from));
+        self.awaited = peers.find(|(_, peer)| !peer.is_converged(&self.rib)).map(|(id, _)| *id);
+        self.awaited.is_none()
+    }
+
     /// Gives peers what they have room for.
     fn advertise(&mut self, now: Instant) {
         if std::mem::take(&mut self.all_unadvertised) {
-            self.unadvertised.extend(self.peers.keys());
+            let has_room = |id| self.peers.get(&id).is_some_and(Peer::has_room);
+            self.unadvertised.extend(self.rib.unadvertised(has_room));
         }
         for id in std::mem::take(&mut self.unadvertised) {
-            while self.has_room(id)
+            // A peer without room is remembered by its unsent bytes: [`Input::Sent`] comes back to it.
+            while self.peers.get(&id).is_some_and(Peer::has_room)
                 && let Some(messages) = self.rib.poll_advertise(id)
             {
                 self.step(Some(id), now, |session, turn| session.send(messages, turn));
             }
         }
-    }
-
-    /// A peer without room is remembered by its unsent bytes: [`Input::Sent`] comes back to it.
-    fn has_room(&self, id: PeerId) -> bool {
-        let unsent = self.peers.get(&id).and_then(|peer| peer.session.unsent());
-        unsent.is_some_and(|unsent| unsent < SEND_WINDOW)
     }
 }

@@ -12,6 +12,8 @@ use crate::session::{Counters, DialRules, Negotiated, Offer, Session, StateKind}
 use crate::types::{AfiSafi, Instant, PeerId, RemoteAsn};
 use crate::wire::{Capabilities, GracefulRestart, Open};
 
+/// A peer is given no more routes while it has this much to read. What it misses is kept as prefixes in the RIB.
+pub(super) const SEND_WINDOW: usize = 256 * 1024;
 /// A peer that is back gets this long for its End-of-RIB before what is still stale goes (RFC 4724 §4.2).
 const STALE_AFTER_RETURN: Duration = Duration::from_secs(120);
 
@@ -104,6 +106,11 @@ impl Peer {
             max_prefixes: self.config.max_prefixes,
             encode: terms.encode_context(),
         }
+    }
+
+    /// For more messages.
+    pub(super) fn has_room(&self) -> bool {
+        self.session.unsent().is_some_and(|unsent| unsent < SEND_WINDOW)
     }
 
     /// The session went down and the peer is expected back.

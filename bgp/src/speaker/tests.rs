@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::peer::SEND_WINDOW;
 use super::*;
 use crate::session::StateKind;
 use crate::types::{AfiSafi, Asn, Nexthop, RemoteAsn, RouterId};

@@ -18,7 +18,7 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use super::loc_rib::Core;
-use super::peers::{Membership, Slot, StreamId};
+use super::peers::{KnownPeer, Membership, Slot, StreamId};
 use super::policy::GroupKey;
 use super::table::{Table, TablePrefix};
 use crate::types::{AfiSafi, Nexthop};
@@ -111,6 +111,31 @@ impl AdjOut {
                 stream.fill_next(id, tables, core);
             }
         }
+    }
+
+    /// Members of the streams that have something to say, as far as some member has room for it. The changes are looked
+    /// through until there is something: one that concerns nobody costs a look per stream, not one per member.
+    pub(super) fn unadvertised(
+        &mut self,
+        tables: &mut Tables,
+        core: &mut Core,
+        has_room: impl Fn(&KnownPeer) -> bool,
+    ) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        for id in 0..self.ids() {
+            let Some(stream) = self.stream_mut(id) else { continue };
+            if stream.members.iter().any(|member| core.peers.get(*member).is_some_and(&has_room)) {
+                while stream.log.is_empty() && !stream.is_current(tables) {
+                    stream.fill_next(id, tables, core);
+                }
+            }
+            if !stream.log.is_empty() {
+                slots.extend(&stream.members);
+            } else if stream.is_current(tables) {
+                self.rejoin(tables, core, id);
+            }
+        }
+        slots
     }
 
     /// All of a family once more for this peer, whatever it has been told.
@@ -294,15 +319,20 @@ impl AdjOut {
     }
 
     fn insert(&mut self, stream: Stream) -> StreamId {
-        let at = self.streams.iter().position(Option::is_none).unwrap_or(self.streams.len());
-        let id =
-            StreamId::try_from(at).expect("a stream has a member, whose slot is smaller than a stream's id");
+        let free = self.streams.iter().position(Option::is_none);
+        let at = free.unwrap_or(self.streams.len());
+        let id = free.map_or(self.ids(), stream_id);
         self.groups.entry(Arc::clone(&stream.key)).or_default().push(id);
         if at == self.streams.len() {
             self.streams.push(None);
         }
         self.streams[at] = Some(stream);
         id
+    }
+
+    /// All are smaller.
+    fn ids(&self) -> StreamId {
+        stream_id(self.streams.len())
     }
 
     fn remove(&mut self, id: StreamId) -> Option<Stream> {
@@ -323,6 +353,10 @@ impl AdjOut {
     fn stream_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
         self.streams.get_mut(id as usize)?.as_mut()
     }
+}
+
+fn stream_id(at: usize) -> StreamId {
+    StreamId::try_from(at).expect("a stream has a member, whose slot is smaller than a stream's id")
 }
 
 impl Stream {

@@ -437,3 +437,16 @@ fn what_is_shown_as_advertised_is_what_the_peer_was_told() {
         assert_eq!(shown, network.inboxes[&n].routes);
     }
 }
+
+#[test]
+fn only_those_are_asked_for_whom_there_is_something() {
+    let peers = [external(1), external(2), transit(external(3)), transit(external(4))];
+    let mut network = settled(peers, path(&[65001]));
+    assert_eq!(network.rib.unadvertised(|_| true), []);
+    network.announce(2, "10.10.0.0/24", path(&[65002]));
+    assert_eq!(network.rib.unadvertised(|_| false), [], "nobody could take it");
+    assert_eq!(network.rib.unadvertised(|peer| peer == id(4)), [id(3), id(4)]);
+    network.originate("10.77.0.0/24");
+    network.deliver_one(3);
+    assert_eq!(network.rib.unadvertised(|_| true), [1, 2, 3, 4].map(id));
+}
