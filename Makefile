@@ -76,6 +76,18 @@ MUTANTS ?= --in-diff
 mutants: ## rules taken out one by one: does a test notice? Of the change since BASE, or MUTANTS="--package weft-bgp --shard 1/20"
 	scripts/mutants $(MUTANTS)
 
+# Of a simulated cluster, at most 1022, and of one of its racks.
+NODES ?= 200
+RACK ?= 40
+
+SIMULATE = WEFT_SIM_NODES=$(NODES) WEFT_SIM_RACK=$(RACK) $(if $(SEED),WEFT_SIM_SEED=$(SEED)) \
+	$(CARGO) test --release --locked -p weft-bgp --test sim -- --ignored --nocapture
+
+.PHONY: simulate
+simulate: ## whole clusters of speakers in virtual time: make simulate NODES=1000 SEED=n
+	$(SIMULATE) simulate_racks
+	$(SIMULATE) simulate_mesh
+
 .PHONY: scenarios
 scenarios: bin ## stories on the lab: real routers, real kernel, traffic as the proof
 	WEFT_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace --locked --test scenarios -- --test-threads=2

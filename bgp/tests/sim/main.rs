@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by stopping")]
 
+mod cluster;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,12 +16,15 @@ use world::{World, key, prefix, secs};
 /// Runs per scenario.
 const RUNS: u64 = 20;
 
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
+}
+
 /// Tries a scenario with one seed after another, and names the one that fails.
-fn for_seeds(scenario: impl Fn(u64)) {
-    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+fn for_seeds(runs: u64, scenario: impl Fn(u64)) {
     let seeds = match number("WEFT_SIM_SEED") {
         Some(seed) => seed..=seed,
-        None => 1..=number("WEFT_SIM_RUNS").unwrap_or(RUNS),
+        None => 1..=number("WEFT_SIM_RUNS").unwrap_or(runs),
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| scenario(seed))) {
@@ -52,7 +56,7 @@ fn settled(seed: u64, size: usize, asn: fn(usize) -> u32) -> World {
 
 #[test]
 fn nodes_that_dial_each_other_at_once_end_with_one_session_each() {
-    for_seeds(|seed| {
+    for_seeds(RUNS, |seed| {
         for asn in [internal, external] {
             let mut world = settled(seed, 5, asn);
             let before: Vec<_> = world.nodes.iter().map(|node| node.transitions.len()).collect();
@@ -66,7 +70,7 @@ fn nodes_that_dial_each_other_at_once_end_with_one_session_each() {
 
 #[test]
 fn where_one_end_lets_the_other_dial_there_are_no_collisions() {
-    for_seeds(|seed| {
+    for_seeds(RUNS, |seed| {
         let mut world = World::mesh(seed, 5, internal);
         world.agree_who_dials();
         (0..5).for_each(|index| world.start(index));
@@ -77,7 +81,7 @@ fn where_one_end_lets_the_other_dial_there_are_no_collisions() {
 
 #[test]
 fn whatever_breaks_one_session_per_pair_comes_back() {
-    for_seeds(|seed| {
+    for_seeds(RUNS, |seed| {
         let mut world = World::mesh(seed, 4, if seed % 2 == 0 { internal } else { external });
         if seed % 4 < 2 {
             world.agree_who_dials();
@@ -126,12 +130,12 @@ fn the_tables_do_not_depend_on_order_or_on_the_pieces_of_tcp() {
         (0..4).map(|index| world.routes(index)).collect::<Vec<_>>()
     };
     let reference = tables(1, 65536);
-    for_seeds(|seed| assert_eq!(tables(seed, 1 + seed % 7), reference));
+    for_seeds(RUNS, |seed| assert_eq!(tables(seed, 1 + seed % 7), reference));
 }
 
 #[test]
 fn routes_of_a_silent_peer_are_withdrawn_when_the_hold_timer_expires() {
-    for_seeds(|seed| {
+    for_seeds(RUNS, |seed| {
         let mut world = settled(seed, 3, internal);
         let silent_at = world.now;
         world.silence(2, 0, secs(3600));
@@ -147,7 +151,7 @@ fn routes_of_a_silent_peer_are_withdrawn_when_the_hold_timer_expires() {
 
 #[test]
 fn a_restart_keeps_routes_and_sweeps_what_did_not_come_back() {
-    for_seeds(|seed| {
+    for_seeds(RUNS, |seed| {
         let mut world = settled(seed, 4, if seed % 2 == 0 { internal } else { external });
         world.nodes[3].origin = vec![prefix(3, 0), prefix(3, 1)];
         let origin = OriginConfig { prefixes: world.nodes[3].origin.clone(), ..OriginConfig::default() };
@@ -171,7 +175,7 @@ fn a_restart_keeps_routes_and_sweeps_what_did_not_come_back() {
 
 #[test]
 fn a_peer_that_does_not_come_back_is_forgotten_after_its_restart_time() {
-    for_seeds(|seed| {
+    for_seeds(RUNS, |seed| {
         let mut world = settled(seed, 3, internal);
         world.kill(2);
         world.run(secs(59));
@@ -183,7 +187,7 @@ fn a_peer_that_does_not_come_back_is_forgotten_after_its_restart_time() {
 
 #[test]
 fn a_stop_withdraws_at_once_and_a_restart_does_not() {
-    for_seeds(|seed| {
+    for_seeds(RUNS, |seed| {
         for (how, kept) in [(Shutdown::Stop { text: "drain".to_owned() }, false), (Shutdown::Restart, true)] {
             let mut world = settled(seed, 3, internal);
             world.input(2, Input::Shutdown(how));
@@ -196,7 +200,7 @@ fn a_stop_withdraws_at_once_and_a_restart_does_not() {
 
 #[test]
 fn a_changed_peer_is_reset_and_the_others_are_not() {
-    for_seeds(|seed| {
+    for_seeds(RUNS, |seed| {
         let mut world = settled(seed, 3, internal);
         let before = world.nodes[0].transitions.len();
         let mut peers = world.nodes[0].peers.clone();
@@ -214,7 +218,7 @@ fn a_changed_peer_is_reset_and_the_others_are_not() {
 
 #[test]
 fn hostile_bytes_from_one_peer_do_not_touch_another() {
-    for_seeds(|seed| {
+    for_seeds(RUNS, |seed| {
         let mut world = settled(seed, 3, external);
         let before = world.nodes[0].transitions.len();
         for _ in 0..30 {

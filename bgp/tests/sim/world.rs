@@ -2,11 +2,11 @@
 //!
 //! Everything random comes from one seed, so a failure is repeated by its number.
 
+mod messages;
+mod node;
 mod tcp;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,35 +14,23 @@ use ipnetwork::IpNetwork;
 use weft_bgp::random::SplitMix64;
 use weft_bgp::session::StateKind;
 use weft_bgp::speaker::{
-    Effect, Input, LocalNexthop, OriginConfig, PeerConfig, PeerKey, PeerStatus, RouteFilter, RouteStatus,
-    Speaker, SpeakerConfig,
+    Effect, Input, OriginConfig, PeerConfig, PeerStatus, RouteFilter, RouteStatus, Speaker,
 };
-use weft_bgp::types::{AfiSafi, Asn, ConnId, FibNexthop, Instant, PeerId, RemoteAsn, RouterId};
+use weft_bgp::types::{AfiSafi, ConnId, FibNexthop, Instant, PeerId};
 
+pub(crate) use messages::Messages;
+use node::node_at;
+pub(crate) use node::{MAX_NODES, Node, address, key, peer, prefix};
 use tcp::{End, Wire};
 
-/// One node: its speaker, and the kernel that survives it.
-pub(crate) struct Node {
-    pub(crate) speaker: Option<Speaker>,
-    pub(crate) fib: BTreeMap<IpNetwork, Vec<FibNexthop>>,
-    /// Prefixes that the speaker has confirmed since it started; the rest goes when it has converged.
-    fresh: BTreeSet<IpNetwork>,
-    pub(crate) origin: Vec<IpNetwork>,
-    pub(crate) peers: Vec<PeerConfig>,
-    config: SpeakerConfig,
-    /// Counts starts: what was under way for an earlier one does not arrive.
-    epoch: u32,
-    accepted: u64,
-    pub(crate) converged_at: Option<Instant>,
-    /// Every withdrawal from the FIB, and when.
-    pub(crate) lost: Vec<(Instant, IpNetwork)>,
-    pub(crate) transitions: Vec<(Instant, PeerKey, StateKind)>,
-    /// The one alarm that is set; earlier settings of it are void.
-    alarm: Option<u64>,
-}
+/// Of two things at one time, that which was planned first happens first.
+type Moment = (Instant, u64);
 
 enum Event {
     Tick(usize, u32),
+    Start(usize),
+    /// The node hears of its peers.
+    SetPeers(usize),
     /// A SYN.
     Dial {
         from: End,
@@ -55,9 +43,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) random: SplitMix64,
     pub(crate) nodes: Vec<Node>,
-    queue: BinaryHeap<Reverse<(Instant, u64)>>,
-    events: BTreeMap<u64, Event>,
-    numbered: u64,
+    events: BTreeMap<Moment, Event>,
+    planned: u64,
     /// By the end that sends.
     wires: BTreeMap<End, Wire>,
     /// Nothing passes from one node to another before then.
@@ -65,43 +52,48 @@ pub(crate) struct World {
     /// Largest piece that TCP hands out.
     pub(crate) piece: u64,
     pub(crate) latency: u64,
+    /// Changes of state are kept, and what was sent last.
+    pub(crate) keeps_history: bool,
     /// By the end that sends: the last that it has sent.
     last_sent: BTreeMap<End, Bytes>,
+    pub(crate) sent: Messages,
 }
 
-pub(crate) fn address(node: usize) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(node + 1).unwrap()))
-}
-
-pub(crate) fn key(node: usize) -> PeerKey {
-    PeerKey { address: address(node), interface: None }
-}
-
-pub(crate) fn prefix(node: usize, index: u8) -> IpNetwork {
-    format!("10.{}.{index}.0/24", 100 + node).parse().unwrap()
-}
-
-pub(crate) fn secs(count: u64) -> Duration {
+pub(crate) const fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 impl World {
     /// A full mesh; each node announces a prefix of its own and one that it shares with all others.
     pub(crate) fn mesh(seed: u64, size: usize, asn: impl Fn(usize) -> u32) -> Self {
+        Self::new(seed, size, |index, seed| {
+            let mut node = Node::new(index, asn(index), seed);
+            node.config.restart_time = Some(60);
+            node.origin.push("10.200.0.0/16".parse().unwrap());
+            let others = (0..size).filter(|other| *other != index);
+            node.peers =
+                others.map(|other| PeerConfig { hold_time: 9, ..peer(index, other, asn(other)) }).collect();
+            node
+        })
+    }
+
+    /// Of so many nodes, each made of its number and a seed.
+    pub(crate) fn new(seed: u64, size: usize, node: impl Fn(usize, u64) -> Node) -> Self {
         let mut random = SplitMix64::new(seed);
-        let nodes = (0..size).map(|index| node(index, size, &asn, random.below(u64::MAX))).collect();
+        let nodes = (0..size).map(|index| node(index, random.draw())).collect();
         Self {
             now: Instant(secs(100)),
             random,
             nodes,
-            queue: BinaryHeap::new(),
             events: BTreeMap::new(),
-            numbered: 0,
+            planned: 0,
             wires: BTreeMap::new(),
             silence: BTreeMap::new(),
             piece: 4096,
             latency: 20_000,
+            keeps_history: true,
             last_sent: BTreeMap::new(),
+            sent: Messages::default(),
         }
     }
 
@@ -125,6 +117,7 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[index];
         node.epoch += 1;
+        node.established = 0;
         node.fresh.clear();
         node.converged_at = None;
         node.speaker = Some(Speaker::new(node.config.clone()));
@@ -132,16 +125,24 @@ impl World {
         node.config.restarting = Some(AfiSafi::ALL.to_vec());
         node.config.seed = node.config.seed.wrapping_add(1);
         let origin = OriginConfig { prefixes: node.origin.clone(), ..OriginConfig::default() };
-        let peers = node.peers.clone();
         self.input_at(now, index, Input::SetOrigin(origin));
-        self.input_at(now, index, Input::SetPeers(peers));
+        self.schedule(now, Event::SetPeers(index));
+    }
+
+    pub(crate) fn start_after(&mut self, span: Duration, index: usize) {
+        self.schedule(self.now + span, Event::Start(index));
+    }
+
+    /// As they are by then.
+    pub(crate) fn set_peers_after(&mut self, span: Duration, index: usize) {
+        self.schedule(self.now + span, Event::SetPeers(index));
     }
 
     /// SIGKILL: the kernel closes what was open, and keeps the FIB.
     pub(crate) fn kill(&mut self, index: usize) {
         self.nodes[index].speaker = None;
-        let ends: Vec<End> = self.wires.keys().copied().filter(|(node, ..)| *node == index).collect();
-        for end in ends {
+        self.nodes[index].established = 0;
+        for end in self.ends_of(index) {
             self.hang_up(end);
         }
     }
@@ -154,14 +155,10 @@ impl World {
     /// Runs everything that happens within `span`.
     pub(crate) fn run(&mut self, span: Duration) {
         let end = self.now + span;
-        while let Some(Reverse((at, number))) =
-            self.queue.peek().copied().filter(|Reverse((at, _))| *at <= end)
-        {
-            self.queue.pop();
-            self.now = self.now.max(at);
-            if let Some(event) = self.events.remove(&number) {
-                self.happen(event);
-            }
+        while let Some(next) = self.events.first_entry().filter(|next| next.key().0 <= end) {
+            self.now = self.now.max(next.key().0);
+            let event = next.remove();
+            self.happen(event);
         }
         self.now = end;
     }
@@ -186,12 +183,10 @@ impl World {
         self.nodes[index].speaker.as_ref().map(|speaker| speaker.routes(RouteFilter::All)).unwrap_or_default()
     }
 
-    /// Every node has a session with every other, over one connection.
+    /// Every node has a session with each of its peers, over one connection.
     pub(crate) fn is_meshed(&self) -> bool {
-        let established = (0..self.nodes.len())
-            .all(|index| self.peers(index).iter().all(|peer| peer.state == StateKind::Established));
-        let pairs = self.nodes.len() * (self.nodes.len() - 1);
-        established && self.wires.len() == pairs
+        self.nodes.iter().all(|node| node.established == node.peers.len())
+            && self.wires.len() == self.nodes.iter().map(|node| node.peers.len()).sum()
     }
 
     /// The FIB that a node should have: what all others announce, with all that announce it as nexthops.
@@ -205,9 +200,12 @@ impl World {
         fib
     }
 
+    /// Of all that have peers, sessions and FIBs are what they are to be.
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_meshed()
-            && (0..self.nodes.len()).all(|index| self.nodes[index].fib == self.expected_fib(index))
+        let is_right = |index: usize| {
+            self.nodes[index].peers.is_empty() || self.nodes[index].fib == self.expected_fib(index)
+        };
+        self.is_meshed() && (0..self.nodes.len()).all(is_right)
     }
 
     /// For a test that fails: what each node sees, and what it saw last.
@@ -226,8 +224,13 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Tick(index, epoch) if self.nodes[index].epoch == epoch => self.handle(index, Input::Tick),
+            Event::Tick(index, epoch) if self.nodes[index].epoch == epoch => {
+                self.nodes[index].alarm = None;
+                self.handle(index, Input::Tick);
+            }
             Event::Tick(..) => {}
+            Event::Start(index) => self.start(index),
+            Event::SetPeers(index) => self.handle(index, Input::SetPeers(self.nodes[index].peers.clone())),
             Event::Dial { from, to } => self.dial_arrives(from, to),
             Event::Input(end, input) => {
                 if matches!(input, Input::Closed { .. }) {
@@ -268,8 +271,7 @@ impl World {
             let epoch = self.nodes[index].epoch;
             // As a clock does: late by a little, never early.
             let at = deadline.max(self.now) + Duration::from_micros(50);
-            self.schedule(at, Event::Tick(index, epoch));
-            self.nodes[index].alarm = Some(self.numbered);
+            self.nodes[index].alarm = Some(self.schedule(at, Event::Tick(index, epoch)));
         }
     }
 
@@ -277,18 +279,26 @@ impl World {
         let epoch = self.nodes[index].epoch;
         match effect {
             Effect::Dial { conn, key } => {
-                let to = (0..self.nodes.len()).find(|other| address(*other) == key.address).expect("a node");
+                let to = node_at(key.address);
                 let at = self.arrival(index, to);
                 self.schedule(at, Event::Dial { from: (index, epoch, conn), to });
             }
             Effect::Send { conn, bytes } => {
+                self.sent.count(&bytes);
                 self.send((index, epoch, conn), &bytes);
-                self.last_sent.insert((index, epoch, conn), bytes);
+                if self.keeps_history {
+                    self.last_sent.insert((index, epoch, conn), bytes);
+                }
             }
             Effect::Close { conn } | Effect::Abort { conn } => self.hang_up((index, epoch, conn)),
-            Effect::PeerStateChanged { key, to, .. } => {
-                let now = self.now;
-                self.nodes[index].transitions.push((now, key, to));
+            Effect::PeerStateChanged { key, from, to, .. } => {
+                let (now, keeps_history) = (self.now, self.keeps_history);
+                let node = &mut self.nodes[index];
+                node.established += usize::from(to == StateKind::Established);
+                node.established -= usize::from(from == StateKind::Established);
+                if keeps_history {
+                    node.transitions.push((now, key, to));
+                }
             }
             Effect::AttributeErrors { .. } => {}
             Effect::Settled => {}
@@ -306,37 +316,10 @@ impl World {
         self.schedule(at, Event::Input(end, input));
     }
 
-    fn schedule(&mut self, at: Instant, event: Event) {
-        self.numbered += 1;
-        self.queue.push(Reverse((at, self.numbered)));
-        self.events.insert(self.numbered, event);
-    }
-}
-
-fn node(index: usize, size: usize, asn: &impl Fn(usize) -> u32, seed: u64) -> Node {
-    let IpAddr::V4(id) = address(index) else { unreachable!("nodes have IPv4 addresses") };
-    let mut config = SpeakerConfig::new(Asn(asn(index)), RouterId(id), seed);
-    config.restart_time = Some(60);
-    let peers = (0..size).filter(|other| *other != index).map(|other| {
-        let mut peer =
-            PeerConfig::new(format!("n{other}"), address(other), RemoteAsn::Number(Asn(asn(other))));
-        peer.accept = vec!["10.0.0.0/8".parse().unwrap()].into();
-        peer.hold_time = 9;
-        peer.nexthop = LocalNexthop { v4: Some(id), v6: None };
-        peer
-    });
-    Node {
-        speaker: None,
-        fib: BTreeMap::new(),
-        fresh: BTreeSet::new(),
-        origin: vec![prefix(index, 0), "10.200.0.0/16".parse().unwrap()],
-        peers: peers.collect(),
-        config,
-        epoch: 0,
-        accepted: 0,
-        converged_at: None,
-        lost: Vec::new(),
-        transitions: Vec::new(),
-        alarm: None,
+    fn schedule(&mut self, at: Instant, event: Event) -> Moment {
+        self.planned += 1;
+        let moment = (at, self.planned);
+        self.events.insert(moment, event);
+        moment
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use weft_bgp::speaker::Input;
-use weft_bgp::types::{ConnId, Instant};
+use weft_bgp::types::{ConnId, Instant, PeerId};
 
 use super::{Event, World, address, key};
 
@@ -23,7 +23,7 @@ pub(super) struct Wire {
 impl World {
     /// TCP breaks; both ends learn of it, each in its own time.
     pub(crate) fn drop_connection(&mut self, index: usize) {
-        let ends: Vec<End> = self.wires.keys().copied().filter(|(node, ..)| *node == index).collect();
+        let ends = self.ends_of(index);
         if ends.is_empty() {
             return;
         }
@@ -40,8 +40,7 @@ impl World {
 
     /// Some message that `from` has sent lately arrives once more at each of its peers, with a few bits turned.
     pub(crate) fn mutate_from(&mut self, from: usize) {
-        let ends: Vec<End> = self.wires.keys().copied().filter(|(node, ..)| *node == from).collect();
-        for end in ends {
+        for end in self.ends_of(from) {
             let Some(mut bytes) = self.last_sent.get(&end).map(|bytes| bytes.to_vec()) else {
                 continue;
             };
@@ -53,6 +52,13 @@ impl World {
             }
             self.send(end, &bytes.into());
         }
+    }
+
+    /// Of its connections.
+    pub(super) fn ends_of(&self, index: usize) -> Vec<End> {
+        let first = (index, 0, ConnId::Dialed { peer: PeerId(0), attempt: 0 });
+        let ends = self.wires.range(first..).map(|(end, _)| *end);
+        ends.take_while(|(node, ..)| *node == index).collect()
     }
 
     pub(super) fn dial_arrives(&mut self, from: End, to: usize) {
