@@ -6,6 +6,7 @@
 //! a token of the operators' service account for [`audience`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -87,8 +88,7 @@ pub struct Peer {
     pub port: u16,
     pub asn: Option<u32>,
     pub local_asn: u32,
-    /// `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm`, `Established`.
-    pub state: String,
+    pub state: SessionState,
     /// Since when, in seconds.
     pub state_seconds: u64,
     pub router_id: Option<String>,
@@ -108,6 +108,23 @@ pub struct Peer {
     pub refused: Vec<RefusedRoute>,
     /// Capabilities that both sides have, by name.
     pub capabilities: Vec<String>,
+}
+
+/// RFC 4271 §8.2.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionState {
+    Idle,
+    Connect,
+    Active,
+    OpenSent,
+    OpenConfirm,
+    Established,
+}
+
+impl fmt::Display for SessionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 /// A route of a peer that is not used.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use weft_api::control::{Peer, SessionState};
 use weft_e2e::cluster::Cluster;
 use weft_e2e::lab::OUTSIDE;
 use weft_e2e::net::Flow;
@@ -100,7 +101,7 @@ impl Drop for RoutersPatience<'_> {
 
 /// Sessions begin anew, with the agents, and are up again: it is agreed at their beginning.
 fn set_graceful_restart(cluster: &Cluster, seconds: &Value) -> anyhow::Result<()> {
-    let peers = |node: &str| -> anyhow::Result<Value> {
+    let peers = |node: &str| -> anyhow::Result<Vec<Peer>> {
         Ok(serde_json::from_str(&cluster.lab().weftctl(node, "bgp peers -o json")?)?)
     };
     let patch = json!({ "spec": { "gracefulRestart": { "restartSeconds": seconds } } }).to_string();
@@ -110,14 +111,10 @@ fn set_graceful_restart(cluster: &Cluster, seconds: &Value) -> anyhow::Result<()
     for node in &cluster.lab().plan().nodes {
         wait::until(&format!("sessions of {}", node.name), CONVERGED, || {
             let peers = peers(&node.name)?;
-            let fresh = |peer: &Value| {
-                peer["state"] == "Established"
-                    && peer["state_seconds"].as_u64() < Some(begun.elapsed().as_secs())
+            let fresh = |peer: &Peer| {
+                peer.state == SessionState::Established && peer.state_seconds < begun.elapsed().as_secs()
             };
-            Ok(peers
-                .as_array()
-                .is_some_and(|peers| !peers.is_empty() && peers.iter().all(fresh))
-                .then_some(()))
+            Ok((!peers.is_empty() && peers.iter().all(fresh)).then_some(()))
         })?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The configuration of all nodes is edited under traffic. What needs no other session takes effect at once; what does goes
 //! round the nodes. Nothing is lost either way.
 
-use weft_api::control::Peer;
+use weft_api::control::{Peer, SessionState};
 use weft_e2e::lab::{Lab, LabSpec};
 use weft_e2e::wait;
 
@@ -56,7 +56,7 @@ fn no_session_ends_that_need_not_and_the_others_do_so_in_turn() {
         wait::until_true("the mesh in its new AS", CONVERGED, || {
             let mesh = mesh(&lab, node);
             mesh.iter().all(|peer| {
-                (peer.local_asn, peer.asn, peer.state.as_str()) == (64600, Some(64600), "Established")
+                (peer.local_asn, peer.asn, peer.state) == (64600, Some(64600), SessionState::Established)
             })
         })
         .unwrap();

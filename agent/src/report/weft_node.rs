@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use weft_api::control::{Peer, Pool, Status};
+use weft_api::control::{Peer, Pool, SessionState, Status};
 use weft_api::crd::{PeerDown, PolicySummary, PoolSummary, WeftNode, WeftNodeStatus};
 use weft_intent::plan::peers::MESH;
 
@@ -35,7 +35,8 @@ pub(super) async fn collect(agent: &Agent) -> WeftNodeStatus {
 
 fn assemble(status: Status, peers: Vec<Peer>, pools: Vec<Pool>) -> WeftNodeStatus {
     // Routers first: what is listed is cut, and a mesh is long.
-    let mut down: Vec<_> = peers.into_iter().filter(|peer| peer.state != "Established").map(down).collect();
+    let mut down: Vec<_> =
+        peers.into_iter().filter(|peer| peer.state != SessionState::Established).map(down).collect();
     down.sort_by_key(|peer| peer.name.starts_with(MESH));
     WeftNodeStatus {
         conditions: vec![ready(status.ready, &status.waiting_for)],

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
-use weft_api::control::{FamilyCounts, Path, Peer, Problem, RefusedRoute, Route};
+use weft_api::control::{FamilyCounts, Path, Peer, Problem, RefusedRoute, Route, SessionState};
 use weft_bgp::net::Handle;
+use weft_bgp::session::StateKind;
 use weft_bgp::speaker::{FamilyStatus, PathStatus, PeerStatus, RouteFilter, RouteStatus};
 use weft_bgp::types::Nexthop;
 use weft_bgp::wire::Origin;
@@ -62,7 +63,7 @@ fn peer(status: PeerStatus) -> Peer {
         port: status.port,
         asn: status.asn.map(|asn| asn.0),
         local_asn: status.local_asn.0,
-        state: status.state.to_string(),
+        state: state(status.state),
         state_seconds: status.state_age.as_secs(),
         router_id: status.router_id.map(|id| id.to_string()),
         hold_time: status.hold_time,
@@ -74,6 +75,17 @@ fn peer(status: PeerStatus) -> Peer {
         malformed_attributes: status.malformed_attributes,
         refused: status.refused.iter().map(refused).collect(),
         capabilities: status.capabilities,
+    }
+}
+
+fn state(kind: StateKind) -> SessionState {
+    match kind {
+        StateKind::Idle => SessionState::Idle,
+        StateKind::Connect => SessionState::Connect,
+        StateKind::Active => SessionState::Active,
+        StateKind::OpenSent => SessionState::OpenSent,
+        StateKind::OpenConfirm => SessionState::OpenConfirm,
+        StateKind::Established => SessionState::Established,
     }
 }
 

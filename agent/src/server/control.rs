@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time::Instant;
-use weft_api::control::{self, Ipam, PodMtu, Problem, Status};
+use weft_api::control::{self, Ipam, PodMtu, Problem, SessionState, Status};
 
 use super::answer::{Answer, Failure};
 use super::{bgp, policies};
@@ -43,7 +43,7 @@ async fn status(State(agent): Shared) -> Json<Status> {
 pub(super) async fn collect_status(agent: &Agent) -> Status {
     let desired = agent.desired.borrow().clone();
     let peers = bgp::peers(agent).await.unwrap_or_default();
-    let established = peers.iter().filter(|peer| peer.state == "Established").count();
+    let established = peers.iter().filter(|peer| peer.state == SessionState::Established).count();
     let waiting_for = readiness::waiting(agent);
     let routes = agent.routes.status().borrow().clone();
     let policy = agent.policy.state().borrow().status();

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
+use weft_api::control::SessionState;
 
 use super::bgp;
 use super::control::collect_status;
@@ -122,7 +123,7 @@ impl Page {
         }
         for peer in bgp::peers(agent).await.unwrap_or_default() {
             let labels = PeerLabels { peer: peer.name.clone(), address: peer.address.to_string() };
-            up.get_or_create(&labels).set((peer.state == "Established").into());
+            up.get_or_create(&labels).set((peer.state == SessionState::Established).into());
             established.get_or_create(&labels).inc_by(peer.established_count);
             malformed.get_or_create(&labels).inc_by(peer.malformed_attributes);
             for (direction, count) in [("in", peer.messages_in), ("out", peer.messages_out)] {

@@ -129,7 +129,7 @@ pub(crate) fn peers(peers: &[Peer], output: Output) -> String {
             peer.name.clone(),
             peer.address.to_string(),
             or_dash(peer.asn),
-            peer.state.clone(),
+            peer.state.to_string(),
             span(peer.state_seconds),
             joined(&counts),
         ];

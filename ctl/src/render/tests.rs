@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use weft_api::control::{
-    Allocation, ExplainStep, FamilyCounts, Path, Peer, Policy, PolicyStatus, Pool, Problem, Route, Status,
+    Allocation, ExplainStep, FamilyCounts, Path, Peer, Policy, PolicyStatus, Pool, Problem, Route,
+    SessionState, Status,
 };
 
 use super::*;
@@ -86,7 +87,7 @@ fn peers_show_state_counts_and_the_last_error() {
         port: 179,
         asn: Some(65001),
         local_asn: 64512,
-        state: "Established".into(),
+        state: SessionState::Established,
         state_seconds: 7_500,
         router_id: None,
         hold_time: Some(9),
