@@ -22,6 +22,12 @@ use super::{Cidr, ObjectStatus, SessionSettings, default_port, without_additiona
     printcolumn(name = "AS", type_ = "integer", json_path = ".spec.asn"),
     printcolumn(name = "Mesh", type_ = "string", json_path = ".spec.nodeMesh"),
     printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].status"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Accepted')].message",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

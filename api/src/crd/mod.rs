@@ -11,9 +11,17 @@
 mod bgp_advertisement;
 #[expect(unreachable_pub, reason = "KubeSchema derives a twin of each struct inside a function")]
 mod bgp_configuration;
-#[expect(unreachable_pub, reason = "KubeSchema derives a twin of each struct inside a function")]
+#[expect(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "KubeSchema derives a twin of each struct; columns repeat keys"
+)]
 mod bgp_filter;
-#[expect(unreachable_pub, reason = "KubeSchema derives a twin of each struct inside a function")]
+#[expect(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "KubeSchema derives a twin of each struct; columns repeat keys"
+)]
 mod bgp_node_override;
 #[expect(
     unreachable_pub,
