@@ -57,6 +57,11 @@ pub struct Document<'a> {
 }
 
 impl Document<'_> {
+    /// Nothing but comments, if that.
+    pub fn is_blank(&self) -> bool {
+        self.text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'))
+    }
+
     /// Its objects: none of an empty document, several of a `List`. Else why it is no YAML, by the line of the file.
     pub fn objects(&self) -> Result<Vec<(Place, Value)>, String> {
         match serde_saphyr::from_str::<Value>(self.text) {
@@ -104,18 +109,13 @@ pub fn split(text: &str) -> Vec<Document<'_>> {
     }
     push(begin.0..text.len(), begin.1, line);
     // A file usually begins with a marker; what stands before it is then no document.
-    if documents.len() > 1 && is_blank(documents[0].text) {
+    if documents.len() > 1 && documents[0].is_blank() {
         documents.remove(0);
     }
     for (index, document) in documents.iter_mut().enumerate() {
         document.place.document = index + 1;
     }
     documents
-}
-
-/// Nothing but comments, if that.
-fn is_blank(text: &str) -> bool {
-    text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'))
 }
 
 fn items(value: Value, place: Place) -> Vec<(Place, Value)> {

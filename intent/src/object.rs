@@ -173,6 +173,24 @@ pub enum Object {
     BgpAdvertisement(BGPAdvertisementSpec),
 }
 
+impl Object {
+    /// Of our own kinds: what it says, and what it means by saying nothing.
+    pub fn spec(&self) -> Option<Value> {
+        let spec = match self {
+            Self::BgpConfiguration(spec) => serde_json::to_value(spec),
+            Self::BgpPeer(spec) => serde_json::to_value(spec),
+            Self::BgpPeerProfile(spec) => serde_json::to_value(spec),
+            Self::BgpNodeOverride(spec) => serde_json::to_value(spec),
+            Self::BgpFilter(spec) => serde_json::to_value(spec),
+            Self::BgpAdvertisement(spec) => serde_json::to_value(spec),
+            Self::Node(_) | Self::Namespace(_) | Self::Pod(_) | Self::NetworkPolicy(_) | Self::Secret(_) => {
+                return None;
+            }
+        };
+        spec.ok()
+    }
+}
+
 /// Why an object does not act as written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
