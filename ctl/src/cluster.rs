@@ -29,21 +29,12 @@ pub(crate) struct Agent {
 }
 
 impl Cluster {
-    /// Without `kubeconfig` and `context`, as kubectl finds its own.
     pub(crate) async fn connect(
         kubeconfig: Option<&Path>,
         context: Option<&str>,
         namespace: &str,
     ) -> Result<Self> {
-        let options =
-            KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-        let config = match kubeconfig {
-            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
-            None if context.is_some() => Config::from_kubeconfig(&options).await?,
-            None => Config::infer().await.context("no agent on this machine, and no way to a cluster")?,
-        };
-        let client = kube::Client::try_from(config)?;
-        Ok(Self { client, namespace: namespace.to_owned() })
+        Ok(Self { client: client(kubeconfig, context).await?, namespace: namespace.to_owned() })
     }
 
     /// In order of name.
@@ -84,6 +75,17 @@ impl Cluster {
     fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
+}
+
+/// Without `kubeconfig` and `context`, as kubectl finds its own.
+pub(crate) async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<kube::Client> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let config = match kubeconfig {
+        Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
+        None if context.is_some() => Config::from_kubeconfig(&options).await?,
+        None => Config::infer().await.context("no agent on this machine, and no way to a cluster")?,
+    };
+    Ok(kube::Client::try_from(config)?)
 }
 
 /// One that is on its way out, or not yet on a node, answers nothing.

@@ -9,8 +9,12 @@
 mod client;
 mod cluster;
 mod cmd;
+mod failure;
+mod input;
+mod kind;
 mod place;
 mod render;
+mod store;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -20,7 +24,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 
 use crate::client::NotFound;
 use crate::cmd::Outcome;
-use crate::place::{NeedsNode, Where};
+use crate::failure::Usage;
+use crate::place::Where;
 
 /// How often `--watch` asks.
 const WATCH: Duration = Duration::from_secs(2);
@@ -59,6 +64,15 @@ enum Output {
 enum Command {
     /// A node at a glance, or all: readiness, peers, routes, pods, policy, and what is wrong.
     Status,
+    /// Show objects of Weft: BGPConfiguration, BGPPeer, BGPPeerProfile, BGPNodeOverride, BGPFilter, BGPAdvertisement,
+    /// WeftNode.
+    Get(cmd::get::Options),
+    /// Create or change objects of Weft as files say. Nothing is written when one of them is refused.
+    Apply(cmd::apply::Options),
+    /// Delete objects of Weft, by name or as they stand in files.
+    Delete(cmd::delete::Options),
+    /// Say what is wrong with objects, as an agent would, without an agent and without a cluster.
+    Validate(cmd::validate::Options),
     /// Peers and routes.
     #[command(subcommand)]
     Bgp(cmd::bgp::Command),
@@ -74,9 +88,6 @@ enum Command {
     Version,
     /// A script for your shell: `weftctl completion bash`.
     Completion { shell: clap_complete::Shell },
-    /// The control API as it is: status, then body.
-    #[command(hide = true)]
-    Get { uri: String },
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -87,7 +98,7 @@ async fn main() -> ExitCode {
             print!("{CLEAR}");
         }
         let code = code(run(&args).await);
-        if !args.watch {
+        if !args.watch || !args.command.can_be_repeated() {
             return code;
         }
         let _ = std::io::stdout().flush();
@@ -107,28 +118,41 @@ fn parse() -> Args {
 }
 
 async fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let output = args.output;
+    let (place, output) = (&args.place, args.output);
+    if args.watch && !args.command.can_be_repeated() {
+        return Err(Usage("--watch is for what is shown".to_owned()).into());
+    }
     match &args.command {
-        Command::Check(options) => return cmd::check::run(options, output),
+        Command::Status => cmd::status::run(&place.resolve().await?, output).await,
+        Command::Get(options) => cmd::get::run(options, place, output).await,
+        Command::Apply(options) => cmd::apply::run(options, place, output).await,
+        Command::Delete(options) => cmd::delete::run(options, place, output).await,
+        Command::Validate(options) => cmd::validate::run(options, output),
+        Command::Bgp(command) => cmd::bgp::run(command, &place.resolve().await?, output).await,
+        Command::Ipam(command) => cmd::ipam::run(command, &place.resolve().await?, output).await,
+        Command::Policy(command) => cmd::policy::run(command, &place.resolve().await?, output).await,
+        Command::Check(options) => cmd::check::run(options, output),
+        Command::Version => cmd::version::run(&place.resolve().await?, output).await,
         Command::Completion { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "weftctl", &mut std::io::stdout());
-            return Ok(Outcome::Yes);
+            Ok(Outcome::Yes)
         }
-        Command::Get { uri } => {
-            let answer = client::get_raw(&args.place.socket(), uri).await?;
-            std::io::stdout().write_all(&answer.encode())?;
-            return Ok(Outcome::Yes);
-        }
-        Command::Status | Command::Bgp(_) | Command::Ipam(_) | Command::Policy(_) | Command::Version => {}
     }
-    let place = args.place.resolve().await?;
-    match &args.command {
-        Command::Status => cmd::status::run(&place, output).await,
-        Command::Bgp(command) => cmd::bgp::run(command, &place, output).await,
-        Command::Ipam(command) => cmd::ipam::run(command, &place, output).await,
-        Command::Policy(command) => cmd::policy::run(command, &place, output).await,
-        Command::Version => cmd::version::run(&place, output).await,
-        Command::Check(_) | Command::Completion { .. } | Command::Get { .. } => Ok(Outcome::Yes),
+}
+
+impl Command {
+    /// What changes nothing, and may answer otherwise in two seconds.
+    fn can_be_repeated(&self) -> bool {
+        match self {
+            Self::Status
+            | Self::Get(_)
+            | Self::Bgp(_)
+            | Self::Ipam(_)
+            | Self::Policy(_)
+            | Self::Check(_)
+            | Self::Version => true,
+            Self::Apply(_) | Self::Delete(_) | Self::Validate(_) | Self::Completion { .. } => false,
+        }
     }
 }
 
@@ -136,11 +160,12 @@ fn code(outcome: anyhow::Result<Outcome>) -> ExitCode {
     match outcome {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(3),
+        Ok(Outcome::Refused) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("weftctl: {error:#}");
             if error.is::<NotFound>() {
                 ExitCode::from(3)
-            } else if error.is::<NeedsNode>() {
+            } else if error.is::<Usage>() {
                 ExitCode::from(2)
             } else {
                 ExitCode::FAILURE

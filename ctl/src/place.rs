@@ -2,15 +2,21 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
+use weft_api::Datastore;
+use weft_api::control::Status;
 
 use crate::client::Client;
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
+use crate::failure::Usage;
+use crate::store::{Directory, Objects, Store};
 
 const SOCKET: &str = "/run/weft/agent.sock";
 /// Says where the socket is, as a default does: whoever names a node or a cluster is not contradicted by it.
 const SOCKET_VARIABLE: &str = "WEFT_SOCKET";
+/// As of the agent, and as much of a default.
+const DATASTORE_VARIABLE: &str = "WEFT_DATASTORE";
 
 /// Default: the agent of this machine where there is one, else the cluster of the kubeconfig.
 #[derive(Args, Debug)]
@@ -40,17 +46,14 @@ pub(crate) enum Place {
     Cluster(Cluster),
 }
 
-/// A question that every node answers differently.
-#[derive(Debug)]
-pub(crate) struct NeedsNode;
-
-impl std::fmt::Display for NeedsNode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("every node has its own answer: name one with --node")
-    }
+/// Default: where the agent of this machine has its objects from, else the cluster of the kubeconfig.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ObjectsIn {
+    /// Where the objects are: `kubernetes`, or `dir:PATH`, a directory of YAML files. Without it $WEFT_DATASTORE says so,
+    /// else the agent of this machine, and where there is none it is the cluster that kubectl would use.
+    #[arg(long, value_name = "kubernetes|dir:PATH")]
+    datastore: Option<Datastore>,
 }
-
-impl std::error::Error for NeedsNode {}
 
 impl Where {
     pub(crate) fn socket(&self) -> PathBuf {
@@ -70,11 +73,42 @@ impl Where {
         }
     }
 
+    pub(crate) async fn store(&self, objects: &ObjectsIn) -> Result<Store> {
+        if self.node.is_some() {
+            return Err(Usage("objects are those of all nodes: leave --node out".to_owned()).into());
+        }
+        match self.datastore(objects).await? {
+            Datastore::Dir(path) => Ok(Store::Directory(Directory::new(path))),
+            Datastore::Kubernetes => {
+                let client = cluster::client(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
+                Ok(Store::Cluster(Objects::new(client)))
+            }
+        }
+    }
+
+    async fn datastore(&self, objects: &ObjectsIn) -> Result<Datastore> {
+        let variable = std::env::var(DATASTORE_VARIABLE).ok().filter(|_| !self.names_cluster());
+        if let Some(named) = &objects.datastore {
+            Ok(named.clone())
+        } else if let Some(text) = variable {
+            text.parse().map_err(|error| Usage(format!("${DATASTORE_VARIABLE}: {error}")).into())
+        } else if self.asks_this_machine() {
+            let told =
+                "the agent of this machine cannot be asked where its objects are; --datastore says so too";
+            let status: Status = Client::Socket(self.socket()).get("/v1/status", &[]).await.context(told)?;
+            status.datastore.parse().map_err(anyhow::Error::msg)
+        } else {
+            Ok(Datastore::Kubernetes)
+        }
+    }
+
+    fn names_cluster(&self) -> bool {
+        self.node.is_some() || self.all_nodes || self.kubeconfig.is_some() || self.context.is_some()
+    }
+
     fn asks_this_machine(&self) -> bool {
-        let names_cluster =
-            self.node.is_some() || self.all_nodes || self.kubeconfig.is_some() || self.context.is_some();
         let has_agent = || std::env::var_os(SOCKET_VARIABLE).is_some() || PathBuf::from(SOCKET).exists();
-        self.socket.is_some() || (!names_cluster && has_agent())
+        self.socket.is_some() || (!self.names_cluster() && has_agent())
     }
 }
 
@@ -83,7 +117,9 @@ impl Place {
     pub(crate) fn one(&self) -> Result<&Client> {
         match self {
             Self::Agent(client) => Ok(client),
-            Self::Cluster(_) => Err(NeedsNode.into()),
+            Self::Cluster(_) => {
+                Err(Usage("every node has its own answer: name one with --node".to_owned()).into())
+            }
         }
     }
 }

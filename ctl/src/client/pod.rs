@@ -84,7 +84,7 @@ impl AgentPod {
     async fn exec(&self, uri: &str) -> Result<Answer> {
         let params = AttachParams::default().container(CONTAINER);
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let process = pods.exec(&self.name, [PROGRAM, "get", uri], &params).await;
+        let process = pods.exec(&self.name, [PROGRAM, "get", "--raw", uri], &params).await;
         let mut process = process.with_context(|| self.told())?;
         let status = process.take_status().context("the status is asked for once")?;
         let (stdout, stderr) = (process.stdout(), process.stderr());

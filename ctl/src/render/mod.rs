@@ -1,5 +1,6 @@
 //! Answers as text for people. Pure: an answer in, lines out.
 
+mod objects;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -10,8 +11,10 @@ use crate::Output;
 use crate::cmd::bgp::NodePeers;
 use crate::cmd::check::{Finding, Verdict};
 use crate::cmd::status::NodeSummary;
+use crate::store::{Change, Done};
 use weft_api::control::{Explanation, Ipam, Path, Peer, PodMtu, Policy, Route, Status};
 
+pub(crate) use objects::objects;
 use table::table;
 
 pub(crate) fn status(status: &Status) -> String {
@@ -263,6 +266,22 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
         vec![finding.check.to_owned(), verdict.to_owned(), finding.detail.clone()]
     });
     table(&["CHECK", "", "FOUND"], rows)
+}
+
+/// As kubectl says it, a line per object.
+pub(crate) fn done(done: &[Done], dry_run: bool) -> String {
+    let mut text = String::new();
+    for Done { kind, name, change, .. } in done {
+        let change = match change {
+            Change::Created => "created",
+            Change::Configured => "configured",
+            Change::Unchanged => "unchanged",
+            Change::Deleted => "deleted",
+        };
+        let trial = if dry_run { " (dry run)" } else { "" };
+        let _ = writeln!(text, "{}.weft.dev/{name} {change}{trial}", kind.to_lowercase());
+    }
+    text
 }
 
 fn mark(path: &Path) -> String {

@@ -103,7 +103,7 @@ impl Lab {
         wait::until(&format!("ready agent on {node}"), READY, || {
             anyhow::ensure!(agent.alive(), "it ended");
             self.cni_status(node)?;
-            let answer = self.weftctl(node, "get /v1/status")?;
+            let answer = self.weftctl(node, "get --raw /v1/status")?;
             let body = answer.split_once('\n').context("status, then body")?.1;
             let waiting_for = serde_json::from_str::<weft_api::control::Status>(body)?.waiting_for;
             Ok(waiting_for.iter().all(|what| what == "bgp has not converged").then_some(()))

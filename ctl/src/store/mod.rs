@@ -1,0 +1,181 @@
+//! Where objects of ours are kept: the Kubernetes API, or a directory of YAML. Both are read and changed alike.
+//!
+//! In: kinds and names, or objects that are well-formed. Out: objects as JSON, and what became of each change. Before
+//! anything is written all of it has been tried; what is refused then leaves everything as it was.
+
+mod cluster;
+pub(crate) mod directory;
+
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::Value;
+use weft_intent::ObjectKey;
+
+pub(crate) use self::cluster::Objects;
+pub(crate) use self::directory::Directory;
+use crate::input::{Fault, Source, Written};
+use crate::kind::{Resource, Selection};
+
+pub(crate) enum Store {
+    Cluster(Objects),
+    Directory(Directory),
+}
+
+/// One object that is to be there.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) source: Source,
+    pub(crate) key: ObjectKey,
+    pub(crate) resource: &'static Resource,
+    /// Without what only a server writes.
+    pub(crate) value: Value,
+    /// As it stood in its file, where that is the same.
+    pub(crate) text: Option<String>,
+}
+
+/// One object that is to go.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) key: ObjectKey,
+    pub(crate) resource: &'static Resource,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct How {
+    /// All but the writing.
+    pub(crate) dry_run: bool,
+    /// Take fields from whoever manages them.
+    pub(crate) force_conflicts: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Change {
+    Created,
+    Configured,
+    Unchanged,
+    Deleted,
+}
+
+/// What became of one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Done {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) change: Change,
+    /// It is not as written, all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) warning: Option<String>,
+}
+
+/// What became of all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) done: Vec<Done>,
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl Done {
+    fn new(key: &ObjectKey, change: Change) -> Self {
+        Self { kind: key.kind.to_string(), name: key.name.clone(), change, warning: None }
+    }
+}
+
+impl Store {
+    /// Those that there are, and which of those that were named are not.
+    pub(crate) async fn get(&self, selection: &Selection) -> Result<(Vec<Value>, Vec<Fault>)> {
+        let all = match self {
+            Self::Cluster(objects) => objects.get(selection).await?,
+            Self::Directory(directory) => directory.get(selection)?,
+        };
+        let is_missing = |name: &&String| !all.iter().any(|object| name_of(object) == **name);
+        let fault = |name: &String| Fault::of_object(selection.resource.full_name(name), "not found");
+        let missing = selection.names.iter().filter(is_missing).map(fault).collect();
+        Ok((all, missing))
+    }
+
+    pub(crate) async fn apply(&self, given: &[Given], how: How) -> Result<Report> {
+        match self {
+            Self::Cluster(objects) => Ok(objects.apply(given, how).await),
+            Self::Directory(directory) => directory.apply(given, how),
+        }
+    }
+
+    pub(crate) async fn delete(&self, named: &[Named], how: How, ignore_missing: bool) -> Result<Report> {
+        match self {
+            Self::Cluster(objects) => Ok(objects.delete(named, how, ignore_missing).await),
+            Self::Directory(directory) => directory.delete(named, how, ignore_missing),
+        }
+    }
+}
+
+impl Given {
+    pub(crate) fn new(written: Written, key: ObjectKey, resource: &'static Resource) -> Self {
+        let Written { source, value, text } = written;
+        Self { source, key, resource, value, text }
+    }
+}
+
+pub(crate) fn name_of(object: &Value) -> &str {
+    object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What a server adds to an object that a user wrote. Whoever applies what `get` printed does not mean these.
+const SERVERS: [&str; 8] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+/// Where `kubectl apply` keeps what it applied last.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Without what only a server writes.
+pub(crate) fn as_written(object: &Value) -> Value {
+    let mut own = object.clone();
+    if let Some(fields) = own.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(metadata) = own.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in SERVERS {
+            metadata.remove(field);
+        }
+        let annotations = metadata.get_mut("annotations").and_then(Value::as_object_mut);
+        let emptied = annotations.is_some_and(|all| all.remove(LAST_APPLIED).is_some() && all.is_empty());
+        if emptied {
+            metadata.remove("annotations");
+        }
+    }
+    own
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_writes_is_not_the_users() {
+        let served = json!({
+            "apiVersion": "weft.dev/v1alpha1", "kind": "BGPFilter",
+            "metadata": {
+                "name": "f", "uid": "u", "resourceVersion": "7", "generation": 2, "labels": { "a": "b" },
+                "creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": [],
+                "annotations": { LAST_APPLIED: "{}" },
+            },
+            "spec": { "rules": [] }, "status": { "conditions": [] },
+        });
+        let own = json!({
+            "apiVersion": "weft.dev/v1alpha1", "kind": "BGPFilter",
+            "metadata": { "name": "f", "labels": { "a": "b" } }, "spec": { "rules": [] },
+        });
+        assert_eq!(as_written(&served), own);
+        assert_eq!(as_written(&own), own);
+    }
+}
