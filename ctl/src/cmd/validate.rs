@@ -82,6 +82,6 @@ fn assume_secrets(snapshot: &mut Snapshot) -> Option<String> {
         assumed.entry(secret.name.clone()).or_default().insert(secret.key.clone(), b"assumed".to_vec());
     }
     let names = assumed.keys().cloned().collect::<Vec<_>>().join(", ");
-    snapshot.secrets = assumed;
+    snapshot.secrets.extend(assumed);
     (!names.is_empty()).then(|| format!("there is no Secret among them: {names} taken as given"))
 }
