@@ -115,9 +115,9 @@ impl Bench {
     }
 
     /// Its session is the first one still, and works.
-    async fn honest_announces(&self, prefix: &str, routes: u64) {
+    async fn honest_announces(&self, prefix: &str, routes: u32) {
         (&self.honest).write_all(&update(HONEST, prefix)).unwrap();
-        self.until("the honest peer's route", |[honest, _]| honest.families[0].accepted == routes).await;
+        self.until("the honest peer's route", |[honest, _]| honest.families[0].1.accepted == routes).await;
         assert_eq!(self.peers().await[0].established_count, 1);
     }
 }

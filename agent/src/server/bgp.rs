@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use ipnetwork::IpNetwork;
 use weft_api::control::{FamilyCounts, Path, Peer, Problem, RefusedRoute, Route, SessionState};
 use weft_bgp::net::Handle;
+use weft_bgp::rib::{AdvertisedRoute, Counts, PathStatus, RouteStatus};
 use weft_bgp::session::StateKind;
-use weft_bgp::speaker::{FamilyStatus, PathStatus, PeerStatus, RouteFilter, RouteStatus};
-use weft_bgp::types::Nexthop;
-use weft_bgp::wire::Origin;
+use weft_bgp::speaker::{PeerStatus, RouteFilter};
+use weft_bgp::types::{AfiSafi, Nexthop};
+use weft_bgp::wire::{Origin, PathAttributes};
 use weft_intent::plan::peers::MESH;
 
 use super::answer::Failure;
 use crate::agent::Agent;
 use crate::fib::Target;
+
+/// Whose a path is that no peer gave us.
+const LOCAL: &str = "local";
 
 fn speaker(agent: &Agent) -> Result<Handle, Failure> {
     agent.speaker.borrow().clone().ok_or_else(|| Failure::not_yet("bgp has not started yet"))
@@ -45,7 +49,7 @@ pub(super) async fn advertised(agent: &Agent, name: &str) -> Result<Vec<Route>, 
     let peer =
         peers.iter().find(|peer| peer.name == name || peer.key.to_string() == name).ok_or_else(unknown)?;
     let routes = speaker.advertised(peer.key).await?.ok_or_else(unknown)?;
-    Ok(routes.into_iter().map(|status| route(status, &BTreeMap::new())).collect())
+    Ok(routes.iter().map(sent).collect())
 }
 
 fn parse_filter(text: &str) -> Result<RouteFilter, Failure> {
@@ -107,18 +111,18 @@ pub(super) fn leaks(peers: &[Peer]) -> Vec<Problem> {
     peers.iter().filter_map(leak).collect()
 }
 
-fn family(status: &FamilyStatus) -> FamilyCounts {
+fn family((family, counts): &(AfiSafi, Counts)) -> FamilyCounts {
     FamilyCounts {
-        family: status.family.to_string(),
-        accepted: status.accepted,
-        rejected: status.rejected,
-        advertised: status.advertised,
-        end_of_rib: status.end_of_rib,
-        stale: status.stale,
+        family: family.to_string(),
+        accepted: counts.accepted.into(),
+        rejected: counts.rejected.into(),
+        advertised: counts.advertised.into(),
+        end_of_rib: counts.end_of_rib,
+        stale: counts.stale.into(),
     }
 }
 
-fn route(status: RouteStatus, installed: &BTreeMap<IpNetwork, Target>) -> Route {
+fn route(status: RouteStatus<String>, installed: &BTreeMap<IpNetwork, Target>) -> Route {
     Route {
         prefix: status.prefix.to_string(),
         paths: status.paths.into_iter().map(path).collect(),
@@ -126,22 +130,38 @@ fn route(status: RouteStatus, installed: &BTreeMap<IpNetwork, Target>) -> Route 
     }
 }
 
-fn path(status: PathStatus) -> Path {
-    let attributes = status.attributes;
+fn path(status: PathStatus<String>) -> Path {
+    Path {
+        from: status.from.unwrap_or_else(|| LOCAL.to_owned()),
+        best: status.standing.is_best(),
+        active: status.standing.is_active(),
+        stale: status.stale,
+        reason: status.standing.to_string(),
+        ..sent_path(status.nexthop, &status.attributes)
+    }
+}
+
+fn sent(route: &AdvertisedRoute) -> Route {
+    let paths = vec![sent_path(Some(route.nexthop), &route.attributes)];
+    Route { prefix: route.prefix.to_string(), paths, fib: Vec::new() }
+}
+
+/// As we send it to a peer.
+fn sent_path(to: Option<Nexthop>, attributes: &PathAttributes) -> Path {
     let communities = attributes.communities.iter().map(ToString::to_string);
     let large = attributes.large_communities.iter().map(ToString::to_string);
     Path {
-        from: status.from.unwrap_or_else(|| "local".to_owned()),
-        nexthop: status.nexthop.map(nexthop).unwrap_or_default(),
+        from: LOCAL.to_owned(),
+        nexthop: to.map(nexthop).unwrap_or_default(),
         as_path: attributes.as_path.to_string(),
         origin: origin(attributes.origin).to_owned(),
         local_pref: attributes.local_pref,
         med: attributes.med,
         communities: communities.chain(large).collect(),
-        best: status.best,
-        active: status.active,
-        stale: status.stale,
-        reason: status.reason,
+        best: true,
+        active: true,
+        stale: false,
+        reason: "advertised".to_owned(),
     }
 }
 

@@ -18,9 +18,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::speaker::{
-    OriginConfig, PeerConfig, PeerKey, PeerStatus, RouteFilter, RouteStatus, Shutdown, SpeakerConfig,
-};
+use crate::rib::{AdvertisedRoute, RouteStatus};
+use crate::speaker::{OriginConfig, PeerConfig, PeerKey, PeerStatus, RouteFilter, Shutdown, SpeakerConfig};
 use crate::types::Change;
 
 use listener::Listeners;
@@ -96,8 +95,8 @@ enum Command {
     SetRestartTime(Option<u16>, oneshot::Sender<()>),
     Listen(Listen, oneshot::Sender<io::Result<()>>),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
-    Routes(RouteFilter, oneshot::Sender<Vec<RouteStatus>>),
-    Advertised(PeerKey, oneshot::Sender<Option<Vec<RouteStatus>>>),
+    Routes(RouteFilter, oneshot::Sender<Vec<RouteStatus<String>>>),
+    Advertised(PeerKey, oneshot::Sender<Option<Vec<AdvertisedRoute>>>),
     Unreachable(PeerKey, oneshot::Sender<()>),
     Refused(oneshot::Sender<u64>),
     Listening(oneshot::Sender<Vec<SocketAddr>>),
@@ -135,13 +134,13 @@ impl Handle {
         self.ask(Command::Peers).await
     }
 
-    /// In order of prefix.
-    pub async fn routes(&self, filter: RouteFilter) -> Result<Vec<RouteStatus>, Ended> {
+    /// In order of prefix. Peers by name.
+    pub async fn routes(&self, filter: RouteFilter) -> Result<Vec<RouteStatus<String>>, Ended> {
         self.ask(|reply| Command::Routes(filter, reply)).await
     }
 
     /// What this peer has been told; `None` when there is no such peer.
-    pub async fn advertised(&self, peer: PeerKey) -> Result<Option<Vec<RouteStatus>>, Ended> {
+    pub async fn advertised(&self, peer: PeerKey) -> Result<Option<Vec<AdvertisedRoute>>, Ended> {
         self.ask(|reply| Command::Advertised(peer, reply)).await
     }
 

@@ -108,9 +108,9 @@ async fn port_of(speaker: &Handle) -> SocketAddr {
     speaker.listening().await.unwrap()[0]
 }
 
-async fn state(speaker: &Handle, number: usize) -> (StateKind, u64) {
+async fn state(speaker: &Handle, number: usize) -> (StateKind, u32) {
     let peer = &speaker.peers().await.unwrap()[number];
-    (peer.state, peer.families[0].accepted)
+    (peer.state, peer.families[0].1.accepted)
 }
 
 async fn established(speaker: &Handle) {

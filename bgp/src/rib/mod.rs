@@ -40,7 +40,7 @@ pub use policy::{
     Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, PrefixRange, PrefixRule, Rejection,
 };
 pub use prefixes::Prefixes;
-pub use view::{PathView, RefusedRoute, RouteView, Standing};
+pub use view::{PathStatus, RefusedRoute, RouteStatus, Standing};
 
 use crate::types::{AfiSafi, Asn, Change, Kept, Nexthop, PeerId, PeerKind, RouterId};
 use crate::wire::{EncodeContext, Nlri, PathAttributes, Update};
@@ -333,14 +333,14 @@ impl Rib {
     }
 
     /// Every prefix, in order, IPv4 first.
-    pub fn routes(&self) -> Vec<RouteView> {
+    pub fn routes(&self) -> Vec<RouteStatus<PeerId>> {
         let mut routes = self.tables.v4.view(&self.core);
         routes.extend(self.tables.v6.view(&self.core));
         routes
     }
 
     /// Exactly this prefix.
-    pub fn explain(&self, prefix: IpNetwork) -> Option<RouteView> {
+    pub fn explain(&self, prefix: IpNetwork) -> Option<RouteStatus<PeerId>> {
         match canonical(prefix) {
             Canonical::V4(prefix) => self.tables.v4.view_of(&self.core, self.tables.v4.find(prefix)?),
             Canonical::V6(prefix) => self.tables.v6.view_of(&self.core, self.tables.v6.find(prefix)?),
@@ -348,7 +348,7 @@ impl Rib {
     }
 
     /// Where a packet to `address` goes: the longest prefix with a path in use, else the longest that is known.
-    pub fn longest_match(&self, address: IpAddr) -> Option<RouteView> {
+    pub fn longest_match(&self, address: IpAddr) -> Option<RouteStatus<PeerId>> {
         match address {
             IpAddr::V4(address) => self.tables.v4.longest_match(&self.core, address.into()),
             IpAddr::V6(address) => self.tables.v6.longest_match(&self.core, address.into()),

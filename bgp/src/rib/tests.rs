@@ -254,7 +254,7 @@ impl Network {
 
     fn standings(&self, prefix: &str) -> Vec<(Option<PeerId>, Standing)> {
         let route = self.rib.explain(net(prefix)).expect("a known prefix");
-        route.paths.into_iter().map(|path| (path.peer, path.standing)).collect()
+        route.paths.into_iter().map(|path| (path.from, path.standing)).collect()
     }
 
     fn best(&self, prefix: &str) -> (Option<PeerId>, Standing) {

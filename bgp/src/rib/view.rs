@@ -18,23 +18,38 @@ use crate::wire::PathAttributes;
 /// Prefixes that are looked at for examples of what is refused: a status must not take longer because a table is large.
 const MAX_LOOKED_AT: usize = 65_536;
 
-/// A prefix and all its paths, best first, unusable ones last.
+/// A prefix and all its paths, best first, unusable ones last. `P` names peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteView {
+pub struct RouteStatus<P> {
     pub prefix: IpNetwork,
-    pub paths: Vec<PathView>,
+    pub paths: Vec<PathStatus<P>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PathView {
+pub struct PathStatus<P> {
     /// `None`: we originate it.
-    pub peer: Option<PeerId>,
+    pub from: Option<P>,
     /// `None` for our own.
     pub nexthop: Option<Nexthop>,
     pub attributes: PathAttributes,
     /// Kept over a restart of the peer and not confirmed since.
     pub stale: bool,
     pub standing: Standing,
+}
+
+impl<P> RouteStatus<P> {
+    /// With other names for the same peers.
+    pub fn renamed<Q>(self, name: impl Fn(P) -> Q) -> RouteStatus<Q> {
+        let Self { prefix, paths } = self;
+        let renamed = |PathStatus { from, nexthop, attributes, stale, standing }: PathStatus<P>| PathStatus {
+            from: from.map(&name),
+            nexthop,
+            attributes,
+            stale,
+            standing,
+        };
+        RouteStatus { prefix, paths: paths.into_iter().map(renamed).collect() }
+    }
 }
 
 /// What the decision made of one path, and why. `Display` says it in words.
@@ -58,6 +73,10 @@ pub struct RefusedRoute {
 }
 
 impl Standing {
+    pub fn is_best(self) -> bool {
+        matches!(self, Self::Best(_))
+    }
+
     /// The best path or one of its companions.
     pub fn is_active(self) -> bool {
         matches!(self, Self::Best(_) | Self::Multipath(_))
@@ -87,13 +106,13 @@ impl fmt::Display for Standing {
 }
 
 impl<P: TablePrefix> Table<P> {
-    pub(super) fn view(&self, core: &Core) -> Vec<RouteView> {
+    pub(super) fn view(&self, core: &Core) -> Vec<RouteStatus<PeerId>> {
         self.iter().filter_map(|dest| self.view_of(core, dest)).collect()
     }
 
-    pub(super) fn longest_match(&self, core: &Core, host: P) -> Option<RouteView> {
+    pub(super) fn longest_match(&self, core: &Core, host: P) -> Option<RouteStatus<PeerId>> {
         let mut views: Vec<_> = self.covering(host).filter_map(|dest| self.view_of(core, dest)).collect();
-        let in_use = |view: &RouteView| view.paths.iter().any(|path| path.standing.is_active());
+        let in_use = |view: &RouteStatus<PeerId>| view.paths.iter().any(|path| path.standing.is_active());
         let index = views.iter().rposition(in_use).or(views.len().checked_sub(1))?;
         Some(views.swap_remove(index))
     }
@@ -121,9 +140,9 @@ impl<P: TablePrefix> Table<P> {
     }
 
     /// `None` when there is no path left.
-    pub(super) fn view_of(&self, core: &Core, dest: DestId) -> Option<RouteView> {
+    pub(super) fn view_of(&self, core: &Core, dest: DestId) -> Option<RouteStatus<PeerId>> {
         let standings = self.standings(core, dest);
-        let mut paths: Vec<PathView> = self
+        let mut paths: Vec<PathStatus<PeerId>> = self
             .chain(dest)
             .filter_map(|(id, path)| {
                 let age = core.peers.age(path.peer, Self::FAMILY, path.epoch);
@@ -131,11 +150,11 @@ impl<P: TablePrefix> Table<P> {
                     Some(rejection) => Standing::Rejected(rejection),
                     None => standings.iter().find(|(usable, _)| *usable == id)?.1,
                 };
-                (age != Age::Dead).then(|| path_view(core, path, age, standing))
+                (age != Age::Dead).then(|| path_status(core, path, age, standing))
             })
             .collect();
-        paths.sort_by_key(|path| (path.standing.rank(), path.peer));
-        (!paths.is_empty()).then(|| RouteView { prefix: self.dest(dest).prefix.into(), paths })
+        paths.sort_by_key(|path| (path.standing.rank(), path.from));
+        (!paths.is_empty()).then(|| RouteStatus { prefix: self.dest(dest).prefix.into(), paths })
     }
 
     /// What the decision says of each usable path.
@@ -163,9 +182,9 @@ impl<P: TablePrefix> Table<P> {
     }
 }
 
-fn path_view(core: &Core, path: &Path, age: Age, standing: Standing) -> PathView {
-    PathView {
-        peer: core.peers.get(path.peer).map(|peer| peer.id),
+fn path_status(core: &Core, path: &Path, age: Age, standing: Standing) -> PathStatus<PeerId> {
+    PathStatus {
+        from: core.peers.get(path.peer).map(|peer| peer.id),
         nexthop: core.shared.via(path.nexthop).map(|via| via.nexthop),
         attributes: core.shared.attributes.get(path.attributes).values.clone(),
         stale: age == Age::Stale,

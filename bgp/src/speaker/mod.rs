@@ -26,7 +26,7 @@ pub use config::{
     Hops, LocalNexthop, OriginConfig, Password, PeerConfig, PeerKey, Shutdown, SpeakerConfig, Transport,
 };
 pub use io::{Effect, Input};
-pub use status::{FamilyStatus, PathStatus, PeerStatus, RouteFilter, RouteStatus};
+pub use status::{PeerStatus, RouteFilter};
 
 use convergence::Convergence;
 use peer::Peer;

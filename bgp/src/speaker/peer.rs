@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::config::{LocalNexthop, MAX_RESTART, PeerConfig, SpeakerConfig, Transport};
 use super::log_budget::LogBudget;
 use super::refresh::Refreshes;
-use super::status::{FamilyStatus, PeerStatus};
+use super::status::PeerStatus;
 use crate::rib::{Accept, ExportPolicy, ImportPolicy, RefusedRoute, Rib, RibPeer};
 use crate::session::{Counters, DialRules, Negotiated, Offer, Session, StateKind};
 use crate::types::{AfiSafi, Instant, PeerId, RemoteAsn};
@@ -153,6 +153,7 @@ impl Peer {
             RemoteAsn::Internal => Some(speaker.asn),
             RemoteAsn::External | RemoteAsn::Any => None,
         };
+        let families = self.config.families.iter().copied();
         PeerStatus {
             id: self.id,
             name: self.config.name.clone(),
@@ -164,7 +165,7 @@ impl Peer {
             state_age: now.since(self.since),
             router_id: terms.map(|terms| terms.router_id),
             hold_time: terms.map(|terms| terms.hold_time),
-            families: self.config.families.iter().map(|family| self.family_status(*family, rib)).collect(),
+            families: families.map(|family| (family, rib.counts(self.id, family))).collect(),
             last_error: self.session.last_down().map(str::to_owned),
             messages_in: self.counters.messages_in,
             messages_out: self.counters.messages_out,
@@ -172,18 +173,6 @@ impl Peer {
             malformed_attributes: self.log_budget.malformed_total(),
             refused,
             capabilities: terms.map(Negotiated::capabilities).unwrap_or_default(),
-        }
-    }
-
-    fn family_status(&self, family: AfiSafi, rib: &Rib) -> FamilyStatus {
-        let counts = rib.counts(self.id, family);
-        FamilyStatus {
-            family,
-            accepted: counts.accepted.into(),
-            rejected: counts.rejected.into(),
-            advertised: counts.advertised.into(),
-            end_of_rib: counts.end_of_rib,
-            stale: counts.stale.into(),
         }
     }
 }

@@ -7,10 +7,9 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::config::PeerKey;
-use crate::rib::RefusedRoute;
+use crate::rib::{Counts, RefusedRoute};
 use crate::session::StateKind;
-use crate::types::{AfiSafi, Asn, Nexthop, PeerId, RouterId};
-use crate::wire::PathAttributes;
+use crate::types::{AfiSafi, Asn, PeerId, RouterId};
 
 /// One configured peer and its session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +29,7 @@ pub struct PeerStatus {
     pub router_id: Option<RouterId>,
     /// Negotiated, seconds; 0 means never.
     pub hold_time: Option<u16>,
-    pub families: Vec<FamilyStatus>,
+    pub families: Vec<(AfiSafi, Counts)>,
     /// Why the session went down last, in words.
     pub last_error: Option<String>,
     pub messages_in: u64,
@@ -43,43 +42,6 @@ pub struct PeerStatus {
     pub refused: Vec<RefusedRoute>,
     /// Capabilities that both sides have, by name.
     pub capabilities: Vec<String>,
-}
-
-/// One family of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FamilyStatus {
-    pub family: AfiSafi,
-    /// Routes of the peer that the import policy took.
-    pub accepted: u64,
-    /// Routes of the peer that the import policy refused.
-    pub rejected: u64,
-    pub advertised: u64,
-    /// The peer has sent its End-of-RIB.
-    pub end_of_rib: bool,
-    /// Kept over a restart of the peer and not confirmed since.
-    pub stale: u64,
-}
-
-/// A prefix and its paths, best first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteStatus {
-    pub prefix: IpNetwork,
-    pub paths: Vec<PathStatus>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PathStatus {
-    /// Name of the peer; `None`: our own.
-    pub from: Option<String>,
-    /// `None` for our own.
-    pub nexthop: Option<Nexthop>,
-    pub attributes: PathAttributes,
-    pub best: bool,
-    /// The best path and its multipath companions.
-    pub active: bool,
-    pub stale: bool,
-    /// The step of the decision that chose or lost it, in words.
-    pub reason: String,
 }
 
 /// Which routes to show.

@@ -12,10 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnetwork::IpNetwork;
 use weft_bgp::random::SplitMix64;
+use weft_bgp::rib::RouteStatus;
 use weft_bgp::session::StateKind;
-use weft_bgp::speaker::{
-    Effect, Input, OriginConfig, PeerConfig, PeerStatus, RouteFilter, RouteStatus, Speaker,
-};
+use weft_bgp::speaker::{Effect, Input, OriginConfig, PeerConfig, PeerStatus, RouteFilter, Speaker};
 use weft_bgp::types::{AfiSafi, ConnId, FibNexthop, Instant, PeerId};
 
 pub(crate) use messages::Messages;
@@ -179,7 +178,7 @@ impl World {
         self.nodes[index].speaker.as_ref().map(|speaker| speaker.peers(self.now)).unwrap_or_default()
     }
 
-    pub(crate) fn routes(&self, index: usize) -> Vec<RouteStatus> {
+    pub(crate) fn routes(&self, index: usize) -> Vec<RouteStatus<String>> {
         self.nodes[index].speaker.as_ref().map(|speaker| speaker.routes(RouteFilter::All)).unwrap_or_default()
     }
 

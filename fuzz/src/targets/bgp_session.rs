@@ -165,9 +165,12 @@ impl World {
         let honest = peers.iter().find(|peer| peer.key == HONEST).expect("it is configured");
         assert_eq!(honest.state, StateKind::Established);
         let routes = self.speaker.routes(RouteFilter::Prefix(HONEST_ROUTE.parse().expect("a literal")));
-        assert!(routes.iter().flat_map(|route| &route.paths).any(|path| path.best), "its route is gone");
+        assert!(
+            routes.iter().flat_map(|route| &route.paths).any(|path| path.standing.is_best()),
+            "its route is gone"
+        );
         let hostile = peers.iter().find(|peer| peer.key == HOSTILE).expect("it is configured");
-        let held: u64 = hostile.families.iter().map(|family| family.accepted + family.rejected).sum();
+        let held: u32 = hostile.families.iter().map(|(_, counts)| counts.accepted + counts.rejected).sum();
         assert!(held <= 100, "more routes than its limit: {held}");
     }
 }

@@ -42,10 +42,11 @@ fn a_speaker_tells_what_it_has_learned_and_said_until_its_end() {
             None => panic!("it has ended"),
         });
         assert_eq!(learned.await.iter().map(|change| change.prefix).collect::<Vec<_>>(), [theirs]);
-        let prefixes = |routes: Vec<RouteStatus>| routes.iter().map(|route| route.prefix).collect::<Vec<_>>();
-        assert_eq!(prefixes(speaker.routes(RouteFilter::All).await.unwrap()), [ours, theirs]);
+        let routes = speaker.routes(RouteFilter::All).await.unwrap();
+        assert_eq!(routes.iter().map(|route| route.prefix).collect::<Vec<_>>(), [ours, theirs]);
         let told = async || speaker.advertised(peer.key).await.unwrap().filter(|told| !told.is_empty());
-        assert_eq!(prefixes(eventually("our route at the peer", told).await), [ours]);
+        let told = eventually("our route at the peer", told).await;
+        assert_eq!(told.iter().map(|route| route.prefix).collect::<Vec<_>>(), [ours]);
 
         speaker.unreachable(peer.key).await.unwrap();
         assert_ne!(state(&speaker, 0).await.0, StateKind::Established);

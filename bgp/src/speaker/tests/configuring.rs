@@ -81,7 +81,7 @@ fn what_a_node_announces_of_others_is_refused_and_named() {
     crowd.announces(1, INTERNAL, &leaked);
     assert_eq!(crowd.changes(), []);
     let status = crowd.status(1);
-    assert_eq!((status.families[0].accepted, status.families[0].rejected), (1, 20));
+    assert_eq!((status.families[0].1.accepted, status.families[0].1.rejected), (1, 20));
     let named: Vec<_> = status.refused.iter().map(|route| route.prefix.to_string()).collect();
     assert_eq!(named, ["11.0.10.0/24", "11.0.11.0/24", "11.0.12.0/24"]);
     assert_eq!(crowd.status(2).refused, []);

@@ -73,7 +73,7 @@ fn a_peer_that_is_back_and_never_done_keeps_its_old_routes_for_two_minutes() {
     let mut crowd = lost(60);
     crowd.up(1, EXTERNAL, graceful(60, true));
     crowd.run(secs(119));
-    assert_eq!((crowd.changes(), crowd.status(1).families[0].stale), (vec![], 1));
+    assert_eq!((crowd.changes(), crowd.status(1).families[0].1.stale), (vec![], 1));
     crowd.run(secs(2));
     assert_eq!(crowd.changes(), [(own(1), false)]);
     assert_eq!(crowd.state(1), StateKind::Established);
@@ -86,7 +86,7 @@ fn a_peer_that_is_back_on_two_connections_keeps_its_routes_while_one_of_them_goe
         let mut crowd = lost(60);
         crowd.up(1, EXTERNAL, graceful(60, true));
         crowd.hears(1, collision.encode());
-        assert_eq!((crowd.changes(), crowd.status(1).families[0].stale), (vec![], 1));
+        assert_eq!((crowd.changes(), crowd.status(1).families[0].1.stale), (vec![], 1));
         crowd.up(1, EXTERNAL, graceful(60, true));
         if learned_anew {
             crowd.announces(1, EXTERNAL, &[own(1)]);

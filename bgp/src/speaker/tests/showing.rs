@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::peer::export_policy;
 use super::super::*;
 use super::crowd::{Crowd, EXTERNAL, INTERNAL, graceful, host, key, own, peer};
+use crate::rib::{RouteStatus, Standing, Step};
 use crate::session::StateKind;
 use crate::types::{Nexthop, RemoteAsn, RouterId};
 
@@ -27,13 +28,13 @@ fn a_peer_is_shown_with_its_session_and_without_once_that_is_over() {
         status.capabilities,
         ["ipv4-unicast", "four-octet-asn", "graceful-restart", "graceful-notification"]
     );
-    assert_eq!((status.families[0].accepted, status.families[0].rejected), (1, 1));
+    assert_eq!((status.families[0].1.accepted, status.families[0].1.rejected), (1, 1));
 
     crowd.hangs_up(1);
     let status = crowd.status(1);
     assert_eq!((status.router_id, status.hold_time, status.capabilities), (None, None, vec![]));
     assert_eq!(status.last_error.as_deref(), Some("connection lost"));
-    assert_eq!(status.families[0].stale, 2);
+    assert_eq!(status.families[0].1.stale, 2);
 }
 
 #[test]
@@ -64,8 +65,9 @@ fn routes_are_shown_in_order_with_all_their_paths() {
     crowd.announces(1, EXTERNAL, &[own(1)]);
 
     let shown = |filter| {
-        let route = |route: RouteStatus| {
-            let paths = route.paths.into_iter().map(|path| (path.from, path.nexthop, path.best));
+        let route = |route: RouteStatus<String>| {
+            let paths =
+                route.paths.into_iter().map(|path| (path.from, path.nexthop, path.standing.is_best()));
             (route.prefix, paths.collect::<Vec<_>>())
         };
         crowd.speaker.routes(filter).into_iter().map(route).collect::<Vec<_>>()
@@ -79,14 +81,13 @@ fn routes_are_shown_in_order_with_all_their_paths() {
     assert_eq!(shown(RouteFilter::LongestMatch(own(1).ip().into())), [own_1]);
 
     let why = crowd.speaker.routes(RouteFilter::Prefix(own(1).into())).remove(0).paths;
-    let why: Vec<_> = why.iter().map(|path| (path.active, path.reason.as_str())).collect();
-    let step = "lower router ID";
-    assert_eq!(why[0], (true, format!("best: {step}").as_str()));
-    assert_eq!(why[1], (true, format!("used beside the best, which has: {step}").as_str()));
+    let why: Vec<_> = why.iter().map(|path| path.standing).collect();
+    assert_eq!(why, [Standing::Best(Some(Step::RouterId)), Standing::Multipath(Step::RouterId)]);
+    assert_eq!(why[1].to_string(), "used beside the best, which has: lower router ID");
 
     let told = crowd.speaker.advertised(key(1)).expect("it is configured");
-    let told: Vec<_> = told.iter().map(|route| (route.prefix, route.paths[0].nexthop)).collect();
-    assert_eq!(told, [(ours, Some(Nexthop::V4(host(0))))]);
+    let told: Vec<_> = told.iter().map(|route| (route.prefix, route.nexthop)).collect();
+    assert_eq!(told, [(ours, Nexthop::V4(host(0)))]);
     assert_eq!(crowd.speaker.advertised(key(3)), None);
 }
 
