@@ -339,30 +339,27 @@ fn killed_at_any_moment_a_file_is_the_old_one_or_the_new_one() {
     assert_eq!(visible(&place.store()), ["bgppeer-tor.yaml"]);
 }
 
+/// All of one file, long enough that they meet in it.
 #[test]
-fn many_at_once_lose_nothing() {
+fn many_at_once_lose_nothing_and_wait_for_one_another() {
+    const MANY: usize = 24;
     let place = Place::new();
-    fs::write(
-        place.store().join("all.yaml"),
-        (0..8).map(|n| peer(&format!("p{n}"), "address: 192.0.2.1, asn: 1") + "---\n").collect::<String>(),
-    )
-    .unwrap();
-    let children: Vec<_> = (0..8)
-        .map(|n| {
-            let file = place.file(
-                &format!("{n}.yaml"),
-                &peer(&format!("p{n}"), &format!("address: 192.0.2.1, asn: {}", n + 100)),
-            );
-            place.command(&["apply", "-f", &file]).spawn().unwrap()
-        })
-        .collect();
+    let note = format!(", annotations: {{note: {}}}}}", "n".repeat(50_000));
+    let numbered =
+        |n: usize, asn: usize| peer(&format!("p{n:02}"), &format!("address: 192.0.2.1, asn: {asn}"));
+    let noted = |n, asn| numbered(n, asn).replacen('}', &note, 1) + "---\n";
+    fs::write(place.store().join("all.yaml"), (0..MANY).map(|n| noted(n, 1)).collect::<String>()).unwrap();
+    let apply = |n| {
+        let file = place.file(&format!("{n}.yaml"), &numbered(n, n + 100));
+        place.command(&["apply", "-f", &file]).spawn().unwrap()
+    };
+    let children: Vec<_> = (0..MANY).map(apply).collect();
     for child in children {
         Said::of(child.wait_with_output().unwrap()).ok();
     }
     let all = place.json(&["get", "bgppeers"]);
-    let numbers: Vec<_> =
-        all["items"].as_array().unwrap().iter().map(|peer| peer["spec"]["asn"].as_u64().unwrap()).collect();
-    assert_eq!(numbers, (100..108).collect::<Vec<_>>());
+    let numbers = all["items"].as_array().unwrap().iter().map(|peer| peer["spec"]["asn"].as_u64().unwrap());
+    assert_eq!(numbers.collect::<Vec<_>>(), (100..100 + MANY as u64).collect::<Vec<_>>());
     assert_eq!(visible(&place.store()), ["all.yaml"]);
 }
 
