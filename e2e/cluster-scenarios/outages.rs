@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weft_api::control::{Peer, SessionState};
 use weft_e2e::cluster::Cluster;
 use weft_e2e::lab::OUTSIDE;
 use weft_e2e::net::Flow;
@@ -15,17 +14,13 @@ use crate::policy::ingress;
 use crate::story::{CONVERGED, Scene, Server, at, cut_off, nothing_was_lost, reaches, until_more_echoes};
 
 const RATE: u32 = 500;
-/// Without an API server, where nothing else is said.
-const GONE_FOR: Duration = Duration::from_secs(120);
-/// How long routers keep the routes of a node without an agent: less than the rest of the outage, and more than an agent's
-/// start, which the kubelet puts off when it was killed before.
-const GRACEFUL_RESTART: u16 = 60;
+/// Without an API server, where nothing else is said. Longer than routers keep the routes of a node without an agent.
+const GONE_FOR: Duration = Duration::from_secs(100);
 
 pub(crate) fn api_server_is_gone_for_minutes(cluster: &Cluster) {
     let gone_for = std::env::var("WEFT_OUTAGE_SECONDS");
     let gone_for = gone_for.map_or(GONE_FOR, |text| Duration::from_secs(text.parse().unwrap()));
     let scene = Scene::set(cluster, "no-api");
-    let _patience = RoutersPatience::shortened(cluster);
     let (a, c) = (scene.server("a", "node1", &[]), scene.server("c", "node3", &[]));
     let closed = scene.server("closed", "node3", &[("app", "closed")]);
     let victim = scene.server("victim", "node2", &[]);
@@ -79,47 +74,6 @@ pub(crate) fn api_server_is_gone_for_minutes(cluster: &Cluster) {
     cut_off(a.namespace(), &new);
 }
 
-/// Routers keep routes for a short time only while this lives.
-struct RoutersPatience<'a>(&'a Cluster, Value);
-
-impl<'a> RoutersPatience<'a> {
-    fn shortened(cluster: &'a Cluster) -> Self {
-        let before = cluster.get(&["bgpconfiguration", "default"]).unwrap();
-        let before = before["spec"]["gracefulRestart"]["restartSeconds"].clone();
-        set_graceful_restart(cluster, &GRACEFUL_RESTART.into()).unwrap();
-        Self(cluster, before)
-    }
-}
-
-impl Drop for RoutersPatience<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = set_graceful_restart(self.0, &self.1) {
-            eprintln!("{error:#}");
-        }
-    }
-}
-
-/// Sessions begin anew, with the agents, and are up again: it is agreed at their beginning.
-fn set_graceful_restart(cluster: &Cluster, seconds: &Value) -> anyhow::Result<()> {
-    let peers = |node: &str| -> anyhow::Result<Vec<Peer>> {
-        Ok(serde_json::from_str(&cluster.lab().weftctl(node, "bgp peers -o json")?)?)
-    };
-    let patch = json!({ "spec": { "gracefulRestart": { "restartSeconds": seconds } } }).to_string();
-    let begun = std::time::Instant::now();
-    cluster.kubectl(&["patch", "bgpconfiguration", "default", "--type=merge", "--patch", &patch])?;
-    cluster.roll_agents()?;
-    for node in &cluster.lab().plan().nodes {
-        wait::until(&format!("sessions of {}", node.name), CONVERGED, || {
-            let peers = peers(&node.name)?;
-            let fresh = |peer: &Peer| {
-                peer.state == SessionState::Established && peer.state_seconds < begun.elapsed().as_secs()
-            };
-            Ok((!peers.is_empty() && peers.iter().all(fresh)).then_some(()))
-        })?;
-    }
-    Ok(())
-}
-
 /// Its agent says so, and that all its sessions are up.
 fn until_bgp_runs_on_memory(cluster: &Cluster, node: &str) {
     wait::until(&format!("bgp of {node} without an API"), CONVERGED, || {
@@ -161,7 +115,7 @@ fn flows_between(from: &Server, to: &Server) -> Vec<Flow> {
 /// The sandboxes that hold addresses for a pod, as the node's agent knows them.
 fn allocations(cluster: &Cluster, node: &str, pod: &str) -> Vec<String> {
     let text = cluster.lab().weftctl(node, "ipam show -o json").unwrap();
-    let ipam: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let ipam: Value = serde_json::from_str(&text).unwrap();
     let all = ipam["allocations"].as_array().unwrap().iter();
     let of_pod = all.filter(|allocation| allocation["pod"] == pod);
     of_pod.map(|allocation| allocation["container_id"].as_str().unwrap().to_owned()).collect()

@@ -16,6 +16,10 @@ pub(super) const RELEASE: &str = "weft";
 /// How long a kubelet may take to register its node, on a machine that does much else.
 const REGISTERED: &str = "--timeout=180s";
 
+/// How long routers keep the routes of a node without an agent: shorter than outages in stories are, and longer than the start
+/// of an agent, which the kubelet puts off when it was killed before.
+const RESTART_SECONDS: u16 = 60;
+
 impl Cluster {
     /// Builds the image and loads it into every node's containerd.
     pub fn load_weft_image(&self) -> Result<()> {
@@ -104,6 +108,7 @@ impl Cluster {
             "apiVersion": "weft.dev/v1alpha1", "kind": "BGPConfiguration", "metadata": { "name": "default" },
             "spec": {
                 "clusterCidrs": POD_CIDRS,
+                "gracefulRestart": { "restartSeconds": RESTART_SECONDS },
                 "session": { "timers": { "connectRetrySeconds": 1, "holdTimeSeconds": 9 } },
             },
         })];
