@@ -12,8 +12,9 @@ use clap::Args;
 use weft_api::ROUTE_PROTOCOL;
 use weft_pods::mark::attachment_of;
 
-use crate::cni::conflist::{CONFLIST, PLUGIN, POKE, unfinished};
+use crate::cni::conflist::{CONFLIST, PLUGIN, POKE};
 use crate::fib::RouteOp;
+use crate::file::unfinished;
 use crate::kernel::link::{self, Observed};
 use crate::kernel::nft::NftTable;
 use crate::kernel::route::RouteSocket;

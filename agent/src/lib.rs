@@ -6,6 +6,7 @@ pub mod cleanup;
 pub mod cni;
 pub mod config;
 pub mod fib;
+mod file;
 pub mod gate;
 pub mod kernel;
 pub mod lock;

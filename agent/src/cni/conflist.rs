@@ -4,13 +4,13 @@
 //! only by the event of the old name, when the old name was in the same directory; and it must find the new content then.
 //! Neither file is removed when the agent stops: without them a runtime cannot even delete pods.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
+
+use crate::file::replace;
 
 /// Sorts before what other networks write: runtimes take the first.
 pub const CONFLIST: &str = "05-weft.conflist";
@@ -97,30 +97,9 @@ pub fn install_client(from: &Path, bin_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Where [`replace`] writes: a name that no runtime reads.
-pub(crate) fn unfinished(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.new"))
-}
-
-/// All or nothing: a file beside it, then a rename.
-pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let new = unfinished(path);
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    drop(file);
-    std::fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::sync::atomic::{AtomicBool, Ordering};
 

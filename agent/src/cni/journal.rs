@@ -94,7 +94,7 @@ impl Journal {
 
     fn rewrite(&self, ledger: &Ledger) -> io::Result<Current> {
         let new = self.path.with_extension("new");
-        let file = replace(&self.path, &new, &compact(ledger, &self.boot_id)).inspect_err(|_| {
+        let file = start_over(&self.path, &new, &compact(ledger, &self.boot_id)).inspect_err(|_| {
             // What fills a disk must not stay.
             let _ = std::fs::remove_file(&new);
         })?;
@@ -103,7 +103,7 @@ impl Journal {
 }
 
 /// Whole, or not at all. The file, to be continued.
-fn replace(path: &Path, new: &Path, bytes: &[u8]) -> io::Result<File> {
+fn start_over(path: &Path, new: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(new)?;
     file.write_all(bytes)?;
     std::fs::rename(new, path)?;

@@ -3,6 +3,25 @@
 //! In: requests on `cni.sock`, link events, the node's pools. Out: pod links, addresses, neighbours, routes; one
 //! [`PolicyGate::admit`] per pod before its first packet can pass. The host side of a pod's link is the lease of its
 //! addresses: an address is free again only after its link is gone. Implements the CNI specification 1.1.0.
+//!
+//! The path of an ADD:
+//!
+//! ```text
+//!  runtime          weft-cni                       the agent
+//!     |  exec, stdin   |                               |
+//!     +--------------->| opens the pod's namespace     |
+//!     |                | and a socket inside           |
+//!     |                +------- cni.sock ------------->| server: who asks, a Call, a Sandbox
+//!     |                |    call + two descriptors     | service::add
+//!     |                |                               |   hold      nobody else works on this id
+//!     |                |                               |   reserve   addresses, ports, a name -> journal
+//!     |                |                               |   wire      PolicyGate::admit ----------> policy: nft commit
+//!     |                |                               |             link, pod's side up               |
+//!     |                |                               |             <-------------- acknowledged -----+
+//!     |                |                               |             host side up, routes, neighbours
+//!     |                |                               |   commit    -> journal
+//!     |<---------------+<------------------------------+ the result, as the call's version writes it
+//! ```
 
 mod arrival;
 pub mod conflist;

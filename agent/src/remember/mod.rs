@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use weft_intent::Snapshot;
 
-use crate::cni::conflist::replace;
+use crate::file::replace;
 use crate::plan::changes::next_to_plan;
 use crate::watch::{SnapshotReceiver, dir};
 

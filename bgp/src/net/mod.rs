@@ -2,6 +2,15 @@
 //! a [`Handle`].
 //!
 //! In: desired peers and prefixes. Out: the FIB's changes, as a [`FibStream`], and status values.
+//!
+//! | task | owns | is started by | ends | why it may be aborted |
+//! |---|---|---|---|---|
+//! | the speaker's (`shell`) | speaker, listeners, guards | [`spawn`] | shutdown, or the last [`Handle`] goes | never is |
+//! | a dial (`dial`) | a socket that connects | the shell, for `Effect::Dial` | in connecting or an error | the speaker does not want it any more; nothing was sent |
+//! | a reader (`connection`) | the receiving half | the shell, for each connection | end of TCP | what it has read and not reported is of a session that is over |
+//! | a writer (`connection`) | the sending half, a queue | the same | its queue ends, after the last word | as the reader; the speaker chose `Abort`, or flushing took too long |
+//!
+//! Each speaks to the shell alone, through one bounded queue of reports; the shell awaits none of them.
 
 mod admission;
 mod connection;

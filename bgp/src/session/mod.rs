@@ -5,6 +5,30 @@
 //! RFC 4271 gives every connection its own FSM; here a peer has one [`Dialing`] side (Idle, Connect, Active) and the
 //! states of its connections (OpenSent, OpenConfirm, Established). The session's state is the most advanced of them.
 //!
+//! ```text
+//!  dialing, one per peer                        a connection, up to four per peer
+//!
+//!     +--------- Idle <------ rest, hold_down            connected, dialed or accepted
+//!     | start,            (flaps, refusals)                   |             |
+//!     | or held down                                          |      beside a live session
+//!     | long enough                                 says OPEN |             v
+//!     v          retry_at passes                              |        OpenDelayed
+//!  Connect <------------------------ Active                   v             |
+//!     |    --------------------------> ^                   OpenSent <-------+ OPEN comes first
+//!     |     dial failed, timed out     |                      |
+//!     |                                |                 OPEN | says KEEPALIVE  (the arbiter: one is kept)
+//!     +---> a connection               |                      v
+//!                                      |                 OpenConfirm
+//!                                      |                      |
+//!                                      |            KEEPALIVE | Action::Up
+//!                                      |                      v
+//!                                      |                 Established --> Action::Update, Action::Refresh
+//!                                      |                      |
+//!                                      |  NOTIFICATION either way, a timer, TCP's end, stop
+//!                                      |                      v
+//!                                      +------------------- Closed ---> Action::Down, if it was Established
+//! ```
+//!
 //! Invariant: at most one connection is Established, at most one was dialed, and at most one that was accepted is
 //! still waiting for an OPEN; so there are never more than four.
 

@@ -3,6 +3,26 @@
 //! In: [`Speaker::handle`]. Out: [`Speaker::poll_effect`] until it is empty, the FIB's changes from
 //! [`Speaker::poll_change`] whenever the caller has room for them, and [`Speaker::next_deadline`], at which the caller
 //! comes back with [`Input::Tick`]. The caller owns clock, sockets and queues.
+//!
+//! The path of an UPDATE, from a peer's bytes to the kernel and to the other peers:
+//!
+//! ```text
+//!  Input::Received                                    Effect::Send, as Input::Sent makes room
+//!        |                                                          ^
+//!        v                                                          |
+//!  session: frames, wire::decode, the FSM              session.send |
+//!        | Action::Update                                           |
+//!        v                                                          |
+//!  outcome ---> rib.apply                             rib.poll_advertise
+//!                 | import policy, the path's standing              ^
+//!                 v                                                 | export policy, once per update group
+//!               loc_rib: decision ---> the table's log -------------+
+//!                                           |
+//!                                           +---> rib.poll_change ---> Speaker::poll_change ---> the FIB
+//! ```
+//!
+//! The log names prefixes and not routes: each reader asks what holds when it comes by, so one that is slow is told the last of
+//! many changes and nothing in between.
 
 mod config;
 mod configure;
