@@ -5,12 +5,13 @@
 //! [`owners`] settles who has which address and [`members`] which pods a peer means. For each local pod and direction
 //! the policies that isolate it become an [`allowance`], which [`chains`] turns into a verdict of the dispatch map,
 //! with [`ports`] cut into classes and [`blocks`] into matches. [`layout`] is what stands around them, and [`host_ports`]
-//! what leads to pods from ports of the node.
+//! what leads to pods from ports of the node. As pods come and go elsewhere, [`follow`] changes what was compiled.
 
 mod allowance;
 mod blocks;
 mod builder;
 mod chains;
+mod follow;
 mod host_ports;
 mod layout;
 mod meaning;
@@ -29,6 +30,8 @@ use crate::ruleset::{Family, KeyField, Ruleset, Verdict};
 use allowance::{Allowance, Way};
 use builder::Builder;
 use chains::{Chains, address_field, family_of};
+pub use follow::Followed;
+use follow::Sources;
 use layout::Local;
 use members::Members;
 use owners::{Owner, Owners};
@@ -59,6 +62,7 @@ pub struct Compiled {
     pub problems: Vec<Problem>,
     /// What all namespaces have spent of their budgets.
     pub work: usize,
+    sources: Sources,
 }
 
 impl Default for Options {
@@ -141,9 +145,11 @@ pub fn compile(world: &World, local: &[LocalPod], options: &Options) -> Compiled
     host_ports::add(&mut compiler.builder, &local.iter().collect::<Vec<_>>(), &mut problems);
 
     let work = compiler.left.values().map(|left| options.namespace_budget - left).sum();
+    let (ruleset, sources) = compiler.builder.finish();
+    let sources = sources.finish(&owners, world.pods.len(), !compiler.too_much.is_empty());
     problems.extend(compiler.too_much);
     problems.sort();
-    Compiled { ruleset: compiler.builder.finish(), problems, work }
+    Compiled { ruleset, problems, work, sources }
 }
 
 struct Compiler<'a> {

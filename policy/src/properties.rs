@@ -5,13 +5,15 @@ pub(crate) mod random;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use proptest::collection::vec;
 use proptest::prelude::*;
 use weft_api::control::Problem;
 
 use crate::compile::{Options, compile};
 use crate::eval::{Flow, Half, evaluate};
 use crate::interpret::{Packet, forwards};
-use crate::model::PolicyKey;
+use crate::model::{PolicyKey, World};
+use crate::nft::Transaction;
 use crate::ruleset::{Chain, End, Match, Ruleset, Value, Verdict};
 use crate::testing::{Cluster, policy};
 
@@ -69,6 +71,36 @@ proptest! {
             other.world.policies.insert(key, policy);
         }
         prop_assert_eq!(other.compile(), cluster.compile());
+    }
+
+    #[test]
+    fn a_ruleset_that_follows_pods_is_the_one_that_is_compiled_of_them(
+        cluster in random::cluster(),
+        edits in vec(vec(random::edit(), 1..4), 1..6),
+    ) {
+        let compile = |world: &World| compile(world, &cluster.local, &Options::default());
+        let (mut before, mut compiled) = (cluster.world.clone(), compile(&cluster.world));
+        for edits in edits {
+            let mut after = before.clone();
+            for (key, pod) in edits {
+                match pod {
+                    Some(pod) => drop(after.pods.insert(key, pod.into())),
+                    None => drop(after.pods.remove(&key)),
+                }
+            }
+            let (anew, have) = (compile(&after), compiled.ruleset.clone());
+            match compiled.follow(&before, &after) {
+                None => compiled = anew,
+                Some(followed) => {
+                    prop_assert_eq!((&compiled.ruleset, &compiled.problems), (&anew.ruleset, &anew.problems));
+                    let mut kernel = have.clone();
+                    Transaction::of_sets(&followed.sets).apply_to(&mut kernel);
+                    prop_assert_eq!(&kernel, &anew.ruleset);
+                    prop_assert_eq!(followed.sets.is_empty(), have == anew.ruleset);
+                }
+            }
+            before = after;
+        }
     }
 
     #[test]

@@ -21,6 +21,34 @@ pub struct Ruleset {
     pub chains: BTreeMap<Name, Chain>,
 }
 
+/// What a set gains and loses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetChange {
+    pub set: Name,
+    /// In the set.
+    pub removed: BTreeSet<Key>,
+    /// Not in the set.
+    pub added: BTreeSet<Key>,
+}
+
+impl SetChange {
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty()
+    }
+}
+
+impl Ruleset {
+    /// Nothing where there is no such set.
+    pub fn change_set(&mut self, change: &SetChange) {
+        if let Some(set) = self.sets.get_mut(&change.set) {
+            for key in &change.removed {
+                set.elements.remove(key);
+            }
+            set.elements.extend(change.added.iter().cloned());
+        }
+    }
+}
+
 /// A named hash set. Never an interval set: those are slow to change (a commit costs O(n)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {

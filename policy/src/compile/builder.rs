@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use weft_api::hash::fnv1a;
 
+use super::follow::Sources;
 use crate::ruleset::{Chain, Map, Name, Rule, Ruleset, Set};
 
 #[derive(Default)]
@@ -14,6 +15,8 @@ pub(super) struct Builder {
     ruleset: Ruleset,
     /// What each generated name stands for.
     meanings: BTreeMap<Name, Vec<u8>>,
+    /// Where what is in sets comes from.
+    pub(super) sources: Sources,
 }
 
 impl Builder {
@@ -53,8 +56,8 @@ impl Builder {
         self.ruleset.maps.insert(name.to_owned(), map);
     }
 
-    pub(super) fn finish(self) -> Ruleset {
-        self.ruleset
+    pub(super) fn finish(self) -> (Ruleset, Sources) {
+        (self.ruleset, self.sources)
     }
 
     fn name(&mut self, prefix: &str, meaning: Vec<u8>) -> (Name, bool) {
@@ -87,6 +90,6 @@ mod tests {
         let name = builder.set("u4", b"a".to_vec(), set);
         assert_ne!(name, taken);
         assert_eq!(builder.set("u4", b"a".to_vec(), set), name, "and keeps it");
-        assert_eq!(builder.finish().sets.into_keys().collect::<Vec<_>>(), [name]);
+        assert_eq!(builder.finish().0.sets.into_keys().collect::<Vec<_>>(), [name]);
     }
 }

@@ -129,21 +129,29 @@ impl<'a> Chains<'_, 'a> {
 
     fn pod_set(&mut self, peers: &BTreeSet<&'a PodPeer>) -> Name {
         let (family, members) = (self.family, self.members);
-        self.builder.set(&format!("u{}", self.digit()), meaning::of_pods(peers), || Set {
-            key: vec![address_type(family)],
-            size: None,
-            elements: members
-                .union(peers)
-                .flat_map(|member| addresses(member, family))
-                .map(|ip| vec![ip])
-                .collect(),
-        })
+        let (mut elements, mut shared) = (BTreeSet::new(), BTreeSet::new());
+        let prefix = format!("u{}", self.digit());
+        let mut is_new = false;
+        let name = self.builder.set(&prefix, meaning::of_pods(peers), || {
+            is_new = true;
+            for ip in members.union(peers).flat_map(|member| addresses(member, family)) {
+                if !elements.insert(vec![ip.clone()]) {
+                    shared.insert(vec![ip]);
+                }
+            }
+            Set { key: vec![address_type(family)], size: None, elements }
+        });
+        if is_new {
+            self.builder.sources.add_set(&name, family, peers, shared);
+        }
+        name
     }
 
     /// `(address, protocol, port)` of every pod that has a port of one of these names and is among its peers.
     fn named_set(&mut self, allowance: &Allowance<'a>) -> Name {
         let (family, members) = (self.family, self.members);
         let Allowance { named, peers, .. } = allowance;
+        self.builder.sources.add_named(named);
         self.builder.set(&format!("n{}", self.digit()), meaning::of_named(named, peers), || Set {
             key: vec![address_type(family), KeyType::InetProto, KeyType::InetService],
             size: None,

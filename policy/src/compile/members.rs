@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::owners::Owners;
-use crate::model::{Labels, NamespaceMatch, Pod, PodPeer};
+use crate::model::{Labels, NamespaceMatch, Pod, PodKey, PodPeer};
 use crate::selector::{Operator, Selector};
 
 /// A pod that may be a peer.
@@ -98,7 +98,7 @@ impl<'a> Members<'a> {
     }
 
     fn is_selected(&self, namespace: &str, selector: &Selector) -> bool {
-        self.namespaces.get(namespace).is_some_and(|labels| selector.matches(labels))
+        is_selected(self.namespaces, namespace, selector)
     }
 
     fn by_value(&self, key: &'a str) -> Rc<ByValue<'a>> {
@@ -113,6 +113,19 @@ impl<'a> Members<'a> {
         };
         Rc::clone(self.by_label.borrow_mut().entry(key).or_insert_with(index))
     }
+}
+
+/// Whether `peer` means this pod, which can be a peer.
+pub(super) fn means(peer: &PodPeer, namespaces: &BTreeMap<String, Labels>, key: &PodKey, pod: &Pod) -> bool {
+    let in_namespace = match &peer.namespaces {
+        NamespaceMatch::Named(name) => *name == key.namespace,
+        NamespaceMatch::Labelled(selector) => is_selected(namespaces, &key.namespace, selector),
+    };
+    in_namespace && peer.pods.matches(&pod.labels)
+}
+
+fn is_selected(namespaces: &BTreeMap<String, Labels>, namespace: &str, selector: &Selector) -> bool {
+    namespaces.get(namespace).is_some_and(|labels| selector.matches(labels))
 }
 
 /// A label that the pods must have leads to fewer of them than a selection of namespaces, which comes with it; one namespace

@@ -56,6 +56,11 @@ impl<'a> Owners<'a> {
         self.addresses.iter().map(|(ip, owner)| (*ip, *owner))
     }
 
+    /// The pods wired here.
+    pub(super) fn wired(&self) -> impl Iterator<Item = &'a PodKey> {
+        self.wired.keys().copied()
+    }
+
     /// Pairs of links that lead to one pod.
     pub(super) fn hairpins(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let same_pod = self.wired.values();

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ruleset::{
-    BaseChain, Chain, End, Key, KeyType, Map, Match, Name, Rule, Ruleset, Set, Value, ValueType,
+    BaseChain, Chain, End, Key, KeyType, Map, Match, Name, Rule, Ruleset, Set, SetChange, Value, ValueType,
 };
 
 /// One step; applying all of them in order to `have` gives `want`.
@@ -79,6 +79,21 @@ impl Transaction {
         add_elements(want, have, &mut changes);
         chains.fill(want, &mut changes);
         Self { changes }
+    }
+
+    /// Of sets alone.
+    pub fn of_sets(sets: &[SetChange]) -> Self {
+        let removed = sets.iter().filter(|set| !set.removed.is_empty());
+        let removed = removed.map(|SetChange { set, removed, .. }| Change::DeleteSetElements {
+            set: set.clone(),
+            keys: removed.iter().cloned().collect(),
+        });
+        let added = sets.iter().filter(|set| !set.added.is_empty());
+        let added = added.map(|SetChange { set, added, .. }| Change::AddSetElements {
+            set: set.clone(),
+            keys: added.iter().cloned().collect(),
+        });
+        Self { changes: removed.chain(added).collect() }
     }
 
     pub fn is_empty(&self) -> bool {

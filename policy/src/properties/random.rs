@@ -112,6 +112,11 @@ pub(crate) fn cluster() -> BoxedStrategy<Cluster> {
         .boxed()
 }
 
+/// A pod of one of the names, or its end.
+pub(crate) fn edit() -> impl Strategy<Value = (PodKey, Option<Pod>)> {
+    (0..PODS.len()).prop_flat_map(|i| (Just(key(i)), weighted(0.7, pod(i))))
+}
+
 fn key(i: usize) -> PodKey {
     let (namespace, name) = PODS[i];
     PodKey { namespace: namespace.to_owned(), name: name.to_owned() }
