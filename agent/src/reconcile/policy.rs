@@ -5,7 +5,8 @@
 //! pods of a former agent are known. While a commit is under way further events gather and make one next commit.
 //!
 //! Established flows are judged after each commit that may have changed what is allowed, and once by an agent that
-//! adopts a table: its forerunner may have died before it had judged them. That is [`flows`]' work, on another thread.
+//! adopts a table: its forerunner may have died before it had judged them. That is [`flows`]' work, on another thread, and
+//! looks at every flow of the machine. Where only pods came and went elsewhere it waits for more of them.
 
 mod core;
 mod flows;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{Instrument as _, info, warn};
+use tracing::{Instrument as _, debug, info, warn};
 use weft_api::control::PolicyStatus;
 use weft_api::control::Problem;
 use weft_intent::Snapshot;
@@ -28,7 +29,7 @@ use weft_pods::attachment::AttachmentId;
 use weft_policy::compile::{Options, room_for};
 use weft_policy::model::{LocalPod, World};
 
-use self::core::Core;
+use self::core::{Core, Judgement};
 use self::flows::{Job, Scene};
 use self::handle::Command;
 pub use self::handle::{AdmitError, PolicyHandle, PolicyState};
@@ -42,6 +43,8 @@ use crate::watch::SnapshotReceiver;
 const AUDIT_INTERVAL: Duration = Duration::from_secs(600);
 /// After a failed commit.
 const RETRY: Duration = Duration::from_secs(1);
+/// Flows with pods that are gone: nobody talks there, until another pod is given the address.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 /// Requests that wait for the task; senders wait beyond.
 const MAILBOX: usize = 256;
 
@@ -98,12 +101,14 @@ async fn start(
         flows,
         snapshots,
         local: None,
+        listed: None,
         waiting: Vec::new(),
         committing: Vec::new(),
         releasing: Vec::new(),
         freed: BTreeSet::new(),
         dirty: true,
         unjudged: Unjudged::Always,
+        judge_at: None,
         audit: false,
         not_before: now,
         next_audit: now + AUDIT_INTERVAL,
@@ -144,6 +149,8 @@ struct Task {
     snapshots: SnapshotReceiver,
     /// `None` until the CNI server has said what a former agent left.
     local: Option<BTreeMap<AttachmentId, LocalPod>>,
+    /// The same as a list, which is made anew when it changes.
+    listed: Option<Arc<Vec<LocalPod>>>,
     waiting: Vec<Waiting>,
     /// In `local`; to be answered after the next commit.
     committing: Vec<(AttachmentId, oneshot::Sender<Result<(), AdmitError>>)>,
@@ -153,6 +160,8 @@ struct Task {
     freed: BTreeSet<IpAddr>,
     dirty: bool,
     unjudged: Unjudged,
+    /// When flows are judged at the latest.
+    judge_at: Option<Instant>,
     audit: bool,
     not_before: Instant,
     next_audit: Instant,
@@ -194,7 +203,8 @@ impl Task {
     fn wake(&self) -> Instant {
         let deadline = self.waiting.iter().map(|waiting| waiting.deadline).min();
         let retry = (self.local.is_some() && (self.dirty || self.audit)).then_some(self.not_before);
-        deadline.into_iter().chain(retry).chain([self.next_audit]).min().unwrap_or(self.next_audit)
+        let due = deadline.into_iter().chain(retry).chain(self.judge_at);
+        due.min().unwrap_or(self.next_audit).min(self.next_audit)
     }
 
     fn handle(&mut self, command: Command) {
@@ -209,7 +219,7 @@ impl Task {
                     let _ = reply.send(());
                     return;
                 };
-                self.dirty = true;
+                (self.dirty, self.listed) = (true, None);
                 self.freed.extend(pod.ips);
                 self.releasing.push(reply);
             }
@@ -217,7 +227,7 @@ impl Task {
                 let pods =
                     attachments.iter().map(|attachment| (attachment.id.clone(), local_pod(attachment)));
                 self.local = Some(pods.collect());
-                self.dirty = true;
+                (self.dirty, self.listed) = (true, None);
                 // The first commit comes with the first snapshot; until then the former agent's rules are in force.
                 let _ = reply.send(());
             }
@@ -228,13 +238,27 @@ impl Task {
         let snapshot = self.newest();
         self.sort_waiting(snapshot.as_deref());
         let (Some(snapshot), Some(local)) = (snapshot, &self.local) else { return };
-        if (self.dirty || self.audit) && (Instant::now() >= self.not_before || !self.committing.is_empty()) {
-            let local = Arc::new(local.values().cloned().collect());
-            let scene = Scene { snapshot, local };
+        let list = || Arc::new(local.values().cloned().collect());
+        let scene = Scene { snapshot, local: Arc::clone(self.listed.get_or_insert_with(list)) };
+        let now = Instant::now();
+        if (self.dirty || self.audit) && (now >= self.not_before || !self.committing.is_empty()) {
             let result = self.commit(&scene);
-            self.local_watch.send_replace(scene.local);
+            self.show_local(&scene.local);
             self.answer(result);
         }
+        if self.judge_at.is_some_and(|at| at <= now) {
+            self.judge(scene);
+        }
+    }
+
+    fn show_local(&self, local: &Arc<Vec<LocalPod>>) {
+        self.local_watch.send_if_modified(|shown| {
+            let is_other = !Arc::ptr_eq(shown, local);
+            if is_other {
+                *shown = Arc::clone(local);
+            }
+            is_other
+        });
     }
 
     /// Whatever the task woke for: here alone a snapshot is taken note of.
@@ -260,7 +284,7 @@ impl Task {
                     }
                     local.insert(id.clone(), pod);
                     self.committing.push((id, reply));
-                    self.dirty = true;
+                    (self.dirty, self.listed) = (true, None);
                 }
                 _ if Instant::now() < deadline => self.waiting.push(Waiting { id, pod, deadline, reply }),
                 (_, _) => {
@@ -308,24 +332,36 @@ impl Task {
     /// After the rules: what they forbid must not live on in the fast path for established flows.
     fn settle_flows(&mut self, scene: &Scene, done: core::Committed) {
         let (freed, releasing) = (std::mem::take(&mut self.freed), std::mem::take(&mut self.releasing));
-        let judge = match std::mem::replace(&mut self.unjudged, Unjudged::No) {
-            Unjudged::No => false,
-            Unjudged::IfChanged => done.changes > 0,
-            Unjudged::Always => true,
-        };
         let jobs = [
             (!releasing.is_empty()).then_some(Job::Forget(freed, releasing)),
             (!done.opened.is_empty()).then_some(Job::Opened(done.opened)),
-            (judge && !scene.local.is_empty()).then(|| Job::Judge(scene.clone())),
         ];
         for job in jobs.into_iter().flatten() {
             // Its thread ends after this task.
             let _ = self.flows.send(job);
         }
+        let judge = match std::mem::replace(&mut self.unjudged, Unjudged::No) {
+            Unjudged::No => Judgement::None,
+            Unjudged::IfChanged => done.judge,
+            Unjudged::Always => Judgement::Now,
+        };
+        match judge {
+            Judgement::None => {}
+            Judgement::Later => self.judge_at = self.judge_at.or(Some(Instant::now() + JUDGED_WITHIN)),
+            Judgement::Now => self.judge(scene.clone()),
+        }
+    }
+
+    fn judge(&mut self, scene: Scene) {
+        self.judge_at = None;
+        if !scene.local.is_empty() {
+            let _ = self.flows.send(Job::Judge(scene));
+        }
     }
 
     fn publish(&self, snapshot: &Snapshot, done: &core::Committed) {
-        self.state.send_modify(|state| {
+        self.state.send_if_modified(|state| {
+            let before = state.clone();
             let revision = state.counts.revision + u64::from(done.changes > 0);
             state.settled = true;
             state.counts = PolicyStatus {
@@ -337,10 +373,14 @@ impl Task {
                 state.last_commit = done.took;
             }
             state.problems = done.problems.clone();
+            *state != before
         });
-        if done.changes > 0 {
-            let took = u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX);
-            info!(changes = done.changes, took_us = took, "policy committed");
+        let took_us = u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX);
+        match done.judge {
+            Judgement::None => {}
+            // In a large cluster pods come and go all the time.
+            Judgement::Later => debug!(changes = done.changes, took_us, "policy followed pods elsewhere"),
+            Judgement::Now => info!(changes = done.changes, took_us, "policy committed"),
         }
     }
 
@@ -348,6 +388,7 @@ impl Task {
         if let (Err(_), Some(local)) = (&result, &mut self.local) {
             for (id, _) in &self.committing {
                 local.remove(id);
+                self.listed = None;
             }
         }
         let result = result.map_err(AdmitError::Refused);

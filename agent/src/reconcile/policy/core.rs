@@ -1,12 +1,14 @@
-//! One commit: compile, compare with what the kernel holds, send the difference. Blocking.
+//! One commit: what was compiled follows the pods that changed elsewhere, or all is compiled and compared with what the
+//! kernel holds; the difference is sent. Blocking.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weft_api::control::PolicyStatus;
 use weft_api::control::Problem;
-use weft_policy::compile::{Options, compile};
+use weft_policy::compile::{Compiled, Followed, Options, compile};
 use weft_policy::model::{LocalPod, World};
 use weft_policy::nft::{Change, Dump, Transaction};
 use weft_policy::ruleset::{KeyField, Ruleset, Value};
@@ -15,14 +17,33 @@ use crate::kernel::nft::{NftError, NftMonitor, NftTable};
 
 pub(super) struct Core {
     table: NftTable,
-    /// What the table held when it was read; `None` once `have` is known.
-    found: Option<Dump>,
-    have: Ruleset,
+    have: Have,
     options: Options,
+}
+
+/// What we know of the table.
+#[derive(Default)]
+enum Have {
+    /// A commit failed.
+    #[default]
+    Nothing,
+    /// It was read. What of it is ours shows when it is known what is wanted.
+    Found(Dump),
+    /// What the kernel has acknowledged.
+    Committed(Box<Last>),
+}
+
+struct Last {
+    compiled: Compiled,
+    /// Of what it was compiled.
+    world: World,
+    local: Arc<Vec<LocalPod>>,
 }
 
 pub(super) struct Committed {
     pub(super) changes: usize,
+    /// Whether established flows are to be judged by it.
+    pub(super) judge: Judgement,
     /// UDP ports of the node that lead to a pod from now on.
     pub(super) opened: BTreeSet<SocketAddr>,
     pub(super) took: Duration,
@@ -30,41 +51,94 @@ pub(super) struct Committed {
     pub(super) problems: BTreeSet<Problem>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    None,
+    /// Only pods came and went elsewhere: who talked to one that is gone has nobody to talk to.
+    Later,
+    Now,
+}
+
 impl Core {
     pub(super) fn open() -> Result<Self, NftError> {
         let (table, found) = NftTable::open()?;
-        Ok(Self { table, found: Some(found), have: Ruleset::default(), options: Options::default() })
+        Ok(Self { table, have: Have::Found(found), options: Options::default() })
     }
 
     pub(super) fn monitor(&self) -> Result<NftMonitor, NftError> {
         Ok(NftMonitor::open(&self.table)?)
     }
 
-    /// With `audit` the kernel is asked what it holds; else we know.
+    /// With `audit` the kernel is asked what it holds; else we know. `local` is another list where it says something else.
     pub(super) fn commit(
         &mut self,
         world: &World,
-        local: &[LocalPod],
+        local: &Arc<Vec<LocalPod>>,
         audit: bool,
     ) -> Result<Committed, NftError> {
         let begun = Instant::now();
-        let compiled = compile(world, local, &self.options);
-        if audit {
-            self.found = Some(self.table.resync()?);
-        }
-        if let Some(found) = self.found.take() {
-            self.have = found.recognise(&compiled.ruleset);
-        }
-        let transaction = Transaction::diff(&compiled.ruleset, &self.have);
-        let changes = transaction.changes().len();
+        // Until the kernel has acknowledged this commit, nothing is known.
+        let known = std::mem::take(&mut self.have);
+        let mut have = if audit { Have::Nothing } else { known };
+        let followed = match &mut have {
+            Have::Committed(last) => last.follow(world, local),
+            Have::Found(_) | Have::Nothing => None,
+        };
+        let (last, transaction, judge) = match (have, followed) {
+            (Have::Committed(last), Some(followed)) => {
+                (last, Transaction::of_sets(&followed.sets), Judgement::of(&followed))
+            }
+            (have, _) => {
+                let compiled = compile(world, local, &self.options);
+                let transaction = Transaction::diff(&compiled.ruleset, &self.held(have, &compiled)?);
+                let judge = if transaction.is_empty() { Judgement::None } else { Judgement::Now };
+                let last = Last { compiled, world: world.clone(), local: Arc::clone(local) };
+                (Box::new(last), transaction, judge)
+            }
+        };
         if !transaction.is_empty() {
             self.table.commit(&transaction)?;
         }
-        let took = begun.elapsed();
-        let counts = counts(&compiled.ruleset);
-        self.have = compiled.ruleset;
-        let problems = compiled.problems.into_iter().collect();
-        Ok(Committed { changes, opened: opened_udp_ports(&transaction), took, counts, problems })
+        let committed = Committed {
+            changes: transaction.changes().len(),
+            judge,
+            opened: opened_udp_ports(&transaction),
+            took: begun.elapsed(),
+            counts: counts(&last.compiled.ruleset),
+            problems: last.compiled.problems.iter().cloned().collect(),
+        };
+        self.have = Have::Committed(last);
+        Ok(committed)
+    }
+
+    /// What the table holds.
+    fn held(&mut self, have: Have, wanted: &Compiled) -> Result<Ruleset, NftError> {
+        Ok(match have {
+            Have::Nothing => self.table.resync()?.recognise(&wanted.ruleset),
+            Have::Found(found) => found.recognise(&wanted.ruleset),
+            Have::Committed(last) => last.compiled.ruleset,
+        })
+    }
+}
+
+impl Last {
+    fn follow(&mut self, world: &World, local: &Arc<Vec<LocalPod>>) -> Option<Followed> {
+        if !Arc::ptr_eq(&self.local, local) {
+            return None;
+        }
+        let followed = self.compiled.follow(&self.world, world)?;
+        self.world = world.clone();
+        Some(followed)
+    }
+}
+
+impl Judgement {
+    fn of(followed: &Followed) -> Self {
+        match (followed.sets.is_empty(), followed.concerns_flows) {
+            (true, _) => Self::None,
+            (false, false) => Self::Later,
+            (false, true) => Self::Now,
+        }
     }
 }
 

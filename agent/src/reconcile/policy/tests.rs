@@ -176,6 +176,82 @@ fn a_pod_is_admitted_while_flows_wait_to_be_judged() {
     });
 }
 
+/// Pods of namespace demo may talk to its pod web, and so may those elsewhere in it: by name, label `app` and address.
+fn world_of(elsewhere: &[(&str, &str, [u8; 4])]) -> Option<Arc<Snapshot>> {
+    let peers = serde_json::json!([{ "podSelector": { "matchLabels": { "app": "friend" } } }]);
+    let mut snapshot =
+        world_with(&["web"], &serde_json::json!({ "podSelector": {}, "ingress": [{ "from": peers }] }))?;
+    let world = &mut Arc::make_mut(&mut snapshot).world;
+    for (name, app, ip) in elsewhere {
+        let key = PodKey { namespace: "demo".to_owned(), name: (*name).to_owned() };
+        let labels = [("app".to_owned(), (*app).to_owned())].into();
+        let pod =
+            Pod { active: true, labels: Arc::new(labels), ips: [IpAddr::from(*ip)].into(), ..Pod::default() };
+        world.pods.insert(key, pod.into());
+    }
+    Some(snapshot)
+}
+
+fn peers() -> String {
+    let output = std::process::Command::new("nft").args(["list", "sets", "inet"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn pods_elsewhere_are_followed_and_their_flows_judged_when_one_that_lives_is_shut_out() {
+    in_netns(|| async {
+        let (snapshots, receiver) = watch::channel(world_of(&[]));
+        let (jobs, taken) = std::sync::mpsc::sync_channel(16);
+        let handle = spawn_beside(&supervisor().0, jobs, receiver, Arc::default()).unwrap();
+        handle.recovered(vec![attachment("web", 2)]).await;
+        settled(&handle, |state| state.settled).await;
+        assert!(matches!(taken.recv(), Ok(Job::Judge(_))), "once, whatever the former agent had judged");
+
+        snapshots.send_replace(world_of(&[("a", "friend", [10, 9, 0, 1]), ("b", "friend", [10, 9, 0, 2])]));
+        settled(&handle, |state| state.counts.revision == 2).await;
+        assert!(peers().contains("10.9.0.1") && peers().contains("10.9.0.2"), "{}", peers());
+        snapshots.send_replace(world_of(&[("a", "friend", [10, 9, 0, 1])]));
+        settled(&handle, |state| state.counts.revision == 3).await;
+        assert!(!peers().contains("10.9.0.2"), "{}", peers());
+        assert!(taken.try_recv().is_err(), "they wait for more");
+
+        snapshots.send_replace(world_of(&[("a", "stranger", [10, 9, 0, 1])]));
+        settled(&handle, |state| state.counts.revision == 4).await;
+        let Ok(Job::Judge(scene)) = taken.recv_timeout(JUDGED_WITHIN / 2) else {
+            panic!("what it has been saying is judged");
+        };
+        assert!(
+            scene
+                .snapshot
+                .world
+                .pods
+                .values()
+                .all(|pod| pod.labels.get("app").is_none_or(|app| app == "stranger"))
+        );
+        assert!(taken.try_recv().is_err(), "and with it all that waited");
+    });
+}
+
+#[test]
+fn flows_with_pods_that_are_gone_do_not_wait_for_ever() {
+    in_netns(|| async {
+        let (snapshots, receiver) = watch::channel(world_of(&[("a", "friend", [10, 9, 0, 1])]));
+        let (jobs, taken) = std::sync::mpsc::sync_channel(16);
+        let handle = spawn_beside(&supervisor().0, jobs, receiver, Arc::default()).unwrap();
+        handle.recovered(vec![attachment("web", 2)]).await;
+        settled(&handle, |state| state.settled).await;
+        assert!(matches!(taken.recv(), Ok(Job::Judge(_))), "once, whatever the former agent had judged");
+
+        snapshots.send_replace(world_of(&[]));
+        settled(&handle, |state| state.counts.revision == 2).await;
+        let Ok(Job::Judge(scene)) = taken.recv_timeout(JUDGED_WITHIN * 2) else {
+            panic!("nothing is judged")
+        };
+        assert_eq!(scene.snapshot.world.pods.len(), 1);
+        assert!(taken.try_recv().is_err());
+    });
+}
+
 #[test]
 fn a_pod_with_more_host_ports_than_a_map_holds_is_refused_by_name_and_no_other() {
     in_netns(|| async {
