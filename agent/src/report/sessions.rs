@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
@@ -18,9 +19,10 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 use weft_api::crd::{BGPPeer, WeftNode};
-use weft_intent::Snapshot;
 use weft_intent::plan::peers::{self, MESH};
 use weft_intent::plan::seed;
+use weft_intent::{NodeInfo, Snapshot};
+use weft_policy::model::CopyOnWrite;
 
 use crate::agent::Agent;
 
@@ -38,17 +40,14 @@ const MANAGER: &str = "weft-agent-sessions";
 /// Until the snapshots end.
 pub(super) async fn keep(agent: &Agent, client: Client) {
     let mut snapshots = agent.snapshots.clone();
-    let node = &agent.config.node;
-    let counts =
-        |snapshot: &Option<_>| snapshot.as_deref().is_some_and(|snapshot| is_counter(snapshot, node));
+    let mut turn = Turn::new(&agent.config.node);
     loop {
-        if snapshots.wait_for(counts).await.is_err() {
+        if snapshots.wait_for(|snapshot| turn.is_ours(snapshot.as_deref())).await.is_err() {
             return;
         }
-        let mut shown = snapshots.clone();
         tokio::select! {
             () = count(agent, client.clone()) => return,
-            other = shown.wait_for(|snapshot| !counts(snapshot)) => match other {
+            other = snapshots.wait_for(|snapshot| !turn.is_ours(snapshot.as_deref())) => match other {
                 Ok(_) => debug!("others count the sessions of peers"),
                 Err(_) => return,
             },
@@ -56,11 +55,34 @@ pub(super) async fn keep(agent: &Agent, client: Client) {
     }
 }
 
-fn is_counter(snapshot: &Snapshot, node: &str) -> bool {
-    let place = |node: &str| (seed(node), node.to_owned());
-    let own = place(node);
-    snapshot.nodes.contains_key(node)
-        && snapshot.nodes.keys().filter(|other| place(other) < own).take(COUNTERS).count() < COUNTERS
+/// Whether it is this node that counts. Asked of each snapshot, answered for each set of Nodes: most differ in pods alone.
+struct Turn<'a> {
+    node: &'a str,
+    nodes: Nodes,
+    is_ours: bool,
+}
+
+type Nodes = CopyOnWrite<BTreeMap<String, Arc<NodeInfo>>>;
+
+impl<'a> Turn<'a> {
+    fn new(node: &'a str) -> Self {
+        Self { node, nodes: Nodes::default(), is_ours: false }
+    }
+
+    fn is_ours(&mut self, snapshot: Option<&Snapshot>) -> bool {
+        let Some(Snapshot { nodes, .. }) = snapshot else { return false };
+        if *nodes != self.nodes {
+            self.nodes = nodes.clone();
+            self.is_ours = is_counter(nodes, self.node);
+        }
+        self.is_ours
+    }
+}
+
+fn is_counter(nodes: &Nodes, node: &str) -> bool {
+    let own = (seed(node), node);
+    let before = nodes.keys().filter(|other| (seed(other), other.as_str()) < own);
+    nodes.contains_key(node) && before.take(COUNTERS).count() < COUNTERS
 }
 
 /// What a WeftNode says of sessions.
@@ -111,7 +133,7 @@ async fn count(agent: &Agent, client: Client) {
     let mut events = pin!(watcher(api, config).default_backoff());
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut nodes, mut written) = (Nodes::default(), BTreeMap::new());
+    let (mut nodes, mut written) = (Known::default(), BTreeMap::new());
     let mut failing = false;
     loop {
         tokio::select! {
@@ -135,15 +157,16 @@ async fn count(agent: &Agent, client: Client) {
     }
 }
 
+/// What nodes say.
 #[derive(Debug, Default)]
-struct Nodes {
+struct Known {
     said: BTreeMap<String, Said>,
     /// Of a list that is under way.
     listing: BTreeMap<String, Said>,
     listed: bool,
 }
 
-impl Nodes {
+impl Known {
     fn take(&mut self, event: Event<WeftNode>) {
         match event {
             Event::Init => self.listing.clear(),
@@ -188,11 +211,8 @@ async fn write(client: &Client, counts: BTreeMap<String, String>, written: &mut 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::Value;
-    use weft_intent::{BgpObjects, NodeInfo};
-    use weft_policy::model::CopyOnWrite;
+    use weft_intent::BgpObjects;
 
     use super::*;
 
@@ -249,7 +269,7 @@ mod tests {
             weft_node("n5", &status("3/3", &[], 1000)),
             weft_node("gone", &status("3/3", &[], 60)),
         ];
-        let mut known = Nodes::default();
+        let mut known = Known::default();
         nodes.into_iter().for_each(|node| known.take(Event::Apply(node)));
         let expected =
             [("a", "1/2"), ("all", "3/5")].map(|(name, count)| (name.to_owned(), count.to_owned()));
@@ -259,8 +279,8 @@ mod tests {
     #[test]
     fn nodes_that_say_nothing_and_nodes_that_go_do_not_count() {
         let snapshot = cluster(&[("n1", "a"), ("n2", "a")]);
-        let all = |nodes: &Nodes| counts(&snapshot, &nodes.said, now())["all"].clone();
-        let mut nodes = Nodes::default();
+        let all = |nodes: &Known| counts(&snapshot, &nodes.said, now())["all"].clone();
+        let mut nodes = Known::default();
         let up = |name| weft_node(name, &status("1/1", &[], 1));
         for node in [up("n1"), up("n2")] {
             nodes.take(Event::Apply(node));
@@ -287,8 +307,19 @@ mod tests {
         };
         for (count, counters) in [(0, 0), (1, 1), (2, 2), (300, 2)] {
             let snapshot = snapshot(count);
-            let chosen = names.iter().filter(|name| is_counter(&snapshot, name)).count();
+            let chosen = names.iter().filter(|name| is_counter(&snapshot.nodes, name)).count();
             assert_eq!(chosen, counters, "{count} nodes");
         }
+    }
+    #[test]
+    fn who_counts_is_asked_again_when_there_are_other_nodes() {
+        let names: Vec<_> = (0..300).map(|n| format!("n{n}")).collect();
+        let nodes: Vec<_> = names.iter().map(|name| (name.as_str(), "a")).collect();
+        let all = cluster(&nodes);
+        let other = names.iter().find(|name| !is_counter(&all.nodes, name)).unwrap();
+        let mut turn = Turn::new(other);
+        let alone = cluster(&[(other, "a")]);
+        let asked = [None, Some(&all), Some(&alone), Some(&all), None];
+        assert_eq!(asked.map(|snapshot| turn.is_ours(snapshot)), [false, false, true, false, false]);
     }
 }
