@@ -142,6 +142,23 @@ impl RemoteAsn {
     }
 }
 
+/// Tells peers apart: one session per remote address, and per interface where the address is link-local.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PeerKey {
+    pub address: IpAddr,
+    /// Interface index; `None` unless the address is link-local.
+    pub interface: Option<u32>,
+}
+
+impl fmt::Display for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.interface {
+            Some(index) => write!(f, "{}%{index}", self.address),
+            None => self.address.fmt(f),
+        }
+    }
+}
+
 /// Names a configured peer for as long as it is configured. Never reused within one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

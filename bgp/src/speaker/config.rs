@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use crate::rib::{ExportRoutes, PrefixRule, Prefixes};
-use crate::types::{AfiSafi, Asn, RemoteAsn, RouterId};
+use crate::types::{AfiSafi, Asn, PeerKey, RemoteAsn, RouterId};
 use crate::wire::{Community, LargeCommunity};
 
 /// No peer's routes outlive its session, or the speaker that learned them, by more than this, whatever restart time was
@@ -58,23 +58,6 @@ impl SpeakerConfig {
             restarting: None,
             settle: Self::SETTLE,
             seed,
-        }
-    }
-}
-
-/// Tells peers apart: one session per remote address, and per interface where the address is link-local.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PeerKey {
-    pub address: IpAddr,
-    /// Interface index; `None` unless the address is link-local.
-    pub interface: Option<u32>,
-}
-
-impl fmt::Display for PeerKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.interface {
-            Some(index) => write!(f, "{}%{index}", self.address),
-            None => self.address.fmt(f),
         }
     }
 }

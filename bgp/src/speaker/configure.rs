@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Speaker;
-use super::config::{OriginConfig, PeerConfig, PeerKey};
+use super::config::{OriginConfig, PeerConfig};
 use super::log_budget::LogBudget;
 use super::peer::{Peer, export_policy, import_policy};
 use super::refresh::Refreshes;
 use crate::rib::OriginAttributes;
 use crate::session::{Counters, Session, StateKind};
-use crate::types::{Instant, PeerId};
+use crate::types::{Instant, PeerId, PeerKey};
 use crate::wire::{CeaseReason, Notification};
 
 impl Speaker {

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::config::{OriginConfig, PeerConfig, PeerKey, Shutdown};
+use super::config::{OriginConfig, PeerConfig, Shutdown};
 use crate::session::StateKind;
-use crate::types::ConnId;
+use crate::types::{ConnId, PeerKey};
 use crate::wire::AttributeError;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

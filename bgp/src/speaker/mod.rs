@@ -43,7 +43,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 pub use config::{
-    Hops, LocalNexthop, OriginConfig, Password, PeerConfig, PeerKey, Shutdown, SpeakerConfig, Transport,
+    Hops, LocalNexthop, OriginConfig, Password, PeerConfig, Shutdown, SpeakerConfig, Transport,
 };
 pub use io::{Effect, Input};
 pub use status::{PeerStatus, RouteFilter};
@@ -53,8 +53,8 @@ use peer::Peer;
 
 use crate::rib::{OriginAttributes, Rib, RibConfig};
 use crate::session::{DownReason, Jitter, Session};
-pub use crate::types::RemoteAsn;
 use crate::types::{Change, ConnId, Instant, PeerId};
+pub use crate::types::{PeerKey, RemoteAsn};
 use crate::wire::{CeaseReason, Notification};
 
 /// See the module.

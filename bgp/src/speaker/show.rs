@@ -1,11 +1,10 @@
 //! What the speaker shows of itself on request: its state as the values of [`super::status`].
 
 use super::Speaker;
-use super::config::PeerKey;
 use super::peer::Peer;
 use super::status::{PeerStatus, RouteFilter};
 use crate::rib::{AdvertisedRoute, RouteStatus};
-use crate::types::{Instant, PeerId};
+use crate::types::{Instant, PeerId, PeerKey};
 
 /// Refused routes of a peer and family that its status names: enough to see of what kind they are.
 const REFUSED_SHOWN: u32 = 3;

@@ -6,10 +6,9 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::config::PeerKey;
 use crate::rib::{Counts, RefusedRoute};
 use crate::session::StateKind;
-use crate::types::{AfiSafi, Asn, PeerId, RouterId};
+use crate::types::{AfiSafi, Asn, PeerId, PeerKey, RouterId};
 
 /// One configured peer and its session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
