@@ -49,4 +49,4 @@ macro_rules! survive {
     };
 }
 
-survive! { bgp_message bgp_session cni_call cni_frame cni_journal link_alias netlink nft_dump objects }
+survive! { bfd bgp_message bgp_session cni_call cni_frame cni_journal link_alias netlink nft_dump objects }

@@ -1,5 +1,6 @@
 //! One file per decoder: its target, its seeds, and the properties that hold for any input.
 
+pub mod bfd;
 pub mod bgp_message;
 pub mod bgp_session;
 pub mod cni_call;
@@ -12,7 +13,8 @@ pub mod objects;
 
 use crate::Target;
 
-pub const ALL: [Target; 9] = [
+pub const ALL: [Target; 10] = [
+    Target { name: "bfd", run: bfd::run, seeds: bfd::seeds, words: &[] },
     Target { name: "bgp_message", run: bgp_message::run, seeds: bgp_message::seeds, words: &[] },
     Target { name: "bgp_session", run: bgp_session::run, seeds: bgp_session::seeds, words: &[] },
     Target { name: "cni_call", run: cni_call::run, seeds: cni_call::seeds, words: cni_call::WORDS },
