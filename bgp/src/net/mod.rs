@@ -10,9 +10,11 @@
 //! | a reader (`connection`) | the receiving half | the shell, for each connection | end of TCP | what it has read and not reported is of a session that is over |
 //! | a writer (`connection`) | the sending half, a queue | the same | its queue ends, after the last word | as the reader; the speaker chose `Abort`, or flushing took too long |
 //!
-//! Each speaks to the shell alone, through one bounded queue of reports; the shell awaits none of them.
+//! Each speaks to the shell alone, through one bounded queue of reports; the shell awaits none of them. BFD has a thread of its
+//! own ([`bfd`]), which the caller starts; it carries what that finds to here.
 
 mod admission;
+pub mod bfd;
 mod connection;
 mod dial;
 mod gtsm;
@@ -107,6 +109,7 @@ enum Command {
     Routes(RouteFilter, oneshot::Sender<Vec<RouteStatus<String>>>),
     Advertised(PeerKey, oneshot::Sender<Option<Vec<AdvertisedRoute>>>),
     Unreachable(PeerKey, oneshot::Sender<()>),
+    PathLost(bfd::Lost, oneshot::Sender<()>),
     Refused(oneshot::Sender<u64>),
     Listening(oneshot::Sender<Vec<SocketAddr>>),
     Shutdown(Shutdown, oneshot::Sender<()>),
@@ -166,6 +169,11 @@ impl Handle {
     /// The link to this peer is gone: close its session at once rather than when the hold timer expires.
     pub async fn unreachable(&self, peer: PeerKey) -> Result<(), Ended> {
         self.ask(|reply| Command::Unreachable(peer, reply)).await
+    }
+
+    /// BFD has lost this peer: close its session with Cease/10 (RFC 9384), and forget its routes.
+    pub async fn path_lost(&self, lost: bfd::Lost) -> Result<(), Ended> {
+        self.ask(|reply| Command::PathLost(lost, reply)).await
     }
 
     /// Ends the speaker. Returns when every connection has been flushed and closed, at most some seconds later.

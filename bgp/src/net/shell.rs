@@ -15,6 +15,7 @@ use tokio::time::{Instant as Clock, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::admission::{Admission, key_of};
+use super::bfd::Lost;
 use super::connection::{ConnHandle, Report};
 use super::dial::dial;
 use super::listener::Listeners;
@@ -120,6 +121,10 @@ impl Shell {
             Command::Listen(listen, done) => drop(done.send(self.listen(&listen))),
             Command::Unreachable(key, done) => {
                 self.handle(Input::Unreachable(key));
+                let _ = done.send(());
+            }
+            Command::PathLost(Lost { key, failure }, done) => {
+                self.handle(Input::PathLost { key, failure });
                 let _ = done.send(());
             }
             Command::Peers(reply) => drop(reply.send(self.speaker.peers(self.now()))),

@@ -77,7 +77,7 @@ fn all_descriptors() -> Vec<OwnedFd> {
 }
 
 /// Waits until the answer is there; panics with `what` when it does not come.
-async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(super) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
             if let Some(answer) = ask().await {

@@ -69,7 +69,7 @@ use state::{Event, State};
 use timers::Flaps;
 
 use crate::types::{ConnId, Instant, PeerId};
-use crate::wire::{Message, Notification};
+use crate::wire::{CeaseReason, Message, Notification};
 
 /// RFC 4271 §8.2.2, in order of progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -203,15 +203,14 @@ impl Session {
 
     /// Closes every connection with a last word. Graceful restart ends too when `hard` (RFC 8538 §3).
     pub(crate) fn stop(&mut self, notification: &Notification, hard: bool, turn: &mut Turn<'_>) {
-        for id in self.ids() {
-            let terms = self.connection(id).and_then(|connection| connection.state.terms());
-            let last_word = match terms {
-                Some(terms) if hard && terms.graceful_notification => Notification::hard_reset(notification),
-                Some(_) | None => notification.clone(),
-            };
-            self.step_connection(id, Event::Stop(last_word), turn);
-        }
+        self.close(notification, hard, turn);
         self.rest(turn);
+    }
+
+    /// BFD has lost the peer: closes every connection with a last word, as one direction may be left, and tries again as
+    /// after any loss.
+    pub(crate) fn path_lost(&mut self, turn: &mut Turn<'_>) {
+        self.close(&Notification::cease(CeaseReason::BfdDown, None), true, turn);
     }
 
     /// Closes every connection without a word.
@@ -281,6 +280,17 @@ impl Session {
     /// Why it went down last, in words.
     pub(crate) fn last_down(&self) -> Option<&str> {
         self.last_down.as_deref()
+    }
+
+    fn close(&mut self, notification: &Notification, hard: bool, turn: &mut Turn<'_>) {
+        for id in self.ids() {
+            let terms = self.connection(id).and_then(|connection| connection.state.terms());
+            let last_word = match terms {
+                Some(terms) if hard && terms.graceful_notification => Notification::hard_reset(notification),
+                Some(_) | None => notification.clone(),
+            };
+            self.step_connection(id, Event::Stop(last_word), turn);
+        }
     }
 
     fn ids(&self) -> Vec<ConnId> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use crate::bfd;
 use crate::rib::{ExportRoutes, PrefixRule, Prefixes};
 use crate::types::{AfiSafi, Asn, PeerKey, RemoteAsn, RouterId};
 use crate::wire::{Community, LargeCommunity};
@@ -63,7 +64,7 @@ impl SpeakerConfig {
 }
 
 /// One peer. A change of what the session was negotiated with ([`PeerConfig::has_terms_of`]), or of who may connect, resets
-/// the session (Cease/6); a change of `name`, how it is dialed, of what it may announce and of what it is told does not.
+/// the session (Cease/6); a change of `name`, how it is dialed, of what it may announce, of what it is told and of how BFD watches it does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerConfig {
     /// For people: in logs and status.
@@ -102,6 +103,8 @@ pub struct PeerConfig {
     /// address.
     pub nexthop: LocalNexthop,
     pub transport: Transport,
+    /// Whether BFD watches the path to it, acted on by the shell alone. `None`: it does not.
+    pub bfd: Option<bfd::Config>,
 }
 
 impl PeerConfig {
@@ -126,6 +129,7 @@ impl PeerConfig {
             client: false,
             nexthop: LocalNexthop::default(),
             transport: Transport::default(),
+            bfd: None,
         }
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::config::{OriginConfig, PeerConfig, Shutdown};
+use crate::bfd::Failure;
 use crate::session::StateKind;
 use crate::types::{ConnId, PeerKey};
 use crate::wire::AttributeError;
@@ -47,6 +48,11 @@ pub enum Input {
     Tick,
     /// The link to this peer is gone.
     Unreachable(PeerKey),
+    /// BFD has lost this peer.
+    PathLost {
+        key: PeerKey,
+        failure: Failure,
+    },
     /// The last input.
     Shutdown(Shutdown),
 }

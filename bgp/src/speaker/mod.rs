@@ -51,6 +51,7 @@ pub use status::{PeerStatus, RouteFilter};
 use convergence::Convergence;
 use peer::Peer;
 
+use crate::bfd::Failure;
 use crate::rib::{OriginAttributes, Rib, RibConfig};
 use crate::session::{DownReason, Jitter, Session};
 use crate::types::{Change, ConnId, Instant, PeerId};
@@ -166,6 +167,7 @@ impl Speaker {
             }
             Input::Tick => self.tick(now),
             Input::Unreachable(key) => self.unreachable(key, now),
+            Input::PathLost { key, failure } => self.path_lost(key, failure, now),
             Input::Shutdown(how) => self.shutdown(&how, now),
         }
     }
@@ -194,6 +196,20 @@ impl Speaker {
         self.step(Some(id), now, Session::unreachable);
         // Of a session that had ended already: what it left leads nowhere either.
         self.drop_stale(id);
+    }
+
+    /// Not of a session that has come up since BFD heard the peer last: that was the one before. And of a peer that is away,
+    /// but restarts, the routes stay: its BFD went with its control plane, unless it says otherwise (RFC 5882 §4.3).
+    fn path_lost(&mut self, key: PeerKey, failure: Failure, now: Instant) {
+        let Some(peer) = self.by_key.get(&key).and_then(|id| self.peers.get(id)) else {
+            return;
+        };
+        let id = peer.id;
+        if peer.up.is_none() && failure.control_plane_independent {
+            self.drop_stale(id);
+        } else if peer.up.is_some() && now.since(peer.since) > failure.silent {
+            self.step(Some(id), now, Session::path_lost);
+        }
     }
 
     fn shutdown(&mut self, how: &Shutdown, now: Instant) {

@@ -5,6 +5,7 @@ mod crowd;
 mod restarting;
 mod returning;
 mod showing;
+mod watched;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

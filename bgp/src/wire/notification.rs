@@ -32,6 +32,8 @@ pub enum CeaseReason {
     ConnectionCollision,
     OutOfResources,
     HardReset,
+    /// RFC 9384.
+    BfdDown,
 }
 
 impl CeaseReason {
@@ -45,6 +47,7 @@ impl CeaseReason {
             Self::ConnectionCollision => 7,
             Self::OutOfResources => 8,
             Self::HardReset => 9,
+            Self::BfdDown => 10,
         }
     }
 
