@@ -72,6 +72,10 @@ impl AfiSafi {
         }
     }
 
+    pub fn of(prefix: IpNetwork) -> Self {
+        if prefix.is_ipv4() { Self::Ipv4Unicast } else { Self::Ipv6Unicast }
+    }
+
     pub fn codes(self) -> (u16, u8) {
         match self {
             Self::Ipv4Unicast => (1, 1),

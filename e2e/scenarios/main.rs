@@ -12,6 +12,7 @@ mod configuration_edited;
 mod demo;
 mod drift_is_repaired;
 mod ecmp;
+mod filters;
 mod first_packet;
 mod guarded_sessions;
 mod labs_go_away;

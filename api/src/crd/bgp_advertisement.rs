@@ -39,7 +39,8 @@ pub struct BGPAdvertisementSpec {
     /// The nodes that announce so. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<LabelSelector>,
-    /// Attached to each route: `ASN:VALUE` or `GLOBAL:LOCAL1:LOCAL2`. Default: none.
+    /// Attached to each route: `ASN:VALUE`, `GLOBAL:LOCAL1:LOCAL2`, `rt:ASN:VALUE`, `soo:ADDRESS:VALUE` or a name like
+    /// `no-export`. Default: none.
     #[serde(default)]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "set"))]
     pub communities: Vec<CommunityText>,

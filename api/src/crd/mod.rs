@@ -29,6 +29,7 @@ mod bgp_node_override;
     reason = "KubeSchema derives a twin of each struct; columns repeat keys"
 )]
 mod bgp_peer;
+mod community;
 #[expect(unreachable_pub, reason = "KubeSchema derives a twin of each struct inside a function")]
 mod session;
 #[cfg(test)]
@@ -43,11 +44,17 @@ mod weft_node;
 
 pub use bgp_advertisement::{BGPAdvertisement, BGPAdvertisementSpec};
 pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, GracefulRestart, NodeMesh};
-pub use bgp_filter::{BGPFilter, BGPFilterSpec, FilterAction, FilterRule, PrefixMatch};
+pub use bgp_filter::{
+    AsPathMatch, BGPFilter, BGPFilterSpec, CommunityChange, FilterAction, FilterRule, PathOrigin,
+    PrefixMatch, RouteChange,
+};
 pub use bgp_node_override::{BGPNodeOverride, BGPNodeOverrideSpec};
 pub use bgp_peer::{AsnRule, BGPPeer, BGPPeerProfile, BGPPeerProfileSpec, BGPPeerSpec, PeerAsn};
+pub use community::{
+    Community, CommunityAdministrator, CommunityPatternText, CommunityPurpose, CommunityText,
+};
 pub use session::{Family, Limits, SecretKeyRef, Security, SessionSettings, Timers};
-pub use text::{Cidr, CommunityText};
+pub use text::Cidr;
 pub use weft_node::{PeerDown, PolicySummary, PoolSummary, WeftNode, WeftNodeSpec, WeftNodeStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -38,6 +38,11 @@ pub struct SessionSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(max = 253)), extend("x-kubernetes-list-type" = "atomic"))]
     pub import_filters: Option<Vec<String>>,
+    /// Names of BGPFilters that decide in this order which of our routes the peer is told, and with what. Nothing goes out that
+    /// would not without them. Not for the mesh. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(max = 253)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub export_filters: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -110,6 +115,7 @@ impl SessionSettings {
             security,
             limits,
             import_filters,
+            export_filters,
         } = self;
         let (wide_timers, wide_security) = (&wider.timers, &wider.security);
         Self {
@@ -127,6 +133,7 @@ impl SessionSettings {
             },
             limits: Limits { max_prefixes: limits.max_prefixes.or(wider.limits.max_prefixes) },
             import_filters: import_filters.or_else(|| wider.import_filters.clone()),
+            export_filters: export_filters.or_else(|| wider.export_filters.clone()),
         }
     }
 }

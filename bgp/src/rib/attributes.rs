@@ -1,7 +1,5 @@
 //! What routes share, kept once: attribute sets, nexthops, and the nexthop sets of the FIB.
 
-use std::borrow::Borrow;
-
 use super::intern::{Id, Interner};
 use crate::types::{Asn, FibNexthop, Nexthop, PeerKind, RouterId};
 use crate::wire::{PathAttributes, UnknownAttribute};
@@ -9,22 +7,24 @@ use crate::wire::{PathAttributes, UnknownAttribute};
 /// An attribute set with what the decision asks of it most, worked out once.
 #[derive(Debug)]
 pub(super) struct AttributeSet {
+    /// What the peer has sent, where a filter has made this of it; holds a reference. None: this is what it has sent.
+    received: AttributesId,
     pub(super) values: PathAttributes,
     pub(super) as_path_length: u32,
     pub(super) neighbor: Option<Asn>,
-    /// What its lists hold, about: all of it that the sender can make long.
+    /// What the lists of what was sent hold, about: all of it that the sender can make long.
     pub(super) octets: u32,
 }
 
 impl AttributeSet {
-    fn new(values: &PathAttributes) -> Box<Self> {
+    fn new(values: PathAttributes, received: AttributesId, octets: u32) -> Box<Self> {
         let as_path_length = u32::try_from(values.as_path.path_length()).unwrap_or(u32::MAX);
-        Box::new(Self {
-            neighbor: values.as_path.neighbor_asn(),
-            as_path_length,
-            octets: octets_of_lists(values),
-            values: values.clone(),
-        })
+        let neighbor = values.as_path.neighbor_asn();
+        Box::new(Self { received, neighbor, as_path_length, octets, values })
+    }
+
+    fn is(&self, values: &PathAttributes, received: AttributesId) -> bool {
+        self.received == received && self.values == *values
     }
 }
 
@@ -34,12 +34,6 @@ fn octets_of_lists(values: &PathAttributes) -> u32 {
     let opaque =
         values.unknown.iter().map(|it| size_of::<UnknownAttribute>() + it.value.len()).sum::<usize>();
     u32::try_from(4 * words + wide + opaque).unwrap_or(u32::MAX)
-}
-
-impl Borrow<PathAttributes> for Box<AttributeSet> {
-    fn borrow(&self) -> &PathAttributes {
-        &self.values
-    }
 }
 
 /// A nexthop and the router that gave it. What a path says of its source stays what it was, whoever has the peer's slot
@@ -69,7 +63,29 @@ impl Shared {
     }
 
     pub(super) fn intern(&mut self, attributes: &PathAttributes) -> AttributesId {
-        self.attributes.intern(attributes, AttributeSet::new)
+        let make = || AttributeSet::new(attributes.clone(), AttributesId::NONE, octets_of_lists(attributes));
+        self.attributes.intern_where(attributes, |set| set.is(attributes, AttributesId::NONE), make)
+    }
+
+    /// What a filter has made of `received`.
+    pub(super) fn intern_edited(&mut self, edited: &PathAttributes, received: AttributesId) -> AttributesId {
+        let octets = self.attributes.get(received).octets;
+        let mut is_new = false;
+        let make = || {
+            is_new = true;
+            AttributeSet::new(edited.clone(), received, octets)
+        };
+        let id = self.attributes.intern_where(edited, |set| set.is(edited, received), make);
+        if is_new {
+            self.attributes.retain(received);
+        }
+        id
+    }
+
+    /// As the peer has sent it.
+    pub(super) fn received(&self, attributes: AttributesId) -> AttributesId {
+        let received = self.attributes.get(attributes).received;
+        if received.is_none() { attributes } else { received }
     }
 
     /// `None` for what is our own.
@@ -88,8 +104,15 @@ impl Shared {
     }
 
     pub(super) fn release(&mut self, (attributes, nexthop): (AttributesId, NexthopId)) {
-        self.attributes.release(attributes);
+        self.release_attributes(attributes);
         self.nexthops.release(nexthop);
+    }
+
+    pub(super) fn release_attributes(&mut self, attributes: AttributesId) {
+        // What was sent is not edited itself.
+        if let Some(edited) = self.attributes.release(attributes) {
+            self.attributes.release(edited.received);
+        }
     }
 }
 

@@ -95,19 +95,28 @@ impl<T> Interner<T> {
         T: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
+        self.intern_where(key, |value| value.borrow() == key, || make(key))
+    }
+
+    /// The id of the value with the hash of `key` that `is_same`, made by `make` when there is none yet: for values that differ
+    /// in more than a key. Holds one reference.
+    pub(super) fn intern_where<Q: Hash + ?Sized>(
+        &mut self,
+        key: &Q,
+        is_same: impl Fn(&T) -> bool,
+        make: impl FnOnce() -> T,
+    ) -> Id<T> {
         let hash = self.hasher.hash_one(key);
         let entries = &self.entries;
         let same = |&at: &u32| {
-            entries[at as usize]
-                .as_ref()
-                .is_some_and(|entry| entry.hash == hash && entry.value.borrow() == key)
+            entries[at as usize].as_ref().is_some_and(|entry| entry.hash == hash && is_same(&entry.value))
         };
         if let Some(&at) = self.index.find(hash, same) {
             let id = Id(at, PhantomData);
             self.retain(id);
             return id;
         }
-        let entry = Some(Entry { value: make(key), hash, references: 1 });
+        let entry = Some(Entry { value: make(), hash, references: 1 });
         let at = match self.free.pop() {
             Some(at) => {
                 self.entries[at as usize] = entry;
@@ -134,17 +143,24 @@ impl<T> Interner<T> {
         }
     }
 
-    pub(super) fn release(&mut self, id: Id<T>) {
-        let Some(slot) = self.entries.get_mut(id.index()) else { return };
-        let Some(entry) = slot else { return };
+    /// For who stores the id that it is given.
+    pub(super) fn retained(&mut self, id: Id<T>) -> Id<T> {
+        self.retain(id);
+        id
+    }
+
+    /// The value, when this was the last reference to it.
+    pub(super) fn release(&mut self, id: Id<T>) -> Option<T> {
+        let slot = self.entries.get_mut(id.index())?;
+        let entry = slot.as_mut()?;
         entry.references -= 1;
         if entry.references > 0 {
-            return;
+            return None;
         }
         if let Ok(found) = self.index.find_entry(entry.hash, |&at| at == id.0) {
             found.remove();
         }
-        *slot = None;
+        let gone = slot.take();
         self.free.push(id.0);
         if self.index.is_empty() {
             // Give the memory of a past full table back.
@@ -152,6 +168,7 @@ impl<T> Interner<T> {
             self.entries = Vec::new();
             self.free = Vec::new();
         }
+        gone.map(|entry| entry.value)
     }
 
     /// Distinct values.

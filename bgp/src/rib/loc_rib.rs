@@ -1,5 +1,6 @@
 //! What changes the Loc-RIB: routes learned, withdrawn, judged anew; and the choice of the best among them.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use smallvec::SmallVec;
 use super::RibConfig;
 use super::attributes::{AttributesId, NexthopId, Shared};
 use super::decision::{self, Candidate};
-use super::peers::{Age, LOCAL, Peers, Review, Slot};
+use super::peers::{Age, KnownPeer, LOCAL, Peers, Review, Slot};
 use super::policy::{DEFAULT_LOCAL_PREF, Rejection, path_rejection};
 use super::table::{DestId, Path, PathId, Table, TablePrefix};
 use crate::types::{AfiSafi, FibNexthop, Nexthop, PeerId, PeerKind};
@@ -88,10 +89,12 @@ impl<P: TablePrefix> Table<P> {
             self.free_if_unused(dest);
             return Err(exceeded);
         }
-        let rejection = rejection.or_else(|| core.prefix_rejection(peer, prefix));
+        let (attributes, rejection) = match rejection {
+            Some(_) => (core.shared.attributes.retained(attributes), rejection),
+            None => core.judge(peer, attributes, prefix),
+        };
         let epoch = core.peers.epoch(peer, Self::FAMILY);
-        let new = Path::new(attributes, nexthop, (peer, epoch), rejection);
-        core.shared.retain((attributes, nexthop));
+        let new = Path::new(attributes, core.shared.nexthops.retained(nexthop), (peer, epoch), rejection);
         core.peers.add(peer, Self::FAMILY, (rejection, octets));
         match old {
             None => self.push_path(dest, new),
@@ -152,11 +155,14 @@ impl<P: TablePrefix> Table<P> {
             }
             let review = core.peers.review(path.peer, Self::FAMILY);
             if review != Review::Nothing {
-                let rejection = core.rejection(&path, self.dest(dest).prefix);
-                changed |= review == Review::Audience || rejection != path.rejection;
+                let (attributes, rejection) = core.judge_again(&path, self.dest(dest).prefix);
+                let is_the_same = (attributes, rejection) == (path.attributes, path.rejection);
+                changed |= review == Review::Audience || !is_the_same;
                 let verdicts = (path.rejection, rejection);
                 core.peers.rejudge((path.peer, Self::FAMILY), path.epoch, verdicts);
-                self.path_mut(id).rejection = rejection;
+                core.shared.release_attributes(path.attributes);
+                let judged = self.path_mut(id);
+                (judged.attributes, judged.rejection) = (attributes, rejection);
             }
         }
         if changed {
@@ -269,15 +275,37 @@ impl Core {
         path.rejection.is_none() && self.peers.age(path.peer, Table::<P>::FAMILY, path.epoch) != Age::Dead
     }
 
-    fn prefix_rejection<P: TablePrefix>(&self, peer: Slot, prefix: P) -> Option<Rejection> {
-        self.peers.get(peer)?.config.import.rejection(prefix.into())
+    /// What the peer's import policy makes of what it has sent. The attributes hold a reference.
+    fn judge<P: TablePrefix>(
+        &mut self,
+        peer: Slot,
+        received: AttributesId,
+        prefix: P,
+    ) -> (AttributesId, Option<Rejection>) {
+        let values = &self.shared.attributes.get(received).values;
+        let verdict = match self.peers.get(peer) {
+            Some(KnownPeer { config, .. }) => config.import.judge(config.kind, prefix.into(), values),
+            None => Ok(Cow::Borrowed(values)),
+        };
+        match verdict {
+            Ok(Cow::Owned(edited)) => (self.shared.intern_edited(&edited, received), None),
+            Ok(Cow::Borrowed(_)) => (self.shared.attributes.retained(received), None),
+            Err(rejection) => (self.shared.attributes.retained(received), Some(rejection)),
+        }
     }
 
-    fn rejection<P: TablePrefix>(&self, path: &Path, prefix: P) -> Option<Rejection> {
-        let peer = &self.peers.get(path.peer)?.config;
-        let attributes = &self.shared.attributes.get(path.attributes).values;
-        path_rejection(&self.config, peer, attributes, self.shared.nexthops.get(path.nexthop).nexthop)
-            .or_else(|| peer.import.rejection(prefix.into()))
+    /// As [`Core::judge`], of a path that is known.
+    fn judge_again<P: TablePrefix>(&mut self, path: &Path, prefix: P) -> (AttributesId, Option<Rejection>) {
+        let received = self.shared.received(path.attributes);
+        let rejection = self.peers.get(path.peer).and_then(|peer| {
+            let values = &self.shared.attributes.get(received).values;
+            let nexthop = self.shared.nexthops.get(path.nexthop).nexthop;
+            path_rejection(&self.config, &peer.config, values, nexthop)
+        });
+        match rejection {
+            Some(_) => (self.shared.attributes.retained(received), rejection),
+            None => self.judge(path.peer, received, prefix),
+        }
     }
 
     fn candidate(&self, id: PathId, path: &Path, incumbent: bool) -> Candidate {

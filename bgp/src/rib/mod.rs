@@ -14,6 +14,7 @@ mod adj_out;
 mod attributes;
 mod decision;
 mod deferral;
+mod filter;
 mod intern;
 mod loc_rib;
 mod peers;
@@ -34,11 +35,13 @@ use serde::{Deserialize, Serialize};
 
 pub use adj_out::AdvertisedRoute;
 pub use decision::Step;
+pub use filter::{
+    Administrator, AnyCommunity, CommunityPattern, Filter, FilterAction, FilterRule, Filtered, PrefixRange,
+    Purpose, RouteChange, RouteMatch,
+};
 pub use loc_rib::LimitExceeded;
 pub use peers::Counts;
-pub use policy::{
-    Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, PrefixRange, PrefixRule, Rejection,
-};
+pub use policy::{Accept, ExportPolicy, ExportRoutes, ImportPolicy, OriginAttributes, Rejection};
 pub use prefixes::Prefixes;
 pub use view::{PathStatus, RefusedRoute, RouteStatus, Standing};
 
@@ -248,14 +251,8 @@ impl Rib {
 
     /// Announces one of our own prefixes (host bits are cut off), in place of what was said of it before.
     pub fn originate(&mut self, prefix: IpNetwork, attributes: OriginAttributes) {
-        let OriginAttributes { communities, mut large_communities } = attributes;
-        large_communities.sort_unstable();
-        large_communities.dedup();
-        let values = PathAttributes {
-            communities: communities.into(),
-            large_communities: large_communities.into(),
-            ..PathAttributes::default()
-        };
+        let mut values = PathAttributes::default();
+        attributes.communities.into_iter().for_each(|community| community.attach(&mut values));
         let attributes = self.core.shared.intern(&values);
         let own = Announcement { peer: LOCAL, attributes, nexthop: NexthopId::NONE, rejection: None };
         // There is no limit on our own prefixes, so this cannot fail.
@@ -263,7 +260,7 @@ impl Rib {
             Canonical::V4(prefix) => self.tables.v4.learn(&mut self.core, own, prefix),
             Canonical::V6(prefix) => self.tables.v6.learn(&mut self.core, own, prefix),
         };
-        self.core.shared.attributes.release(attributes);
+        self.core.shared.release_attributes(attributes);
         self.compact();
     }
 

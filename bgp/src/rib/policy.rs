@@ -1,25 +1,25 @@
 //! What we take from a peer and what we tell it, as typed values. The defaults are the safe ones: nothing in but what
 //! the configuration names, nothing out but our own routes (RFC 8212 in spirit, for internal peers too).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::RangeInclusive;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::Via;
-use super::prefixes::holds;
+use super::filter::{AnyCommunity, Filter, Filtered};
 use super::{Prefixes, RibConfig, RibPeer};
 use crate::types::{AfiSafi, Asn, Nexthop, PeerKind, RouterId};
-use crate::wire::{Community, EncodeContext, LargeCommunity, PathAttributes};
+use crate::wire::{Community, EncodeContext, PathAttributes};
 
 /// Which of a peer's routes may be used. Loop checks (AS_PATH, ORIGINATOR_ID, CLUSTER_LIST) and those of the nexthop
 /// always apply.
 /// Refused routes are kept and counted, so that a change of policy needs nothing from the peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportPolicy {
-    /// Asked in order before `accept`; the first that matches decides.
-    pub rules: Vec<PrefixRule>,
+    /// Asked before `accept`.
+    pub filter: Filter,
     pub accept: Accept,
     /// Ourselves, besides the nexthops that we give this peer: no nexthop of its routes (RFC 4271 §5.1.3).
     pub own_addresses: Vec<IpAddr>,
@@ -31,34 +31,7 @@ pub struct ImportPolicy {
     pub enforce_own_nexthop: bool,
 }
 
-/// What becomes of routes by their prefix.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PrefixRule {
-    /// The rule is about routes to these; `None`: about every route.
-    pub prefixes: Option<Vec<PrefixRange>>,
-    pub accept: bool,
-}
-
-/// Prefixes within `network`, or the same, of a length within `lengths`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PrefixRange {
-    pub network: IpNetwork,
-    pub lengths: RangeInclusive<u8>,
-}
-
-impl PrefixRange {
-    fn holds(&self, prefix: IpNetwork) -> bool {
-        self.lengths.contains(&prefix.prefix()) && holds(self.network, prefix)
-    }
-}
-
-impl PrefixRule {
-    fn is_about(&self, prefix: IpNetwork) -> bool {
-        self.prefixes.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.holds(prefix)))
-    }
-}
-
-/// Which prefixes are accepted where no rule decides. A default route lies within none of them.
+/// Which prefixes are accepted where the filter does not decide. A default route lies within none of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Accept {
     /// What lies within one of these, or is one of them. Empty: nothing.
@@ -105,6 +78,9 @@ pub enum Rejection {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ExportPolicy {
     pub routes: ExportRoutes,
+    /// Which of them do not go out, and what the others become. It sees routes as they stand in the table, and its word on
+    /// LOCAL_PREF and MULTI_EXIT_DISC counts before what stands here.
+    pub filter: Filter,
     /// Nexthop of IPv4 routes whose nexthop we set to ourselves.
     pub nexthop_v4: Option<Ipv4Addr>,
     /// Nexthop of IPv6 routes whose nexthop we set to ourselves, and of IPv4 routes when `nexthop_v4` is absent and
@@ -134,22 +110,46 @@ pub enum ExportRoutes {
 /// What we originate besides the prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OriginAttributes {
-    pub communities: Vec<Community>,
-    pub large_communities: Vec<LargeCommunity>,
+    pub communities: Vec<AnyCommunity>,
 }
 
 impl ImportPolicy {
-    /// Why a prefix is refused, whatever its attributes.
-    pub(super) fn rejection(&self, prefix: IpNetwork) -> Option<Rejection> {
-        if let Some(rule) = self.rules.iter().find(|rule| rule.is_about(prefix)) {
-            return (!rule.accept).then_some(Rejection::Filtered);
+    /// What a route becomes, or why it is refused: by the filter, else by its prefix.
+    pub(super) fn judge<'a>(
+        &self,
+        kind: PeerKind,
+        prefix: IpNetwork,
+        received: &'a PathAttributes,
+    ) -> Result<Cow<'a, PathAttributes>, Rejection> {
+        let neighbor = received.as_path.neighbor_asn().filter(|_| kind == PeerKind::External);
+        let route = self.filter.run(prefix, received, neighbor);
+        match route.accepted {
+            Some(true) => {}
+            Some(false) => return Err(Rejection::Filtered),
+            None => self.accept.rejection(prefix).map_or(Ok(()), Err)?,
         }
-        match &self.accept {
-            Accept::Any => None,
-            Accept::Within(_) if prefix.prefix() == 0 => Some(Rejection::DefaultRoute),
-            Accept::Within(prefixes) => (!prefixes.hold(prefix)).then_some(Rejection::OutsideAccepted),
+        Ok(heed_shutdown(kind, route.attributes))
+    }
+}
+
+impl Accept {
+    fn rejection(&self, prefix: IpNetwork) -> Option<Rejection> {
+        match self {
+            Self::Any => None,
+            Self::Within(_) if prefix.prefix() == 0 => Some(Rejection::DefaultRoute),
+            Self::Within(prefixes) => (!prefixes.hold(prefix)).then_some(Rejection::OutsideAccepted),
         }
     }
+}
+
+/// RFC 8326 §4.2: what is about to go away is used where there is nothing else. An internal peer that means it says so by its
+/// LOCAL_PREF.
+fn heed_shutdown(kind: PeerKind, mut route: Cow<'_, PathAttributes>) -> Cow<'_, PathAttributes> {
+    let going = route.communities.contains(&Community::GRACEFUL_SHUTDOWN);
+    if going && kind == PeerKind::External && route.local_pref != Some(0) {
+        route.to_mut().local_pref = Some(0);
+    }
+    route
 }
 
 /// Why a path is refused, whatever its prefix: it came from us, or leads back to us or nowhere (RFC 4271 §9.1.2,
@@ -227,23 +227,33 @@ impl GroupKey {
         allowed && !attributes.communities.iter().any(|&community| self.is_barred_by(community))
     }
 
+    /// The filter's word on a route.
+    pub(super) fn filter<'a>(&self, prefix: IpNetwork, attributes: &'a PathAttributes) -> Filtered<'a> {
+        let own = Some(self.local_asn).filter(|_| self.kind == PeerKind::External);
+        self.export.filter.run(prefix, attributes, own)
+    }
+
     /// What a path becomes on its way out. `None` when we have no nexthop to give in this family.
     pub(super) fn export(
         &self,
         via: Option<&Via>,
         attributes: &PathAttributes,
-        family: AfiSafi,
+        prefix: IpNetwork,
     ) -> Option<(PathAttributes, Nexthop)> {
         let reflected = via.filter(|via| self.reflects(via));
-        let nexthop = reflected.map(|via| via.nexthop).or_else(|| self.own_nexthop(family))?;
+        let nexthop = reflected.map(|via| via.nexthop).or_else(|| self.own_nexthop(AfiSafi::of(prefix)))?;
         let mut out = attributes.clone();
         // A relay does not spread attributes that it does not understand.
         out.unknown.clear();
         if self.kind == PeerKind::External || via.is_none() {
             out.med = self.export.med;
         }
+        if self.kind == PeerKind::Internal {
+            out.local_pref = self.export.local_pref.or(out.local_pref).or(Some(DEFAULT_LOCAL_PREF));
+        }
+        let mut out = self.filter(prefix, &out).attributes.into_owned();
         match self.kind {
-            PeerKind::Internal => self.export_internal(reflected, &mut out),
+            PeerKind::Internal => self.mark_reflected(reflected, &mut out),
             PeerKind::External => self.export_external(&mut out),
         }
         for &community in &self.export.communities {
@@ -254,9 +264,8 @@ impl GroupKey {
         Some((out, nexthop))
     }
 
-    fn export_internal(&self, reflected: Option<&Via>, out: &mut PathAttributes) {
-        out.local_pref = self.export.local_pref.or(out.local_pref).or(Some(DEFAULT_LOCAL_PREF));
-        // RFC 4456 §8.
+    /// RFC 4456 §8.
+    fn mark_reflected(&self, reflected: Option<&Via>, out: &mut PathAttributes) {
         if let Some(via) = reflected {
             out.originator_id.get_or_insert(via.router_id);
             out.cluster_list.insert(0, self.cluster_id);

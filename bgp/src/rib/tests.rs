@@ -2,6 +2,7 @@
 
 mod advertising;
 mod choosing;
+mod filtering;
 mod learning;
 mod model;
 mod restarting;

@@ -8,9 +8,8 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use crate::bfd;
-use crate::rib::{ExportRoutes, PrefixRule, Prefixes};
+use crate::rib::{AnyCommunity, ExportRoutes, Filter, Prefixes};
 use crate::types::{AfiSafi, Asn, PeerKey, RemoteAsn, RouterId};
-use crate::wire::{Community, LargeCommunity};
 
 /// No peer's routes outlive its session, or the speaker that learned them, by more than this, whatever restart time was
 /// asked for.
@@ -84,8 +83,8 @@ pub struct PeerConfig {
     pub connect_retry: Duration,
     /// Exchange IPv4 routes with IPv6 nexthops where the peer can (RFC 8950).
     pub extended_nexthop: bool,
-    /// Which routes are accepted, in this order and before `accept`.
-    pub rules: Vec<PrefixRule>,
+    /// Which routes are accepted, and what they become; asked before `accept`.
+    pub import_filter: Filter,
     /// Prefixes within which routes are accepted, each with everything inside it. Empty: none.
     pub accept: Prefixes,
     /// Refuse routes whose AS_PATH does not begin with the AS of an external peer. Off for route servers (RFC 7947).
@@ -97,6 +96,8 @@ pub struct PeerConfig {
     pub max_prefixes: u32,
     /// Which routes this peer is told.
     pub export: ExportRoutes,
+    /// Which of those it is not told, and what the others become on their way.
+    pub export_filter: Filter,
     /// We reflect for it: its routes go to all our peers, and those of internal peers to it (RFC 4456).
     pub client: bool,
     /// Our nexthop in the family that the session does not run over; in the other it is the session's own local
@@ -120,12 +121,13 @@ impl PeerConfig {
             hold_time: 90,
             connect_retry: Duration::from_secs(5),
             extended_nexthop: true,
-            rules: Vec::new(),
+            import_filter: Filter::default(),
             accept: Prefixes::default(),
             enforce_first_asn: true,
             enforce_own_nexthop: false,
             max_prefixes: 10_000,
             export: ExportRoutes::Own,
+            export_filter: Filter::default(),
             client: false,
             nexthop: LocalNexthop::default(),
             transport: Transport::default(),
@@ -213,8 +215,7 @@ impl fmt::Debug for Password {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OriginConfig {
     pub prefixes: Vec<IpNetwork>,
-    pub communities: Vec<Community>,
-    pub large_communities: Vec<LargeCommunity>,
+    pub communities: Vec<AnyCommunity>,
 }
 
 /// How a speaker goes.

@@ -112,10 +112,7 @@ impl Speaker {
     }
 
     pub(super) fn set_origin(&mut self, origin: &OriginConfig) {
-        let attributes = OriginAttributes {
-            communities: origin.communities.clone(),
-            large_communities: origin.large_communities.clone(),
-        };
+        let attributes = OriginAttributes { communities: origin.communities.clone() };
         let wanted: BTreeMap<_, _> =
             origin.prefixes.iter().map(|prefix| (*prefix, attributes.clone())).collect();
         for prefix in self.origin.keys().filter(|prefix| !wanted.contains_key(prefix)) {

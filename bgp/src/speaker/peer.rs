@@ -185,7 +185,7 @@ fn sends_end_of_rib(terms: &Negotiated) -> bool {
 pub(super) fn import_policy(config: &PeerConfig, local: IpAddr) -> ImportPolicy {
     let LocalNexthop { v4, v6 } = config.nexthop;
     ImportPolicy {
-        rules: config.rules.clone(),
+        filter: config.import_filter.clone(),
         accept: Accept::Within(config.accept.clone()),
         own_addresses: v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6)).chain([local]).collect(),
         enforce_first_asn: config.enforce_first_asn,
@@ -204,5 +204,6 @@ pub(super) fn export_policy(config: &PeerConfig, terms: &Negotiated, local: IpAd
         IpAddr::V6(local) if local.is_unicast_link_local() => (unless_extended, configured.v6, Some(local)),
         IpAddr::V6(local) => (unless_extended, Some(local), None),
     };
-    ExportPolicy { routes: config.export, nexthop_v4, nexthop_v6, link_local, ..ExportPolicy::default() }
+    let (routes, filter) = (config.export, config.export_filter.clone());
+    ExportPolicy { routes, filter, nexthop_v4, nexthop_v6, link_local, ..ExportPolicy::default() }
 }

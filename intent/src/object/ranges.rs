@@ -4,8 +4,8 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use weft_api::crd::{
-    BGPAdvertisementSpec, BGPConfigurationSpec, BGPFilterSpec, BGPNodeOverrideSpec, BGPPeerSpec, PeerAsn,
-    PrefixMatch, SessionSettings,
+    AsPathMatch, BGPAdvertisementSpec, BGPConfigurationSpec, BGPFilterSpec, BGPNodeOverrideSpec, BGPPeerSpec,
+    CommunityChange, FilterAction, FilterRule, PeerAsn, PrefixMatch, RouteChange, SessionSettings,
 };
 use weft_policy::translate;
 
@@ -66,16 +66,51 @@ pub(super) fn node_override(spec: &BGPNodeOverrideSpec) -> Checked {
 
 pub(super) fn filter(spec: &BGPFilterSpec) -> Checked {
     for (index, rule) in spec.rules.iter().enumerate() {
-        let path = format!("spec.rules[{index}].prefixes");
-        let prefixes = rule.prefixes.as_deref().unwrap_or_default();
-        if rule.prefixes.is_some() && prefixes.is_empty() {
-            return Err(format!("{path}: empty"));
-        }
-        for (index, prefix) in prefixes.iter().enumerate() {
-            lengths(&format!("{path}[{index}]"), prefix)?;
-        }
+        filter_rule(rule).map_err(|reason| format!("spec.rules[{index}]{reason}"))?;
     }
     Ok(())
+}
+
+fn filter_rule(rule: &FilterRule) -> Checked {
+    let FilterRule { families, prefixes, communities, as_path, origins, action, set } = rule;
+    not_empty(".families", families.as_deref())?;
+    not_empty(".prefixes", prefixes.as_deref())?;
+    not_empty(".communities", communities.as_deref())?;
+    not_empty(".origins", origins.as_deref())?;
+    for (index, prefix) in prefixes.iter().flatten().enumerate() {
+        lengths(&format!(".prefixes[{index}]"), prefix)?;
+    }
+    if let Some(AsPathMatch { min_length, max_length, contains }) = as_path {
+        maybe_within(".asPath.maxLength", *max_length, min_length.unwrap_or(0), u32::MAX)?;
+        not_empty(".asPath.contains", contains.as_deref())?;
+        for (index, number) in contains.iter().flatten().enumerate() {
+            asn(&format!(".asPath.contains[{index}]"), *number)?;
+        }
+    }
+    match set {
+        Some(_) if *action == FilterAction::Reject => {
+            Err(".set: a route that is rejected is not changed".to_owned())
+        }
+        Some(set) => change(set),
+        None => Ok(()),
+    }
+}
+
+fn change(set: &RouteChange) -> Checked {
+    maybe_within(".set.prepend", set.prepend, 1, 16)?;
+    let Some(CommunityChange { remove, add, replace }) = &set.communities else { return Ok(()) };
+    not_empty(".set.communities.remove", remove.as_deref())?;
+    not_empty(".set.communities.add", add.as_deref())?;
+    match replace {
+        Some(_) if remove.is_some() || add.is_some() => {
+            Err(".set.communities.replace: stands alone".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_empty<T>(field: &str, list: Option<&[T]>) -> Checked {
+    if list.is_some_and(<[T]>::is_empty) { Err(format!("{field}: empty")) } else { Ok(()) }
 }
 
 fn lengths(path: &str, prefix: &PrefixMatch) -> Checked {

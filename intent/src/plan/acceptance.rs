@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use weft_api::crd::{BGPNodeOverrideSpec, BGPPeerSpec, SessionSettings};
+use weft_api::crd::{BGPNodeOverrideSpec, BGPPeerSpec};
 use weft_policy::translate;
 
 use super::nodes::Overrides;
@@ -47,21 +47,18 @@ fn refusal(snapshot: &Snapshot, key: &ObjectKey) -> Option<String> {
         }
         Kind::BgpPeerProfile => {
             let settings = &bgp.profiles.get(&key.name)?.session;
-            missing_filter(snapshot, settings)
+            peers::check_filters(snapshot, settings)
         }
         Kind::BgpConfiguration => {
             let settings = &bgp.configuration().session;
-            missing_filter(snapshot, settings).and_then(|()| settings::password(snapshot, settings).map(drop))
+            peers::check_filters(snapshot, settings)
+                .and_then(|()| settings::password(snapshot, settings).map(drop))
         }
         Kind::BgpFilter | Kind::Node | Kind::Namespace | Kind::Pod | Kind::NetworkPolicy | Kind::Secret => {
             Ok(())
         }
     };
     judged.err()
-}
-
-fn missing_filter(snapshot: &Snapshot, settings: &SessionSettings) -> Result<(), String> {
-    settings::import_rules(snapshot, settings).1.map_or(Ok(()), |name| Err(peers::missing_filter(&name)))
 }
 
 fn selects_some(snapshot: &Snapshot, selector: Option<&LabelSelector>) -> Result<(), String> {

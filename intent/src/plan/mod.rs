@@ -4,6 +4,7 @@
 //! follows from more than a snapshot (what the speaker chose, the pods that are wired) is planned by the agent.
 
 pub mod acceptance;
+pub mod filters;
 pub mod nodes;
 pub mod peers;
 mod settings;
@@ -12,12 +13,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use weft_api::crd::{BGPAdvertisementSpec, CommunityText};
+use weft_api::crd::BGPAdvertisementSpec;
 use weft_api::hash::fnv1a;
 use weft_api::prefix::holds;
 use weft_bgp::speaker::{OriginConfig, PeerConfig};
 use weft_bgp::types::{Asn, RouterId};
-use weft_bgp::wire::{Community, LargeCommunity};
 use weft_policy::translate;
 
 use self::nodes::Overrides;
@@ -140,20 +140,10 @@ fn origin(snapshot: &Snapshot, node: &NodeInfo) -> OriginConfig {
         selector.is_ok_and(|selector| selector.is_none_or(|selector| selector.matches(&node.labels)))
     };
     let chosen = snapshot.bgp.advertisements.values().filter(selects).flat_map(|spec| &spec.communities);
-    let (mut communities, mut large) = (BTreeSet::new(), BTreeSet::new());
-    for community in chosen {
-        match *community {
-            CommunityText::Standard { asn, value } => {
-                communities.insert(u32::from(asn) << 16 | u32::from(value));
-            }
-            CommunityText::Large { global, local1, local2 } => drop(large.insert((global, local1, local2))),
-        }
-    }
-    let large = large.into_iter().map(|(global, local1, local2)| LargeCommunity { global, local1, local2 });
+    let communities: BTreeSet<_> = chosen.collect();
     OriginConfig {
         prefixes: node.pod_cidrs.clone(),
-        communities: communities.into_iter().map(Community).collect(),
-        large_communities: large.collect(),
+        communities: communities.into_iter().map(filters::community).collect(),
     }
 }
 

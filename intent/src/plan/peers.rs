@@ -16,7 +16,7 @@ use weft_policy::selector::Selector;
 use weft_policy::translate;
 
 use super::nodes::{NodeBgp, Overrides};
-use super::settings;
+use super::{filters, settings};
 use crate::object::CONFIGURATION;
 use crate::{Kind, NodeInfo, Problem, Snapshot};
 
@@ -37,10 +37,14 @@ pub(super) fn check(snapshot: &Snapshot, spec: &BGPPeerSpec) -> Result<(), Strin
     check_address(spec)?;
     let settings = session(snapshot, &snapshot.bgp.configuration(), spec)?;
     settings::password(snapshot, &settings)?;
-    match settings::import_rules(snapshot, &settings) {
-        (_, None) => Ok(()),
-        (_, Some(filter)) => Err(missing_filter(&filter)),
-    }
+    check_filters(snapshot, &settings)
+}
+
+/// Whether all filters of a session are there.
+pub(super) fn check_filters(snapshot: &Snapshot, settings: &SessionSettings) -> Result<(), String> {
+    let mut named = settings.import_filters.iter().chain(&settings.export_filters).flatten();
+    let missing = named.find(|name| !snapshot.bgp.filters.contains_key(*name));
+    missing.map_or(Ok(()), |name| Err(missing_filter(name)))
 }
 
 /// Names of the nodes that a BGPPeer selects, in order.
@@ -153,8 +157,9 @@ impl Planner<'_> {
         };
         let settings = session(self.snapshot, self.configuration, spec)?;
         let password = settings::password(self.snapshot, &settings)?;
-        let (rules, missing) = settings::import_rules(self.snapshot, &settings);
-        if let Some(filter) = missing {
+        let (import_filter, missing) = filters::chain(self.snapshot, settings.import_filters.as_deref());
+        let (export_filter, missing_too) = filters::chain(self.snapshot, settings.export_filters.as_deref());
+        for filter in missing.into_iter().chain(missing_too) {
             problems.insert(Problem::of(Kind::BgpPeer, name, missing_filter(&filter)));
         }
         // On a shared link the kernel knows best; over several hops the router expects the node's own address.
@@ -166,7 +171,8 @@ impl Planner<'_> {
         };
         let peer = PeerConfig {
             passive: spec.passive,
-            rules,
+            import_filter,
+            export_filter,
             accept: accept.clone(),
             transport,
             ..self.common(name.to_owned(), address, asn)

@@ -1,12 +1,10 @@
 //! What a session is like in the end: its own settings, else those of its profile, else those of the cluster.
 //!
-//! What is missing is missed safely: a profile or a password that is not there makes no session, a filter that is not there
-//! accepts nothing.
+//! What is missing is missed safely: a profile or a password that is not there makes no session.
 
 use std::time::Duration;
 
-use weft_api::crd::{Family, FilterAction, FilterRule, PrefixMatch, SecretKeyRef, SessionSettings};
-use weft_bgp::rib::{PrefixRange, PrefixRule};
+use weft_api::crd::{Family, SecretKeyRef, SessionSettings};
 use weft_bgp::speaker::{Hops, Password, PeerConfig, Transport};
 use weft_bgp::types::AfiSafi;
 
@@ -16,7 +14,7 @@ const HOLD_TIME: u16 = 90;
 const CONNECT_RETRY: u16 = 5;
 const MAX_PREFIXES: u32 = 10_000;
 
-/// `peer` with what the settings say, import rules aside.
+/// `peer` with what the settings say, filters aside.
 pub(super) fn apply(peer: PeerConfig, settings: &SessionSettings, password: Option<Password>) -> PeerConfig {
     let hops = match (settings.security.ttl_security_hops, settings.multihop) {
         (Some(hops), _) => Hops::Security(hops),
@@ -37,7 +35,7 @@ pub(super) fn apply(peer: PeerConfig, settings: &SessionSettings, password: Opti
 }
 
 /// In our order, each once.
-fn families(written: Option<&[Family]>) -> Vec<AfiSafi> {
+pub(super) fn families(written: Option<&[Family]>) -> Vec<AfiSafi> {
     let wanted = |family| match family {
         AfiSafi::Ipv4Unicast => Family::Ipv4,
         AfiSafi::Ipv6Unicast => Family::Ipv6,
@@ -57,33 +55,4 @@ pub(super) fn password(snapshot: &Snapshot, settings: &SessionSettings) -> Resul
         .ok_or_else(|| format!("{FIELD}: Secret {name} has no key {key}; the session stays down"))?;
     let too_long = || format!("{FIELD}: {key} of Secret {name} is not 1-{} bytes long", Password::MAX_LEN);
     Password::new(value).map(Some).ok_or_else(too_long)
-}
-
-/// Of all its filters, in order, and the name of the first that is missing.
-pub(super) fn import_rules(
-    snapshot: &Snapshot,
-    settings: &SessionSettings,
-) -> (Vec<PrefixRule>, Option<String>) {
-    let mut rules = Vec::new();
-    for name in settings.import_filters.iter().flatten() {
-        match snapshot.bgp.filters.get(name) {
-            Some(filter) => rules.extend(filter.rules.iter().map(rule)),
-            None => {
-                rules.push(PrefixRule { prefixes: None, accept: false });
-                return (rules, Some(name.clone()));
-            }
-        }
-    }
-    (rules, None)
-}
-
-fn rule(written: &FilterRule) -> PrefixRule {
-    let prefixes = written.prefixes.as_ref().map(|prefixes| prefixes.iter().map(range).collect());
-    PrefixRule { prefixes, accept: written.action == FilterAction::Accept }
-}
-
-fn range(written: &PrefixMatch) -> PrefixRange {
-    let network = written.cidr.network();
-    let least = written.min_length.unwrap_or(network.prefix());
-    PrefixRange { network, lengths: least..=written.max_length.unwrap_or(least) }
 }

@@ -3,9 +3,13 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use weft_api::crd::{BGPConfigurationSpec, NodeMesh};
-use weft_bgp::rib::{PrefixRange, PrefixRule};
+use weft_bgp::rib::{
+    Administrator, AnyCommunity, CommunityPattern, FilterAction, FilterRule, PrefixRange, Purpose,
+    RouteChange, RouteMatch,
+};
 use weft_bgp::speaker::{Hops, RemoteAsn};
 use weft_bgp::types::AfiSafi;
+use weft_bgp::wire::{Community, LargeCommunity, Origin};
 use weft_policy::model::PodKey;
 
 use super::*;
@@ -196,7 +200,7 @@ fn what_is_accepted_of_routers_is_the_cluster_without_our_own_pods() {
     configuration(&mut snapshot).cluster_cidrs = vec!["10.0.0.0/8".parse().unwrap()];
     let desired = plan(&snapshot, "n1");
     assert_eq!(accepted(&desired, "tor"), ["10.0.0.0/8", "fd00:2::/64", "fd00:3::/64"]);
-    assert!(peer(&desired, "tor").rules.is_empty() && !peer(&desired, "tor").enforce_own_nexthop);
+    assert!(peer(&desired, "tor").import_filter.is_empty() && !peer(&desired, "tor").enforce_own_nexthop);
 }
 
 #[test]
@@ -287,8 +291,8 @@ fn what_a_peer_does_not_say_its_profile_does_and_then_the_cluster() {
 }
 
 #[test]
-fn filters_decide_in_their_order_and_one_that_is_missing_accepts_nothing() {
-    let tor = "{address: 192.0.2.254, asn: external, session: {importFilters: [second, first]}}";
+fn filters_decide_in_their_order_and_one_that_is_missing_lets_nothing_pass() {
+    let tor = "{address: 192.0.2.254, asn: external, session: {importFilters: [second, first], exportFilters: [first]}}";
     let mut snapshot = with_peer(cluster(), "tor", tor);
     let first = "{rules: [{prefixes: [{cidr: 0.0.0.0/0}, {cidr: 172.16.0.0/12, minLength: 16, maxLength: 24}], action: accept}]}";
     snapshot.bgp.filters.insert("first".to_owned(), spec(first));
@@ -297,17 +301,78 @@ fn filters_decide_in_their_order_and_one_that_is_missing_accepts_nothing() {
         spec("{rules: [{prefixes: [{cidr: 10.2.0.0/16, minLength: 24}], action: reject}]}"),
     );
     let range = |network: &str, lengths| PrefixRange { network: network.parse().unwrap(), lengths };
-    let rule = |ranges, accept| PrefixRule { prefixes: Some(ranges), accept };
-    let reject = rule(vec![range("10.2.0.0/16", 24..=24)], false);
-    let accept = rule(vec![range("0.0.0.0/0", 0..=0), range("172.16.0.0/12", 16..=24)], true);
+    let rule = |ranges, action| {
+        let matches = RouteMatch { prefixes: Some(ranges), ..RouteMatch::default() };
+        FilterRule { matches, action, ..FilterRule::default() }
+    };
+    let reject = rule(vec![range("10.2.0.0/16", 24..=24)], FilterAction::Reject);
+    let routes = vec![range("0.0.0.0/0", 0..=0), range("172.16.0.0/12", 16..=24)];
+    let accept = rule(routes, FilterAction::Accept);
     let desired = plan(&snapshot, "n1");
-    assert_eq!(peer(&desired, "tor").rules, [reject.clone(), accept]);
-    assert!(desired.problems.is_empty() && peer(&desired, "mesh/n2").rules.is_empty());
+    assert_eq!(peer(&desired, "tor").import_filter.rules(), [reject.clone(), accept.clone()]);
+    assert_eq!(peer(&desired, "tor").export_filter.rules(), [accept]);
+    assert!(desired.problems.is_empty());
+    let mesh = peer(&desired, "mesh/n2");
+    assert!(mesh.import_filter.is_empty() && mesh.export_filter.is_empty());
 
     snapshot.bgp.filters.remove("first");
     let desired = plan(&snapshot, "n1");
-    assert_eq!(peer(&desired, "tor").rules, [reject, PrefixRule { prefixes: None, accept: false }]);
+    let nothing = FilterRule { action: FilterAction::Reject, ..FilterRule::default() };
+    assert_eq!(peer(&desired, "tor").import_filter.rules(), [reject, nothing.clone()]);
+    assert_eq!(peer(&desired, "tor").export_filter.rules(), [nothing]);
     assert!(reasons(&desired)["BGPPeer tor"].contains("BGPFilter first is missing"));
+}
+
+#[test]
+fn a_rule_of_a_filter_is_asked_as_it_is_written() {
+    let written = spec(
+        "{families: [ipv6], communities: ['65000:1-9', no-export, '1:*:3', 'rt:65536:7', 'soo:192.0.2.1:*'],
+          asPath: {minLength: 2, contains: [65001]}, origins: [egp, incomplete], action: next,
+          set: {localPreference: 50, med: 0, prepend: 3,
+                communities: {remove: ['65000:*'], add: ['65000:7', '1:2:3', 'rt:65000:70000', 'soo:192.0.2.1:7', 'rt:65536:7']}}}",
+    );
+    let any = 0..=u32::MAX;
+    let standard = |asn: u16, value| CommunityPattern::Standard { asn: asn..=asn, value };
+    let matches = RouteMatch {
+        families: Some(vec![AfiSafi::Ipv6Unicast]),
+        prefixes: None,
+        communities: Some(vec![
+            standard(65000, 1..=9),
+            standard(65535, 65281..=65281),
+            CommunityPattern::Large { global: 1..=1, local1: any, local2: 3..=3 },
+            CommunityPattern::Extended {
+                purpose: Purpose::RouteTarget,
+                administrator: Administrator::Asn(65536..=65536),
+                value: 7..=7,
+            },
+            CommunityPattern::Extended {
+                purpose: Purpose::RouteOrigin,
+                administrator: Administrator::Address([192, 0, 2, 1].into()),
+                value: 0..=65535,
+            },
+        ]),
+        as_path_length: Some(2..=u32::MAX),
+        as_path_contains: Some(vec![Asn(65001)]),
+        origins: Some(vec![Origin::Egp, Origin::Incomplete]),
+    };
+    let set = RouteChange {
+        local_pref: Some(50),
+        med: Some(0),
+        prepend: 3,
+        remove: vec![standard(65000, 0..=u16::MAX)],
+        add: vec![
+            AnyCommunity::Standard(Community(65000 << 16 | 7)),
+            AnyCommunity::Large(LargeCommunity { global: 1, local1: 2, local2: 3 }),
+            AnyCommunity::Extended([0, 2, 0xfd, 0xe8, 0, 1, 0x11, 0x70]),
+            AnyCommunity::Extended([1, 3, 192, 0, 2, 1, 0, 7]),
+            AnyCommunity::Extended([2, 2, 0, 1, 0, 0, 0, 7]),
+        ],
+    };
+    assert_eq!(filters::rule(&written), FilterRule { matches, set, action: FilterAction::Next });
+
+    let replaced = filters::rule(&spec("{action: accept, set: {communities: {replace: ['1:1']}}}"));
+    assert_eq!(replaced.set.add, [AnyCommunity::Standard(Community(1 << 16 | 1))]);
+    assert_eq!(replaced.set.remove.len(), 2, "all standard and all large ones");
 }
 
 #[test]
@@ -436,11 +501,12 @@ fn own_prefixes_are_announced_with_the_communities_of_all_that_select_the_node()
     }
     let desired = plan(&snapshot, "n1");
     assert_eq!(desired.origin.prefixes, desired.pod_cidrs);
-    assert_eq!(desired.origin.communities, [Community(65000 << 16 | 7), Community(65000 << 16 | 100)]);
-    assert_eq!(
-        desired.origin.large_communities,
-        [LargeCommunity { global: 4_200_000_000, local1: 1, local2: 2 }]
-    );
+    let expected = [
+        AnyCommunity::Standard(Community(65000 << 16 | 7)),
+        AnyCommunity::Standard(Community(65000 << 16 | 100)),
+        AnyCommunity::Large(LargeCommunity { global: 4_200_000_000, local1: 1, local2: 2 }),
+    ];
+    assert_eq!(desired.origin.communities, expected);
 }
 
 #[test]

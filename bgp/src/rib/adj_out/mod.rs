@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::loc_rib::Core;
 use super::peers::{KnownPeer, Membership, Slot, StreamId};
 use super::policy::GroupKey;
-use super::table::{Table, TablePrefix};
+use super::table::{DestId, Table, TablePrefix};
 use crate::types::{AfiSafi, Nexthop};
 use crate::wire::PathAttributes;
 use sent::SentMap;
@@ -42,6 +42,15 @@ pub struct AdvertisedRoute {
 pub(super) struct Tables {
     pub(super) v4: Table<Ipv4Network>,
     pub(super) v6: Table<Ipv6Network>,
+}
+
+impl Tables {
+    fn prefix(&self, family: AfiSafi, dest: DestId) -> IpNetwork {
+        match family {
+            AfiSafi::Ipv4Unicast => self.v4.dest(dest).prefix.into(),
+            AfiSafi::Ipv6Unicast => self.v6.dest(dest).prefix.into(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -149,7 +158,7 @@ impl AdjOut {
     pub(super) fn rekey(&mut self, tables: &mut Tables, core: &mut Core, slot: Slot, key: GroupKey) {
         let Some(id) = self.isolate(tables, core, slot) else { return };
         let Some(mut stream) = self.remove(id) else { return };
-        stream.adopt(key, core);
+        stream.adopt(key, tables, core);
         let renewed = self.insert(stream);
         if let Some(out) = core.peers.get_mut(slot).and_then(|peer| peer.out.as_mut()) {
             out.stream = renewed;
@@ -198,8 +207,8 @@ impl AdjOut {
     ) -> Vec<AdvertisedRoute> {
         let stream = core.peers.get(slot).and_then(|peer| self.stream(peer.out?.stream));
         let Some(stream) = stream else { return Vec::new() };
-        let family = Table::<P>::FAMILY;
-        let told = stream.families[family.index()].sent.iter().filter(|(_, sent)| sent.source != slot);
+        let told =
+            stream.families[Table::<P>::FAMILY.index()].sent.iter().filter(|(_, sent)| sent.source != slot);
         let mut routes: Vec<AdvertisedRoute> = told
             .filter_map(|(dest, sent)| {
                 // Being told once more: it is the present path that counts.
@@ -210,8 +219,9 @@ impl AdjOut {
                 };
                 let attributes = &core.shared.attributes.get(sent.attributes).values;
                 let via = core.shared.via(sent.nexthop);
-                let (attributes, nexthop) = stream.key.export(via, attributes, family)?;
-                Some(AdvertisedRoute { prefix: table.dest(dest).prefix.into(), nexthop, attributes })
+                let prefix = table.dest(dest).prefix.into();
+                let (attributes, nexthop) = stream.key.export(via, attributes, prefix)?;
+                Some(AdvertisedRoute { prefix, nexthop, attributes })
             })
             .collect();
         routes.sort_by_key(|route| route.prefix);

@@ -111,8 +111,11 @@ impl SentMap {
 
     /// Takes the contents of the entries that do not `stand` away, so that they count as changed; returns them for
     /// release.
-    pub(super) fn forget(&mut self, mut stands: impl FnMut(Sent) -> bool) -> Vec<(AttributesId, NexthopId)> {
-        let fallen = self.iter().filter(|(_, sent)| !sent.attributes.is_none() && !stands(*sent));
+    pub(super) fn forget(
+        &mut self,
+        mut stands: impl FnMut(DestId, Sent) -> bool,
+    ) -> Vec<(AttributesId, NexthopId)> {
+        let fallen = self.iter().filter(|(dest, sent)| !sent.attributes.is_none() && !stands(*dest, *sent));
         let fallen: Vec<(DestId, Sent)> = fallen.collect();
         for (dest, sent) in &fallen {
             let (attributes, nexthop) = (AttributesId::NONE, NexthopId::NONE);

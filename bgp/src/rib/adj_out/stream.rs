@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 
 use super::super::loc_rib::Core;
 use super::super::peers::{LOCAL, Slot, StreamId};
 use super::super::policy::GroupKey;
 use super::super::table::{DestId, Table, TablePrefix};
+use super::Tables;
 use super::sent::{Sent, SentMap};
 use crate::types::AfiSafi;
 use crate::wire::{encode_end_of_rib, encode_reach, encode_unreach};
@@ -74,12 +76,14 @@ impl Audience {
 }
 
 /// A prefix of a batch: what its group was told, and is to be told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Delta<P> {
     dest: DestId,
     prefix: P,
     before: Option<Sent>,
     after: Option<Sent>,
+    /// What the filter has to say of it, besides that it passes.
+    rules: SmallVec<[u16; 4]>,
 }
 
 impl Stream {
@@ -103,29 +107,37 @@ impl Stream {
 
     /// All of a family once more, whatever has been told.
     pub(super) fn restart(&mut self, family: AfiSafi, core: &mut Core) {
-        self.readvertise(family, core, |_, _| false);
+        self.readvertise(family, core, |_, _, _| false);
     }
 
     /// Goes on by other rules: what they make of a route is told where it differs.
-    pub(super) fn adopt(&mut self, key: GroupKey, core: &mut Core) {
+    pub(super) fn adopt(&mut self, key: GroupKey, tables: &Tables, core: &mut Core) {
         let before = std::mem::replace(&mut self.key, Arc::new(key));
         let key = Arc::clone(&self.key);
+        let by_prefix = [&before, &key].iter().any(|key| !key.export.filter.is_empty());
         for family in key.families.iter().copied() {
             let mut known = BTreeMap::new();
-            self.readvertise(family, core, |sent, core| {
+            self.readvertise(family, core, |dest, sent, core| {
+                let prefix = tables.prefix(family, dest);
                 let attributes = &core.shared.attributes.get(sent.attributes).values;
                 let via = core.shared.via(sent.nexthop);
-                let same = || before.export(via, attributes, family) == key.export(via, attributes, family);
-                *known.entry((sent.attributes, sent.nexthop)).or_insert_with(same)
+                let same = || before.export(via, attributes, prefix) == key.export(via, attributes, prefix);
+                let made_of = (sent.attributes, sent.nexthop, by_prefix.then_some(dest));
+                *known.entry(made_of).or_insert_with(same)
             });
         }
     }
 
     /// Reads the table from the start; what has been told and does not `stand` is told again.
-    fn readvertise(&mut self, family: AfiSafi, core: &mut Core, mut stands: impl FnMut(Sent, &Core) -> bool) {
+    fn readvertise(
+        &mut self,
+        family: AfiSafi,
+        core: &mut Core,
+        mut stands: impl FnMut(DestId, Sent, &Core) -> bool,
+    ) {
         let out = &mut self.families[family.index()];
         out.cursor = 0;
-        for contents in out.sent.forget(|sent| stands(sent, core)) {
+        for contents in out.sent.forget(|dest, sent| stands(dest, sent, core)) {
             core.shared.release(contents);
         }
     }
@@ -182,7 +194,12 @@ impl Stream {
             let before = out.sent.get(dest);
             let after = exported(&self.key, table, core, dest);
             if before != after {
-                deltas.push(Delta { dest, prefix: table.dest(dest).prefix, before, after });
+                let prefix = table.dest(dest).prefix;
+                let rules = after.map_or_else(SmallVec::new, |sent| {
+                    let attributes = &core.shared.attributes.get(sent.attributes).values;
+                    self.key.filter(prefix.into(), attributes).rules
+                });
+                deltas.push(Delta { dest, prefix, before, after, rules });
             }
         }
         deltas
@@ -198,8 +215,8 @@ impl Stream {
     ) {
         let mut writer = Writer::new(self);
         // Stable, so that equal keys keep the order of the changes.
-        deltas.sort_by_key(|delta| delta.after);
-        for run in deltas.chunk_by_mut(|a, b| a.after == b.after) {
+        deltas.sort_by(|a, b| (a.after, &a.rules).cmp(&(b.after, &b.rules)));
+        for run in deltas.chunk_by_mut(|a, b| (a.after, &a.rules) == (b.after, &b.rules)) {
             writer.announce(id, run, core);
         }
         let mut withdrawals: Vec<(Audience, P)> = Vec::new();
@@ -212,12 +229,12 @@ impl Stream {
             writer.withdraw(run[0].0, &prefixes);
         }
         writer.flush();
-        for delta in deltas {
+        for delta in &deltas {
             self.record(delta, table, core);
         }
     }
 
-    fn record<P: TablePrefix>(&mut self, delta: Delta<P>, table: &mut Table<P>, core: &mut Core) {
+    fn record<P: TablePrefix>(&mut self, delta: &Delta<P>, table: &mut Table<P>, core: &mut Core) {
         if let Some(after) = delta.after {
             core.shared.retain((after.attributes, after.nexthop));
             table.pin(delta.dest);
@@ -240,7 +257,9 @@ pub(super) fn exported<P: TablePrefix>(
     let attributes = &core.shared.attributes.get(path.attributes).values;
     let sent = Sent { attributes: path.attributes, nexthop: path.nexthop, source: path.peer };
     let from_client = core.peers.get(path.peer).is_some_and(|peer| peer.config.client);
-    key.admits(core.shared.via(path.nexthop), from_client, attributes).then_some(sent)
+    let goes_out = key.admits(core.shared.via(path.nexthop), from_client, attributes)
+        && key.filter(table.dest(dest).prefix.into(), attributes).accepted != Some(false);
+    goes_out.then_some(sent)
 }
 
 /// A path does not go back to the peer that it came from.
@@ -275,12 +294,15 @@ impl<'a> Writer<'a> {
         Self { stream, buffer: BytesMut::new(), audience: Audience::All }
     }
 
-    /// Announces prefixes with one and the same path. Those that cannot be announced have no `after` then.
+    /// Announces prefixes with one and the same path, of which the filter says the same. Those that cannot be announced have
+    /// no `after` then.
     fn announce<P: TablePrefix>(&mut self, id: StreamId, run: &mut [Delta<P>], core: &Core) {
-        let Some(sent) = run.first().and_then(|delta| delta.after) else { return };
+        let Some((first, sent)) = run.first().and_then(|delta| Some((delta.prefix, delta.after?))) else {
+            return;
+        };
         let attributes = &core.shared.attributes.get(sent.attributes).values;
         let key = Arc::clone(&self.stream.key);
-        let out = key.export(core.shared.via(sent.nexthop), attributes, Table::<P>::FAMILY);
+        let out = key.export(core.shared.via(sent.nexthop), attributes, first.into());
         self.turn_to(everybody_but(id, sent.source, core));
         let prefixes: Vec<P> = run.iter().map(|delta| delta.prefix).collect();
         let mut done = 0;

@@ -47,13 +47,16 @@ fn our_routes_carry_what_each_kind_of_peer_needs() {
 fn our_routes_carry_the_communities_that_they_were_given() {
     let mut network = Network::with([external(1)]);
     let large = |global| LargeCommunity { global, local1: 1, local2: 2 };
-    let communities = vec![Community(7), Community(5)];
-    let attributes = OriginAttributes { communities, large_communities: vec![large(9), large(3), large(9)] };
-    network.rib.originate(net(OWN), attributes);
+    let standard = [Community(7), Community(5), Community(7)].map(AnyCommunity::Standard);
+    let large_ones = [large(9), large(3), large(9)].map(AnyCommunity::Large);
+    let extended = AnyCommunity::Extended([0, 2, 0, 1, 0, 0, 0, 1]);
+    let communities = standard.into_iter().chain(large_ones).chain([extended]).collect();
+    network.rib.originate(net(OWN), OriginAttributes { communities });
     network.settle();
     let (attributes, _) = &network.inboxes[&1].routes[&net(OWN)];
     assert_eq!(attributes.communities.as_slice(), [Community(7), Community(5)]);
     assert_eq!(attributes.large_communities[..], [large(3), large(9)], "in order, each once");
+    assert_eq!(attributes.extended_communities[..], [[0, 2, 0, 1, 0, 0, 0, 1]]);
 }
 
 #[test]
@@ -241,7 +244,7 @@ fn our_own_routes_go_out_whatever_their_communities_ask_of_those_who_receive_the
     // RFC 1997 speaks of routes received.
     for community in [Community::NO_EXPORT, Community::NO_EXPORT_SUBCONFED, Community::NO_ADVERTISE] {
         let mut network = Network::with([external(1), internal(2)]);
-        let attributes = OriginAttributes { communities: vec![community], ..OriginAttributes::default() };
+        let attributes = OriginAttributes { communities: vec![AnyCommunity::Standard(community)] };
         network.rib.originate(net(OWN), attributes);
         network.settle();
         for n in 1..=2 {
@@ -286,8 +289,7 @@ fn messages_go_out_in_pieces_that_are_neither_long_nor_many() {
     network.settle();
     // Each in a message of its own, of some 60 octets.
     for n in 0..8u8 {
-        let communities = vec![Community(n.into())];
-        let attributes = OriginAttributes { communities, ..OriginAttributes::default() };
+        let attributes = OriginAttributes { communities: vec![AnyCommunity::Standard(Community(n.into()))] };
         network.rib.originate(net(&format!("10.1.{n}.0/24")), attributes);
     }
     let lens: Vec<_> =

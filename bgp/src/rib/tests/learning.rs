@@ -50,11 +50,16 @@ fn range(network: &str, lengths: Option<RangeInclusive<u8>>) -> PrefixRange {
     PrefixRange { network, lengths: lengths.unwrap_or(network.prefix()..=network.prefix()) }
 }
 
+fn rule(prefixes: Option<Vec<PrefixRange>>, accept: bool) -> FilterRule {
+    let action = if accept { FilterAction::Accept } else { FilterAction::Reject };
+    FilterRule { matches: RouteMatch { prefixes, ..RouteMatch::default() }, action, ..FilterRule::default() }
+}
+
 #[test]
 fn a_default_route_is_used_when_asked_for() {
     let mut tor = external(1);
     tor.import.accept = Accept::default();
-    tor.import.rules = vec![PrefixRule { prefixes: Some(vec![range("0.0.0.0/0", None)]), accept: true }];
+    tor.import.filter = vec![rule(Some(vec![range("0.0.0.0/0", None)]), true)].into();
     assert_eq!(verdict(tor.clone(), "0.0.0.0/0", path(&[65001])), USED);
     for other in ["::/0", "10.0.0.0/8"] {
         assert!(matches!(verdict(tor.clone(), other, path(&[65001])), Standing::Rejected(_)), "{other}");
@@ -65,11 +70,11 @@ fn a_default_route_is_used_when_asked_for() {
 fn the_first_rule_that_matches_decides_before_the_accepted_prefixes() {
     let mut tor = external(1);
     tor.import.accept = Accept::Within(vec![net("10.0.0.0/8")].into());
-    let rule = |prefixes, accept| PrefixRule { prefixes, accept };
-    tor.import.rules = vec![
+    let mut rules = vec![
         rule(Some(vec![range("10.1.0.0/16", Some(24..=26)), range("2001:db8::/32", Some(48..=48))]), false),
         rule(Some(vec![range("172.16.0.0/12", Some(16..=24)), range("10.1.1.0/24", None)]), true),
     ];
+    tor.import.filter = rules.clone().into();
     let filtered = Standing::Rejected(Rejection::Filtered);
     let cases = [
         ("10.1.0.0/23", USED),
@@ -89,7 +94,8 @@ fn the_first_rule_that_matches_decides_before_the_accepted_prefixes() {
     for (prefix, expected) in cases {
         assert_eq!(verdict(tor.clone(), prefix, path(&[65001])), expected, "{prefix}");
     }
-    tor.import.rules.push(rule(None, false));
+    rules.push(rule(None, false));
+    tor.import.filter = rules.into();
     for prefix in ["10.2.0.0/24", "0.0.0.0/0"] {
         assert_eq!(verdict(tor.clone(), prefix, path(&[65001])), filtered, "{prefix}");
     }

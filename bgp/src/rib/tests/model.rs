@@ -25,8 +25,8 @@ enum Event {
     EndOfRib(u8, AfiSafi),
     SweepStale(u8),
     Refresh(u8, AfiSafi),
-    SetImport(u8, bool),
-    SetExport(u8, u8, bool),
+    SetImport(u8, u8),
+    SetExport(u8, u8, bool, u8),
     Deliver(u8),
     /// All that there is for one peer.
     Drain(u8),
@@ -55,9 +55,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (peer(), family()).prop_map(|(n, family)| Event::EndOfRib(n, family)),
         1 => peer().prop_map(Event::SweepStale),
         1 => (peer(), family()).prop_map(|(n, family)| Event::Refresh(n, family)),
-        1 => (peer(), any::<bool>()).prop_map(|(n, strict)| Event::SetImport(n, strict)),
-        3 => (peer(), 0..3u8, prop::bool::weighted(0.2))
-            .prop_map(|(n, rules, drained)| Event::SetExport(n, rules, drained)),
+        2 => (peer(), 0..5u8).prop_map(|(n, rules)| Event::SetImport(n, rules)),
+        3 => (peer(), 0..3u8, prop::bool::weighted(0.2), 0..5u8)
+            .prop_map(|(n, routes, drained, rules)| Event::SetExport(n, routes, drained, rules)),
     ];
     let seen = prop_oneof![
         4 => peer().prop_map(Event::Deliver),
@@ -82,17 +82,33 @@ fn model_peer(n: u8, other: bool) -> RibPeer {
     peer
 }
 
-fn import_rules(strict: bool) -> ImportPolicy {
+fn import_rules(n: u8) -> ImportPolicy {
     let some = Accept::Within(vec![net("10.0.0.0/14"), net("2001:db8:0::/46")].into());
-    ImportPolicy { accept: if strict { some } else { Accept::Any }, ..ImportPolicy::default() }
+    let accept = if n == 1 { some } else { Accept::Any };
+    ImportPolicy { accept, filter: filter(n.saturating_sub(1)), ..ImportPolicy::default() }
+}
+
+/// None for 0; others keep out, change, or do both, by prefix and by path.
+fn filter(n: u8) -> Filter {
+    let within = |prefix, lengths| Some(vec![PrefixRange { network: net(prefix), lengths }]);
+    let low = RouteMatch { prefixes: within("10.0.0.0/14", 14..=32), ..RouteMatch::default() };
+    let long = RouteMatch { as_path_length: Some(2..=9), ..RouteMatch::default() };
+    let rule = |matches, med, prepend, action| FilterRule {
+        matches,
+        set: RouteChange { med, prepend, ..RouteChange::default() },
+        action,
+    };
+    match n {
+        0 => Vec::new(),
+        1 => vec![rule(low, Some(3), 0, FilterAction::Next), rule(long, None, 0, FilterAction::Reject)],
+        2 => vec![rule(low, None, 1, FilterAction::Accept), rule(long, Some(20), 0, FilterAction::Next)],
+        _ => vec![rule(long, None, 0, FilterAction::Accept), rule(low, None, 0, FilterAction::Reject)],
+    }
+    .into()
 }
 
 fn prefix(n: u8) -> IpNetwork {
     if n < 9 { net(&format!("10.{n}.0.0/16")) } else { net(&format!("2001:db8:{n}::/48")) }
-}
-
-fn family_of(prefix: IpNetwork) -> AfiSafi {
-    if prefix.is_ipv4() { V4 } else { V6 }
 }
 
 fn nexthop_for(n: u8, prefix: IpNetwork) -> Nexthop {
@@ -120,6 +136,7 @@ fn attributes(n: u8, kind: PeerKind, variant: u8) -> PathAttributes {
 
 #[derive(Clone, Debug)]
 struct ModelPath {
+    /// As sent; where the path is usable, as the filter leaves them.
     attributes: PathAttributes,
     nexthop: Nexthop,
     stale: bool,
@@ -141,7 +158,7 @@ impl Model {
 
     fn drop_stale(&mut self, n: u8, families: &[AfiSafi]) {
         for (prefix, paths) in &mut self.paths {
-            if families.contains(&family_of(*prefix)) {
+            if families.contains(&AfiSafi::of(*prefix)) {
                 paths.retain(|&peer, path| peer != n || !path.stale);
             }
         }
@@ -158,17 +175,19 @@ impl Model {
         }
     }
 
-    fn usable(&self, prefix: IpNetwork) -> Vec<(u8, &ModelPath)> {
+    fn usable(&self, prefix: IpNetwork) -> Vec<(u8, ModelPath)> {
         let paths = self.paths.get(&prefix).into_iter().flatten();
-        let usable = paths.filter(|(n, path)| {
-            let peer = &self.peers[n].0;
-            !path.attributes.as_path.contains(LOCAL_ASN) && peer.import.rejection(prefix).is_none()
+        let unlooped = paths.filter(|(_, path)| !path.attributes.as_path.contains(LOCAL_ASN));
+        let usable = unlooped.filter_map(|(&n, path)| {
+            let peer = &self.peers[&n].0;
+            let attributes = peer.import.judge(peer.kind, prefix, &path.attributes).ok()?.into_owned();
+            Some((n, ModelPath { attributes, ..path.clone() }))
         });
-        usable.map(|(&n, path)| (n, path)).collect()
+        usable.collect()
     }
 
     /// Those equal up to the IGP cost, the best first.
-    fn chosen(&self, prefix: IpNetwork) -> Vec<(u8, &ModelPath)> {
+    fn chosen(&self, prefix: IpNetwork) -> Vec<(u8, ModelPath)> {
         let mut paths = self.usable(prefix);
         let length = |p: &ModelPath| p.attributes.as_path.path_length();
         let shortest = paths.iter().map(|(_, p)| length(p)).min();
@@ -213,21 +232,22 @@ impl Model {
         let prefixes: BTreeSet<IpNetwork> = self.paths.keys().chain(self.origin.keys()).copied().collect();
         let told = prefixes.into_iter().filter_map(|prefix| {
             let (via, from_client, attributes) = match self.origin.get(&prefix) {
-                Some(attributes) => (None, false, attributes),
+                Some(attributes) => (None, false, attributes.clone()),
                 None => {
-                    let (from, path) = *self.chosen(prefix).first()?;
+                    let (from, path) = self.chosen(prefix).into_iter().next()?;
                     if from == n {
                         return None;
                     }
                     let RibPeer { kind, router_id, client, .. } = self.peers[&from].0;
                     let via = Via { nexthop: path.nexthop, kind, router_id };
-                    (Some(via), client, &path.attributes)
+                    (Some(via), client, path.attributes)
                 }
             };
-            if !key.admits(via.as_ref(), from_client, attributes) {
+            let passes = key.filter(prefix, &attributes).accepted != Some(false);
+            if !passes || !key.admits(via.as_ref(), from_client, &attributes) {
                 return None;
             }
-            Some((prefix, key.export(via.as_ref(), attributes, family_of(prefix))?))
+            Some((prefix, key.export(via.as_ref(), &attributes, prefix)?))
         });
         told.collect()
     }
@@ -280,8 +300,8 @@ impl Pair {
                 let values =
                     PathAttributes { communities: communities.clone().into(), ..PathAttributes::default() };
                 self.model.origin.insert(prefix(p), values);
-                let large_communities = Vec::new();
-                self.network.rib.originate(prefix(p), OriginAttributes { communities, large_communities });
+                let communities = communities.into_iter().map(AnyCommunity::Standard).collect();
+                self.network.rib.originate(prefix(p), OriginAttributes { communities });
             }
             Event::WithdrawOrigin(p) => {
                 self.model.origin.remove(&prefix(p));
@@ -296,14 +316,15 @@ impl Pair {
                 self.network.rib.sweep_stale(id(n), None);
             }
             Event::Refresh(n, family) => self.network.rib.refresh(id(n), family),
-            Event::SetImport(n, strict) if self.model.is_up(n) => {
-                self.model.peers.get_mut(&n).unwrap().0.import = import_rules(strict);
-                self.network.rib.set_import(id(n), import_rules(strict), 1000);
+            Event::SetImport(n, rules) if self.model.is_up(n) => {
+                self.model.peers.get_mut(&n).unwrap().0.import = import_rules(rules);
+                self.network.rib.set_import(id(n), import_rules(rules), 1000);
             }
-            Event::SetExport(n, rules, drained) if self.model.is_up(n) => {
+            Event::SetExport(n, routes, drained, rules) if self.model.is_up(n) => {
                 let peer = &mut self.model.peers.get_mut(&n).unwrap().0;
-                peer.export.routes = if rules == 0 { ExportRoutes::Own } else { ExportRoutes::Transit };
-                peer.client = rules == 1 && peer.kind == PeerKind::Internal;
+                peer.export.routes = if routes == 0 { ExportRoutes::Own } else { ExportRoutes::Transit };
+                peer.export.filter = filter(rules.saturating_sub(1));
+                peer.client = routes == 1 && peer.kind == PeerKind::Internal;
                 peer.export.communities =
                     drained.then_some(Community::GRACEFUL_SHUTDOWN).into_iter().collect();
                 self.network.rib.set_export(id(n), peer.export.clone());
@@ -350,7 +371,7 @@ impl Pair {
 
     fn check_counts(&self) {
         for (&n, family) in self.model.peers.keys().flat_map(|n| AfiSafi::ALL.map(|family| (n, family))) {
-            let paths = self.model.paths.iter().filter(|(prefix, _)| family_of(**prefix) == family);
+            let paths = self.model.paths.iter().filter(|(prefix, _)| AfiSafi::of(**prefix) == family);
             let of_peer: Vec<_> =
                 paths.filter_map(|(&prefix, paths)| Some((prefix, paths.get(&n)?))).collect();
             let usable = |prefix| self.model.usable(prefix).iter().any(|&(peer, _)| peer == n);

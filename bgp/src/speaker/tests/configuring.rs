@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::crowd::{Crowd, EXTERNAL, INTERNAL, graceful, own, peer, sends_anything};
-use crate::rib::{ExportRoutes, PrefixRule};
+use crate::rib::{ExportRoutes, FilterAction, FilterRule};
 use crate::session::StateKind;
 use crate::types::{AfiSafi, RemoteAsn};
 use crate::wire::{Message, Nlri, encode_route_refresh};
@@ -96,7 +96,10 @@ fn a_change_that_needs_no_other_open_or_connection_ends_no_session() {
         |peer| peer.let_peer_dial = true,
         |peer| peer.connect_retry = Duration::from_secs(77),
         |peer| peer.accept = vec!["11.0.0.0/8".parse().unwrap()].into(),
-        |peer| peer.rules = vec![PrefixRule { prefixes: None, accept: true }],
+        |peer| {
+            let rule = FilterRule { action: FilterAction::Accept, ..FilterRule::default() };
+            peer.import_filter = vec![rule].into();
+        },
         |peer| peer.enforce_first_asn = false,
         |peer| peer.enforce_own_nexthop = true,
         |peer| peer.max_prefixes = 5,
