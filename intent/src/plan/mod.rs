@@ -16,6 +16,7 @@ use ipnetwork::IpNetwork;
 use weft_api::crd::BGPAdvertisementSpec;
 use weft_api::hash::fnv1a;
 use weft_api::prefix::holds;
+use weft_bgp::random::SplitMix64;
 use weft_bgp::speaker::{OriginConfig, PeerConfig};
 use weft_bgp::types::{Asn, RouterId};
 use weft_policy::translate;
@@ -147,9 +148,10 @@ fn origin(snapshot: &Snapshot, node: &NodeInfo) -> OriginConfig {
     }
 }
 
-/// A number out of a name, the same on every machine and in every version.
+/// A number out of a name, the same on every machine and in every version. Mixed once more: the bare hash of names that differ in
+/// their last letters, as those of a rack do, differs little.
 pub fn seed(name: &str) -> u64 {
-    fnv1a(name.bytes())
+    SplitMix64::new(fnv1a(name.bytes())).draw()
 }
 
 #[cfg(test)]

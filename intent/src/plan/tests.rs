@@ -539,11 +539,24 @@ fn nodes_take_turns_two_seconds_apart_and_many_nodes_within_a_minute() {
     for (count, step) in [(1, 2000), (3, 2000), (30, 2000), (31, 1935), (3000, 20)] {
         let names: BTreeMap<String, ()> = (0..count).map(|n| (format!("rack{}-{n}", n / 40), ())).collect();
         let mut turns: Vec<_> = names.keys().map(|node| turn(names.keys(), node).as_millis()).collect();
-        // Neighbours by name are none in time.
-        assert!(count < 30 || turns.windows(2).any(|pair| pair[0] > pair[1]), "{turns:?}");
         turns.sort_unstable();
         let step_of = |pair: &[u128]| pair[1] - pair[0];
         assert!(turns[0] == 0 && turns.windows(2).all(|pair| step_of(pair).abs_diff(step) <= 1), "{turns:?}");
         assert!(turns.iter().all(|turn| *turn < 60_000));
+    }
+}
+
+/// However its machines are numbered: what ends sessions meets few nodes of a rack at a time.
+#[test]
+fn the_nodes_of_a_rack_do_not_have_their_turns_together() {
+    for place in [|n: usize| format!("rack{}-{:02}", n / 40, n % 40), |n| format!("node-{n:04}.example.net")]
+    {
+        let names: BTreeMap<String, usize> = (0..400).map(|n| (place(n), n / 40)).collect();
+        let mut turns: Vec<_> = names.iter().map(|(name, rack)| (turn(names.keys(), name), rack)).collect();
+        turns.sort_unstable();
+        let most = turns
+            .windows(40)
+            .flat_map(|window| (0..10).map(|rack| window.iter().filter(|(_, of)| **of == rack).count()));
+        assert!(most.max() < Some(16), "of forty in a row");
     }
 }
