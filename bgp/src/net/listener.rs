@@ -35,9 +35,11 @@ impl Listeners {
         let mut bound = Self { sockets: Vec::new() };
         if listen.addresses.is_empty() {
             bound.add(IpAddr::V4(Ipv4Addr::UNSPECIFIED), listen.port)?;
-            // A kernel without IPv6 is fine.
-            if let Err(error) = bound.add(IpAddr::V6(Ipv6Addr::UNSPECIFIED), listen.port) {
-                warn!(%error, "does not listen on IPv6");
+            match bound.add(IpAddr::V6(Ipv6Addr::UNSPECIFIED), listen.port) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+                // A kernel without IPv6 is fine.
+                Err(error) => warn!(%error, "does not listen on IPv6"),
+                Ok(()) => {}
             }
         }
         for address in &listen.addresses {
@@ -132,4 +134,22 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::in_namespace;
+    use super::*;
+
+    #[test]
+    fn a_port_that_somebody_else_has_in_one_family_alone_is_an_error() {
+        in_namespace(async || {
+            for address in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+                let taken = bind((address, 0).into()).unwrap();
+                let port = taken.local_addr().unwrap().as_socket().unwrap().port();
+                let error = Listeners::bind(&Listen { port, addresses: Vec::new() }).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
+            }
+        });
+    }
 }
