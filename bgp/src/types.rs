@@ -184,6 +184,8 @@ pub enum Kept {
     Nothing,
     /// What it has said in the session: it restarts. What an earlier session has left goes (RFC 4724 §4.2).
     Session,
+    /// What it has said in the session: it goes on as before, and we open another on other terms.
+    Reset,
     /// Also what an earlier session has left: the peer has another connection, which takes the place of this one (RFC 4271
     /// §6.8).
     All,

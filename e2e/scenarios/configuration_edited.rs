@@ -70,6 +70,31 @@ fn no_session_ends_that_need_not_and_the_others_do_so_in_turn() {
     assert_eq!(speakers, [2, 2, 2], "one for each AS");
 }
 
+/// Every session is negotiated anew, the only way between the racks among them. No router hears of it by a NOTIFICATION that
+/// would make it forget the node.
+#[test]
+fn another_hold_time_goes_round_the_nodes_and_the_routers_lose_none_of_them() {
+    let lab = cluster("terms", &LabSpec::racks(["bird:1", "frr:1"]));
+    let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
+    reaches(a.namespace(), &b);
+    let flows: Vec<_> = flows(a.namespace(), &b, RATE).chain(flows(b.namespace(), &a, RATE)).collect();
+    until_more_echoes(&flows, RATE);
+
+    lab.store().apply(&EDITED.replace("holdTimeSeconds: 9", "holdTimeSeconds: 6")).unwrap();
+    for node in ["node1", "node2"] {
+        wait::until_true("the hold time", CONVERGED, || {
+            let all = peers(&lab, node);
+            all.iter().all(|peer| (peer.hold_time, peer.state) == (Some(6), SessionState::Established))
+        })
+        .unwrap();
+    }
+    until_more_echoes(&flows, RATE);
+    for flow in flows {
+        let report = flow.stop().unwrap();
+        assert!(report.lost() == 0 && report.broken.is_none(), "{report}");
+    }
+}
+
 fn peers(lab: &Lab, node: &str) -> Vec<Peer> {
     serde_json::from_str(&lab.weftctl(node, "bgp peers -o json").unwrap()).unwrap()
 }

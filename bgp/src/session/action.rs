@@ -48,7 +48,12 @@ pub enum DownReason {
     Unreachable,
     /// We restart.
     Restarting,
+    /// We want it on other terms.
+    Reset,
 }
+
+/// What a peer is told whose session we reset.
+pub(super) const RESET: CeaseReason = CeaseReason::OtherConfigurationChange;
 
 impl DownReason {
     /// One of two connections of the same session had to go.
@@ -60,7 +65,8 @@ impl DownReason {
             | Self::SendHoldExpired
             | Self::Replaced
             | Self::Unreachable
-            | Self::Restarting => false,
+            | Self::Restarting
+            | Self::Reset => false,
         }
     }
 
@@ -68,7 +74,7 @@ impl DownReason {
     pub(super) fn is_flap(&self, was_up: bool) -> bool {
         match self {
             Self::Sent(_) | Self::Received(_) => !self.is_collision(),
-            Self::Unreachable => false, // Not the peer's doing.
+            Self::Unreachable | Self::Reset => false, // Not the peer's doing.
             Self::ConnectionLost | Self::SendHoldExpired | Self::Replaced | Self::Restarting => was_up,
         }
     }
@@ -78,8 +84,11 @@ impl DownReason {
     /// A hold timer that expires does not count as a restart: a node that is silent for that long is most likely dead,
     /// and keeping its routes would attract traffic to nowhere. We tell the peer by a Hard Reset (RFC 8538 §3).
     pub(super) fn kept(&self, terms: &Negotiated) -> Kept {
-        if terms.restart_families().is_empty() {
-            return Kept::Nothing;
+        match self {
+            Self::Reset => return Kept::Reset,
+            Self::Sent(sent) if terms.graceful_notification && sent.is_cease(RESET) => return Kept::Reset,
+            _ if terms.restart_families().is_empty() => return Kept::Nothing,
+            _ => {}
         }
         let restarts = match self {
             Self::Sent(_) | Self::Received(_) if self.is_collision() => return Kept::All,
@@ -87,7 +96,7 @@ impl DownReason {
             Self::Sent(notification) | Self::Received(notification) => {
                 terms.graceful_notification && !notification.is_cease(CeaseReason::HardReset)
             }
-            Self::SendHoldExpired | Self::Unreachable | Self::Restarting => false,
+            Self::SendHoldExpired | Self::Unreachable | Self::Restarting | Self::Reset => false,
         };
         if restarts { Kept::Session } else { Kept::Nothing }
     }
@@ -103,6 +112,7 @@ impl fmt::Display for DownReason {
             Self::Replaced => f.write_str("peer came back on a new connection"),
             Self::Unreachable => f.write_str("peer is unreachable"),
             Self::Restarting => f.write_str("we restart"),
+            Self::Reset => f.write_str("we are configured otherwise"),
         }
     }
 }

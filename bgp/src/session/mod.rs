@@ -60,6 +60,7 @@ pub(crate) use dialing::DialRules;
 pub(crate) use negotiate::{Negotiated, Offer};
 pub(crate) use timers::Jitter;
 
+use action::RESET;
 use active::Active;
 use arbiter::{Verdict, collision_cease};
 use connection::Connection;
@@ -211,6 +212,22 @@ impl Session {
     /// after any loss.
     pub(crate) fn path_lost(&mut self, turn: &mut Turn<'_>) {
         self.close(&Notification::cease(CeaseReason::BfdDown, None), true, turn);
+    }
+
+    /// Closes every connection, to open another on other terms. A peer that keeps what it has of us over a restart keeps it over
+    /// this: it is told why where that does not end graceful restart (RFC 8538 §4), and else hears nothing (RFC 4724 §4.2).
+    pub(crate) fn reset(&mut self, turn: &mut Turn<'_>) {
+        for id in self.ids() {
+            let terms = self.connection(id).and_then(|connection| connection.state.terms());
+            let hears_why =
+                terms.is_none_or(|terms| terms.graceful_restart.is_none() || terms.graceful_notification);
+            let event = match hears_why {
+                true => Event::Stop(Notification::cease(RESET, None)),
+                false => Event::Drop(DownReason::Reset),
+            };
+            self.step_connection(id, event, turn);
+        }
+        self.rest(turn);
     }
 
     /// Closes every connection without a word.

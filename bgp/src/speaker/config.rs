@@ -63,7 +63,8 @@ impl SpeakerConfig {
 }
 
 /// One peer. A change of what the session was negotiated with ([`PeerConfig::has_terms_of`]), or of who may connect, resets
-/// the session (Cease/6); a change of `name`, how it is dialed, of what it may announce, of what it is told and of how BFD watches it does not.
+/// the session (Cease/6, or without a word where the peer would forget us over one; what it has said stays until the next is up);
+/// a change of `name`, how it is dialed, of what it may announce, of what it is told and of how BFD watches it does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerConfig {
     /// For people: in logs and status.

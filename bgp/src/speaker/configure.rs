@@ -47,6 +47,7 @@ impl Speaker {
             counters: Counters::default(),
             since: now,
             stale_until: None,
+            was_reset: false,
             established_count: 0,
             log_budget: LogBudget::default(),
             up: None,
@@ -74,8 +75,7 @@ impl Speaker {
         peer.config = config;
         peer.session.set_rules(rules);
         if reset {
-            let changed = Notification::cease(CeaseReason::OtherConfigurationChange, None);
-            self.step(Some(id), now, |session, turn| session.stop(&changed, false, turn));
+            self.step(Some(id), now, Session::reset);
         }
         self.apply_policy(id);
         if reset || other_way || more_prefixes {

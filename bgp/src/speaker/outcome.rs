@@ -78,9 +78,8 @@ impl Speaker {
         };
         self.rib.peer_up(id, peer.rib_peer(&terms, local));
         if peer.stale_until.is_some() {
-            // RFC 4724 §4.2: what the peer does not claim to have kept goes at once.
-            let kept = |family: &AfiSafi| terms.families.contains(family) && terms.forwarding_kept(*family);
-            for family in AfiSafi::ALL.into_iter().filter(|family| !kept(family)) {
+            // What it has not goes at once.
+            for family in AfiSafi::ALL.into_iter().filter(|family| !peer.has_kept(&terms, *family)) {
                 self.rib.sweep_stale(id, Some(family));
             }
         }
@@ -95,19 +94,18 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
+        peer.was_reset = kept == Kept::Reset;
         match kept {
             Kept::Nothing => peer.stale_until = None,
             Kept::All if peer.stale_until.is_some() => {} // It has its time.
-            Kept::Session | Kept::All => peer.restart_began(now),
+            Kept::Session | Kept::Reset | Kept::All => peer.restart_began(now),
         }
-        let terms = peer.up.take();
+        let terms = peer.up.take().filter(|_| kept != Kept::Nothing);
         peer.quiet_at = None;
         peer.refreshes = Refreshes::default();
         self.rib.peer_down(id, kept);
-        // RFC 4724 §4.2: only of families that the peer named.
-        let terms = terms.filter(|_| kept != Kept::Nothing);
-        let families = terms.map_or_else(Vec::new, |terms| terms.restart_families());
-        for family in AfiSafi::ALL.into_iter().filter(|family| !families.contains(family)) {
+        let is_kept = |family| terms.as_ref().is_some_and(|terms| peer.keeps(terms, family));
+        for family in AfiSafi::ALL.into_iter().filter(|family| !is_kept(*family)) {
             self.rib.sweep_stale(id, Some(family));
         }
         self.unadvertised.remove(&id);

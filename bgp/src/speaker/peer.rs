@@ -14,6 +14,8 @@ use crate::wire::{Capabilities, GracefulRestart, Open};
 
 /// A peer is given no more routes while it has this much to read. What it misses is kept as prefixes in the RIB.
 pub(super) const SEND_WINDOW: usize = 256 * 1024;
+/// For a session that we reset to come up again.
+const RESET_TAKES: Duration = Duration::from_secs(30);
 /// A peer that is back gets this long for its End-of-RIB before what is still stale goes (RFC 4724 §4.2).
 const STALE_AFTER_RETURN: Duration = Duration::from_secs(120);
 
@@ -28,6 +30,8 @@ pub(super) struct Peer {
     pub(super) since: Instant,
     /// When routes kept from before a restart go. `None`: there are none.
     pub(super) stale_until: Option<Instant>,
+    /// We ended the last session, to have another: the peer has not restarted.
+    pub(super) was_reset: bool,
     pub(super) established_count: u64,
     pub(super) log_budget: LogBudget,
     /// The terms of the session that is up.
@@ -117,14 +121,33 @@ impl Peer {
     pub(super) fn restart_began(&mut self, now: Instant) {
         let restart = self.up.as_ref().and_then(|terms| terms.graceful_restart.as_ref());
         let restart_time = restart.map_or(0, |restart| restart.restart_time);
-        self.stale_until = Some(now + Duration::from_secs(u64::from(restart_time)).min(MAX_RESTART));
+        let takes = match self.was_reset {
+            true => RESET_TAKES,
+            false => Duration::from_secs(restart_time.into()).min(MAX_RESTART),
+        };
+        self.stale_until = Some(now + takes);
     }
 
     /// It is back.
     pub(super) fn restart_ended(&mut self, now: Instant) {
+        self.was_reset = false;
         if self.stale_until.is_some() {
             self.stale_until = Some(now + STALE_AFTER_RETURN);
         }
+    }
+
+    /// RFC 4724 §4.2: whether what it has said of a family in the session that ended stays over its absence.
+    pub(super) fn keeps(&self, terms: &Negotiated, family: AfiSafi) -> bool {
+        match self.was_reset {
+            true => terms.families.contains(&family) && self.config.families.contains(&family),
+            // Only what the peer named.
+            false => terms.restart_families().contains(&family),
+        }
+    }
+
+    /// The same, when it is back: whether it claims to have kept it.
+    pub(super) fn has_kept(&self, terms: &Negotiated, family: AfiSafi) -> bool {
+        terms.families.contains(&family) && (self.was_reset || terms.forwarding_kept(family))
     }
 
     /// It has sent everything it had. One that restarts as we do is silent because it waits for us: only the mark counts.

@@ -7,7 +7,9 @@ use super::crowd::{Crowd, EXTERNAL, INTERNAL, graceful, own, peer, sends_anythin
 use crate::rib::{ExportRoutes, FilterAction, FilterRule};
 use crate::session::StateKind;
 use crate::types::{AfiSafi, RemoteAsn};
-use crate::wire::{Message, Nlri, encode_route_refresh};
+use crate::wire::{
+    CeaseReason, GracefulRestart, Message, Nlri, Notification, encode_end_of_rib, encode_route_refresh,
+};
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -138,6 +140,73 @@ fn what_is_negotiated_otherwise_begins_anew_and_until_then_may_stay_as_it_was() 
         crowd.handle(Input::SetPeers(peers));
         assert_ne!(crowd.state(1000), StateKind::Established, "change {index}");
     }
+}
+
+/// RFC 4724 lets a peer name no family: it keeps ours, and has not thought of its own restarts. FRR and BIRD do so unless told
+/// otherwise, and neither knows RFC 8538.
+fn helper(notification: bool) -> Option<GracefulRestart> {
+    Some(GracefulRestart { restarting: false, notification, restart_time: 0, families: Vec::new() })
+}
+
+/// It has announced [`own`] 1 and the session is reset.
+fn reset(graceful_restart: Option<GracefulRestart>, families: &[AfiSafi]) -> (Crowd, Vec<Message>) {
+    let mut crowd = Crowd::new(&[peer(1, EXTERNAL)], None);
+    crowd.up(1, EXTERNAL, graceful_restart);
+    crowd.announces(1, EXTERNAL, &[own(1)]);
+    assert_eq!(crowd.changes(), [(own(1), true)]);
+    let other = PeerConfig { extended_nexthop: false, families: families.to_vec(), ..peer(1, EXTERNAL) };
+    let effects = crowd.handle(Input::SetPeers(vec![other]));
+    assert_ne!(crowd.state(1), StateKind::Established);
+    let told = crowd.messages(1, &effects);
+    crowd.run(SOON);
+    (crowd, told)
+}
+
+#[test]
+fn a_peer_that_would_forget_us_over_a_notification_hears_none_when_its_session_is_reset() {
+    let cease =
+        || vec![Message::Notification(Notification::cease(CeaseReason::OtherConfigurationChange, None))];
+    let no_notification = |restart: GracefulRestart| GracefulRestart { notification: false, ..restart };
+    for (graceful_restart, told) in [
+        (None, cease()),
+        (helper(true), cease()),
+        (graceful(60, true), cease()),
+        (helper(false), vec![]),
+        (graceful(60, true).map(no_notification), vec![]),
+    ] {
+        assert_eq!(reset(graceful_restart.clone(), &[AfiSafi::Ipv4Unicast]).1, told, "{graceful_restart:?}");
+    }
+}
+
+#[test]
+fn a_peer_whose_session_is_reset_goes_on_and_so_do_its_routes() {
+    for graceful_restart in [helper(false), helper(true), graceful(60, false)] {
+        let (mut crowd, _) = reset(graceful_restart.clone(), &[AfiSafi::Ipv4Unicast]);
+        crowd.up(1, EXTERNAL, graceful_restart);
+        crowd.run(SOON);
+        assert_eq!(crowd.changes(), [], "until it has said what it has");
+        crowd.announces(1, EXTERNAL, &[own(1)]);
+        crowd.hears(1, encode_end_of_rib(AfiSafi::Ipv4Unicast));
+        crowd.run(SOON);
+        assert_eq!((crowd.changes(), crowd.status(1).families[0].1.stale), (vec![], 0));
+
+        // Its next restart is one.
+        crowd.hangs_up(1);
+        crowd.up(1, EXTERNAL, helper(false));
+        crowd.run(SOON);
+        assert_eq!(crowd.changes(), [(own(1), false)]);
+    }
+}
+
+#[test]
+fn what_a_peer_has_said_does_not_outlive_a_reset_for_long_nor_a_family_that_is_not_wanted() {
+    let (mut crowd, _) = reset(helper(false), &[AfiSafi::Ipv4Unicast]);
+    crowd.run(Duration::from_secs(28));
+    assert_eq!(crowd.changes(), []);
+    crowd.run(Duration::from_secs(2));
+    assert_eq!(crowd.changes(), [(own(1), false)]);
+    assert_eq!(reset(helper(false), &[AfiSafi::Ipv6Unicast]).0.changes(), [(own(1), false)]);
+    assert_eq!(reset(None, &[AfiSafi::Ipv4Unicast]).0.changes(), [(own(1), false)], "it forgets us too");
 }
 
 #[test]
