@@ -90,11 +90,13 @@ impl Task {
 
     /// When to come back, where something waits.
     async fn apply(&mut self, desired: &Desired) -> io::Result<Option<Instant>> {
-        let plan = Told { speaker: desired.speaker.clone(), peers: desired.peers.clone() };
-        let (plan, turn) = self.in_turn(plan, desired.turn).await;
+        let plan = Told::new(desired.speaker.clone(), desired.peers.iter().cloned());
+        let (mut plan, turn) = self.in_turn(plan, desired.turn).await;
+        // First: a speaker that could not listen must not take the place of one that does.
+        let listening = self.move_to(&mut plan.speaker.listen_port).await;
         self.ensure(&plan.speaker).await?;
-        self.tell(plan, desired.origin.clone()).await?;
-        Ok(turn)
+        self.tell(plan, desired.origin.clone()).await;
+        listening.map(|()| turn)
     }
 
     /// What of the plan may be told by now, and when the rest.
@@ -104,12 +106,13 @@ impl Task {
         };
         let ended = told.ended_by(&plan);
         let sessions = if ended.is_empty() { ended } else { established(&handle, &ended).await };
-        let turn = self.turn.of(!sessions.is_empty(), delay, Instant::now());
-        match turn {
+        let waited = self.turn.is_awaited();
+        match self.turn.of(!sessions.is_empty(), delay, Instant::now()) {
             None => (plan, None),
             Some(at) => {
-                let wait = at - Instant::now();
-                info!(sessions = sessions.len(), ?wait, "sessions end in turn");
+                if !waited {
+                    info!(sessions = sessions.len(), ?delay, "sessions end in turn");
+                }
                 (told.spare(&sessions, plan), Some(at))
             }
         }
@@ -134,30 +137,41 @@ impl Task {
         Ok(())
     }
 
-    /// Costs no session but those of peers that change.
-    async fn tell(&mut self, plan: Told, origin: OriginConfig) -> io::Result<()> {
+    /// To listen at another port. Where it cannot, the planned one is that at which it listens.
+    async fn move_to(&mut self, planned: &mut u16) -> io::Result<()> {
         let Some((told, handle)) = self.told.as_mut().zip(self.publish.borrow().clone()) else {
             return Ok(());
         };
-        let (port, speaker) = (told.speaker.listen_port, plan.speaker.clone());
-        let listens = async || match port == speaker.listen_port {
-            true => Ok(Ok(())),
-            false => handle.listen(listen(&speaker)).await,
+        let port = &mut told.speaker.listen_port;
+        if port == planned {
+            return Ok(());
+        }
+        match handle.listen(listen(*planned)).await {
+            Ok(Ok(())) => *port = *planned,
+            Ok(Err(error)) => {
+                *planned = *port;
+                return Err(error);
+            }
+            Err(Ended) => {} // Seen by who waits for it.
+        }
+        Ok(())
+    }
+
+    /// Costs no session but those of peers that change.
+    async fn tell(&mut self, plan: Told, origin: OriginConfig) {
+        let Some((told, handle)) = self.told.as_mut().zip(self.publish.borrow().clone()) else {
+            return;
         };
         let telling = async {
-            handle.set_max_paths(speaker.max_paths).await?;
-            handle.set_restart_time(speaker.restart_time).await?;
+            handle.set_max_paths(plan.speaker.max_paths).await?;
+            handle.set_restart_time(plan.speaker.restart_time).await?;
             handle.set_origin(origin).await?;
-            handle.set_peers(plan.peers.clone()).await?;
-            listens().await
+            handle.set_peers(plan.peers.values().cloned().collect()).await
         };
         // An end is seen by who waits for it.
-        let Ok::<_, Ended>(listening) = telling.await else { return Ok(()) };
-        *told = plan;
-        if listening.is_err() {
-            told.speaker.listen_port = port;
+        if let Ok::<_, Ended>(()) = telling.await {
+            *told = plan;
         }
-        listening
     }
 
     async fn start(&mut self, plan: &SpeakerPlan) -> io::Result<()> {
@@ -168,13 +182,13 @@ impl Task {
             restarting: restarting.then(|| AfiSafi::ALL.to_vec()),
             ..SpeakerConfig::new(plan.asn, plan.router_id, self.inputs.seed)
         };
-        let (handle, fib) = net::spawn(config, &listen(plan))?;
+        let (handle, fib) = net::spawn(config, &listen(plan.listen_port))?;
         info!(
             asn = %plan.asn, router_id = %plan.router_id, port = plan.listen_port, restarting,
             "bgp started"
         );
         self.inputs.routes.follow(fib).await;
-        self.told = Some(Told { speaker: plan.clone(), peers: Vec::new() });
+        self.told = Some(Told::new(plan.clone(), []));
         self.publish.send_replace(Some(handle));
         Ok(())
     }
@@ -205,8 +219,8 @@ impl Task {
 }
 
 /// Everywhere.
-fn listen(plan: &SpeakerPlan) -> Listen {
-    Listen { port: plan.listen_port, addresses: Vec::new() }
+fn listen(port: u16) -> Listen {
+    Listen { port, addresses: Vec::new() }
 }
 
 /// Of these peers.

@@ -4,51 +4,51 @@
 //! Pure. What does not wait: whatever costs no session, peers that come or go, sessions that are not up, and what both ends
 //! must change at the same moment: passwords, hops, addresses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_bgp::speaker::{PeerConfig, PeerKey};
+use weft_bgp::speaker::{PeerConfig, PeerKey, Transport};
 use weft_intent::plan::SpeakerPlan;
 
 /// What a speaker is told.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Told {
     pub(super) speaker: SpeakerPlan,
-    pub(super) peers: Vec<PeerConfig>,
+    pub(super) peers: BTreeMap<PeerKey, PeerConfig>,
 }
 
 impl Told {
+    pub(super) fn new(speaker: SpeakerPlan, peers: impl IntoIterator<Item = PeerConfig>) -> Self {
+        Self { speaker, peers: peers.into_iter().map(|peer| (peer.key, peer)).collect() }
+    }
+
     /// Peers whose session, where there is one, ends when the speaker is told this.
     pub(super) fn ended_by(&self, plan: &Self) -> BTreeSet<PeerKey> {
         let replaced = self.speaker.identity() != plan.speaker.identity();
-        let ends = |peer: &&PeerConfig| {
-            let planned = plan.peers.iter().find(|planned| planned.key == peer.key);
-            replaced || planned.is_some_and(|planned| !planned.has_terms_of(peer))
+        let ends = |(key, peer): &(&PeerKey, &PeerConfig)| {
+            replaced || plan.peers.get(key).is_some_and(|planned| !planned.has_terms_of(peer))
         };
-        self.peers.iter().filter(ends).map(|peer| peer.key).collect()
+        self.peers.iter().filter(ends).map(|(key, _)| *key).collect()
     }
 
     /// As much of the plan as these sessions survive.
     pub(super) fn spare(&self, sessions: &BTreeSet<PeerKey>, plan: Self) -> Self {
         let (asn, router_id) = self.speaker.identity();
-        let replaced = (asn, router_id) != plan.speaker.identity();
-        let spared = |planned: PeerConfig| {
-            let has_session = |peer: &&PeerConfig| peer.key == planned.key && sessions.contains(&peer.key);
-            match self.peers.iter().find(has_session) {
-                None => planned,
-                // From where a session runs depends on who we are.
-                Some(peer) if replaced => {
-                    PeerConfig { transport: peer.transport.clone(), ..planned.with_terms_of(peer) }
-                }
-                Some(peer) => planned.with_terms_of(peer),
-            }
+        let spared = |planned: PeerConfig| match self.peers.get(&planned.key) {
+            Some(running) if sessions.contains(&planned.key) => as_running(planned, running),
+            Some(_) | None => planned,
         };
-        Self {
-            speaker: SpeakerPlan { asn, router_id, ..plan.speaker },
-            peers: plan.peers.into_iter().map(spared).collect(),
-        }
+        Self::new(SpeakerPlan { asn, router_id, ..plan.speaker }, plan.peers.into_values().map(spared))
     }
+}
+
+/// On the terms of the session that is up. Whether it runs from an address of our choice follows from who both ends are;
+/// another address does not.
+fn as_running(planned: PeerConfig, running: &PeerConfig) -> PeerConfig {
+    let (before, after) = (running.transport.local_address, planned.transport.local_address);
+    let transport = Transport { local_address: before.and(after.or(before)), ..planned.transport.clone() };
+    PeerConfig { transport, ..planned.with_terms_of(running) }
 }
 
 /// When what would end sessions may do so.
@@ -58,6 +58,10 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    pub(super) fn is_awaited(&self) -> bool {
+        self.at.is_some()
+    }
+
     /// `None`: now. An edit of what waits already does not wait anew.
     pub(super) fn of(&mut self, ends_sessions: bool, delay: Duration, now: Instant) -> Option<Instant> {
         if !ends_sessions {
@@ -93,12 +97,12 @@ mod tests {
         }
     }
 
-    fn told(peers: Vec<PeerConfig>, speaker: SpeakerPlan) -> Told {
-        Told { speaker, peers }
+    fn told(peers: impl IntoIterator<Item = PeerConfig>, speaker: SpeakerPlan) -> Told {
+        Told::new(speaker, peers)
     }
 
     fn running() -> Told {
-        told(vec![peer(2), peer(3)], speaker(65000))
+        told([peer(2), peer(3)], speaker(65000))
     }
 
     fn all() -> BTreeSet<PeerKey> {
@@ -119,12 +123,12 @@ mod tests {
         ];
         for (index, (change, ends)) in changes.into_iter().enumerate() {
             let mut plan = running();
-            change(&mut plan.peers[1]);
+            change(plan.peers.get_mut(&peer(3).key).unwrap());
             let ended = if ends { [peer(3).key].into() } else { BTreeSet::new() };
             assert_eq!(running().ended_by(&plan), ended, "change {index}");
         }
         // One that goes is not one that changes.
-        assert_eq!(running().ended_by(&told(vec![peer(2)], speaker(65000))), BTreeSet::new());
+        assert_eq!(running().ended_by(&told([peer(2)], speaker(65000))), BTreeSet::new());
     }
 
     #[test]
@@ -132,7 +136,7 @@ mod tests {
         let retuned = SpeakerPlan { max_paths: 1, restart_time: None, listen_port: 1790, ..speaker(65000) };
         let moved = SpeakerPlan { router_id: RouterId([192, 0, 2, 9].into()), ..speaker(65000) };
         for (speaker, ended) in [(retuned, BTreeSet::new()), (moved, all()), (speaker(65009), all())] {
-            assert_eq!(running().ended_by(&told(running().peers, speaker)), ended);
+            assert_eq!(running().ended_by(&told(running().peers.into_values(), speaker)), ended);
         }
     }
 
@@ -140,11 +144,11 @@ mod tests {
     fn sessions_are_spared_and_all_else_is_as_planned() {
         let planned = |last| PeerConfig { hold_time: 30, max_prefixes: 5, ..peer(last) };
         let tuned = SpeakerPlan { max_paths: 1, ..speaker(65000) };
-        let plan = told(vec![planned(2), planned(3), planned(4)], tuned.clone());
+        let plan = told([planned(2), planned(3), planned(4)], tuned.clone());
         let spared = running().spare(&[peer(2).key].into(), plan);
         // The second has no session, the third is new.
         let first = PeerConfig { hold_time: 90, ..planned(2) };
-        assert_eq!(spared, told(vec![first, planned(3), planned(4)], tuned));
+        assert_eq!(spared, told([first, planned(3), planned(4)], tuned));
     }
 
     #[test]
@@ -152,8 +156,40 @@ mod tests {
         let mut moved = peer(2);
         moved.transport.local_address = Some([192, 0, 2, 1].into());
         let tuned = |asn| SpeakerPlan { listen_port: 1790, ..speaker(asn) };
-        let spared = running().spare(&all(), told(vec![moved], tuned(65009)));
-        assert_eq!(spared, told(vec![peer(2)], tuned(65000)));
+        let spared = running().spare(&all(), told([moved], tuned(65009)));
+        assert_eq!(spared, told([peer(2)], tuned(65000)));
+    }
+
+    #[test]
+    fn what_both_ends_change_at_once_does_not_wait_for_another_as() {
+        let mut planned = peer(2);
+        planned.transport.password = Password::new("secret");
+        planned.transport.hops = Hops::Security(1);
+        for asn in [65000, 65009] {
+            let plan = told([PeerConfig { hold_time: 30, ..planned.clone() }], speaker(asn));
+            assert_eq!(running().spare(&all(), plan), told([planned.clone()], speaker(65000)), "{asn}");
+        }
+    }
+
+    /// It is spoken to from the node's own address when it is internal.
+    #[test]
+    fn a_peer_whose_as_is_edited_is_spoken_to_from_where_it_was_until_then() {
+        let from = |last: Option<u8>, asn| {
+            let mut peer = PeerConfig { asn, ..peer(2) };
+            peer.transport.local_address = last.map(|last| [192, 0, 2, last].into());
+            peer
+        };
+        let (external, internal) = (RemoteAsn::External, RemoteAsn::Internal);
+        for (running, planned, spared) in [
+            (from(None, external), from(Some(1), internal), from(None, external)),
+            (from(Some(1), internal), from(None, external), from(Some(1), internal)),
+            // The node has another address; the old one may be gone.
+            (from(Some(1), internal), from(Some(7), external), from(Some(7), internal)),
+        ] {
+            let plan = told([planned], speaker(65000));
+            let running = told([running], speaker(65000));
+            assert_eq!(running.spare(&all(), plan), told([spared], speaker(65000)));
+        }
     }
 
     #[test]

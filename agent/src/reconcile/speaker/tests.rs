@@ -211,6 +211,26 @@ fn a_port_that_another_has_is_said_and_tried_again() {
 }
 
 #[test]
+fn another_as_is_taken_also_where_another_port_is_not_to_be_had() {
+    in_netns(|| async {
+        let taken = tokio::net::TcpListener::bind("0.0.0.0:1790").await.unwrap();
+        let mut plan = desired();
+        plan.turn = Duration::ZERO;
+        let mut node = Node::start(plan.clone()).await;
+        node.established().await;
+        (plan.speaker.asn, plan.speaker.listen_port) = (Asn(65009), 1790);
+        node.plans(plan);
+        node.router.heard.wait_for(|heard| heard.asn == Some(Asn(65009))).await.unwrap();
+        node.problem.wait_for(Option::is_some).await.unwrap();
+        let handle = node.established().await;
+        assert_eq!(handle.listening().await.unwrap()[0].port(), 179);
+        drop(taken);
+        node.problem.wait_for(Option::is_none).await.unwrap();
+        assert_eq!(handle.listening().await.unwrap()[0].port(), 1790);
+    });
+}
+
+#[test]
 fn another_as_is_taken_in_turn_and_the_router_does_not_lose_the_node_over_it() {
     in_netns(|| async {
         let mut plan = desired();
