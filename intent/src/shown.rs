@@ -15,6 +15,8 @@ pub struct Shown {
     pub generation: i64,
     /// The condition [`ACCEPTED`].
     pub accepted: Option<Accepted>,
+    /// Of a BGPPeer: how many of its sessions are established.
+    pub sessions: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -28,6 +30,13 @@ pub struct Accepted {
     pub observed_generation: i64,
     /// Of `status`.
     pub last_transition_time: String,
+}
+
+impl Shown {
+    /// What is said of sessions is nobody's verdict.
+    pub fn is_judged_as(&self, other: &Self) -> bool {
+        (self.generation, &self.accepted) == (other.generation, &other.accepted)
+    }
 }
 
 impl Accepted {
@@ -56,7 +65,9 @@ pub fn shown(kind: Kind, object: &Value) -> Option<Shown> {
     let generation = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let accepted = conditions.into_iter().flatten().find(|condition| condition["type"] == ACCEPTED);
-    Some(Shown { generation, accepted: accepted.and_then(|condition| Accepted::deserialize(condition).ok()) })
+    let accepted = accepted.and_then(|condition| Accepted::deserialize(condition).ok());
+    let sessions = object.pointer("/status/sessionsEstablished").and_then(Value::as_str).map(str::to_owned);
+    Some(Shown { generation, accepted, sessions })
 }
 
 #[cfg(test)]
@@ -66,16 +77,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_condition_is_found_among_others() {
+    fn what_agents_have_said_is_found_among_others() {
         let object = json!({
             "metadata": { "generation": 7 },
             "status": { "conditions": [
                 { "type": "Other", "status": "True" },
                 { "type": "Accepted", "status": "False", "reason": "Refused", "message": "why", "observedGeneration": 6,
                   "lastTransitionTime": "2026-01-01T00:00:00Z" },
-            ]},
+            ], "sessionsEstablished": "1/2" },
         });
         let shown = shown(Kind::BgpPeer, &object).unwrap();
+        assert_eq!(shown.sessions.as_deref(), Some("1/2"));
         let accepted = shown.accepted.unwrap();
         assert_eq!((shown.generation, accepted.observed_generation), (7, 6));
         assert_eq!((accepted.status.as_str(), accepted.message.as_str()), ("False", "why"));

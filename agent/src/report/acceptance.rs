@@ -17,11 +17,11 @@ use tracing::warn;
 use weft_api::crd::{
     BGPAdvertisement, BGPConfiguration, BGPFilter, BGPNodeOverride, BGPPeer, BGPPeerProfile,
 };
-use weft_intent::plan::{acceptance, seed};
+use weft_intent::plan::acceptance;
 use weft_intent::shown::{ACCEPTED, Accepted, Shown};
 use weft_intent::{Kind, ObjectKey, Snapshot};
 
-use super::MANAGER;
+use super::{MANAGER, place};
 use crate::agent::Agent;
 
 /// A patch, and its way back through the watches of all the others.
@@ -155,13 +155,11 @@ impl Turns {
 
 /// How many nodes come before this one; another order for each object.
 fn rank(node: &str, key: &ObjectKey, snapshot: &Snapshot) -> u32 {
-    let own = place(node, key);
-    let before = snapshot.nodes.keys().filter(|name| place(name, key) < own).count();
+    let what = key.to_string();
+    let info = snapshot.nodes.get(node).cloned().unwrap_or_default();
+    let own = place(&what, node, &info);
+    let before = snapshot.nodes.iter().filter(|(name, info)| place(&what, name, info) < own).count();
     u32::try_from(before).unwrap_or(u32::MAX)
-}
-
-fn place<'a>(node: &'a str, key: &ObjectKey) -> (u64, &'a str) {
-    (seed(&format!("{key} {node}")), node)
 }
 
 async fn write(client: &Client, key: &ObjectKey, verdict: &Verdict) -> kube::Result<()> {
@@ -207,7 +205,7 @@ mod tests {
                 peers: [("tor".to_owned(), spec)].into(),
                 ..BgpObjects::default()
             }),
-            shown: [(key(), Shown { generation, accepted: None })].into(),
+            shown: [(key(), Shown { generation, ..Shown::default() })].into(),
             ..Snapshot::default()
         }
     }
@@ -216,13 +214,13 @@ mod tests {
     fn told(mut snapshot: Snapshot, verdict: &Verdict) -> Snapshot {
         let accepted: Accepted = serde_json::from_value(verdict.condition()).unwrap();
         let generation = snapshot.shown[&key()].generation;
-        snapshot.shown.insert(key(), Shown { generation, accepted: Some(accepted) });
+        snapshot.shown.insert(key(), Shown { generation, accepted: Some(accepted), ..Shown::default() });
         snapshot
     }
 
     fn in_turn(snapshot: &Snapshot) -> Vec<&str> {
         let mut nodes: Vec<_> = snapshot.nodes.keys().map(String::as_str).collect();
-        nodes.sort_by_key(|node| place(node, &key()));
+        nodes.sort_by_key(|node| place(&key().to_string(), node, &snapshot.nodes[*node]));
         nodes
     }
 

@@ -18,6 +18,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use weft_api::crd::WeftNodeStatus;
+use weft_intent::NodeInfo;
+use weft_intent::plan::seed;
 
 use self::pace::Pace;
 use crate::agent::Agent;
@@ -107,6 +109,15 @@ async fn tell(
     outcome
 }
 
+/// What a Node carries while its kubelet is not heard, and so most likely no agent either.
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+
+/// In which order agents say what one of them must: those first that are known to run, in another order for each `what`.
+fn place<'a>(what: &str, name: &'a str, node: &NodeInfo) -> (bool, u64, &'a str) {
+    let unreachable = node.taints.iter().any(|taint| taint["key"] == UNREACHABLE);
+    (unreachable || !node.network_available, seed(&format!("{what} {name}")), name)
+}
+
 /// The node takes pods when routes and policy are in the kernel, and not before. It stays usable when the agent is
 /// replaced: a restart keeps forwarding.
 async fn keep_node_usable(agent: &Agent, client: Client) {
@@ -169,6 +180,22 @@ mod tests {
         assert_eq!(looks.filter(|now| said.is_due(&"usable", *now)).count(), 6, "a minute");
         let now = begun + READY_POLL * 300;
         assert!(said.is_due(&"something else", now) && !said.is_due(&"something else", now));
+    }
+
+    #[test]
+    fn who_has_no_agent_or_is_away_comes_last() {
+        let agent = NodeInfo { network_available: true, ..NodeInfo::default() };
+        let away = serde_json::json!({ "key": UNREACHABLE, "effect": "NoExecute" });
+        let away = NodeInfo { taints: vec![away], ..agent.clone() };
+        let other = serde_json::json!({ "key": "gpu", "effect": "NoSchedule" });
+        let tainted = NodeInfo { taints: vec![other], ..agent.clone() };
+        for number in 0..20 {
+            let [one, two] = [format!("n{number}"), format!("m{number}")];
+            for last in [&away, &NodeInfo::default()] {
+                assert!(place("x", &one, &agent) < place("x", &two, last));
+                assert!(place("x", &one, &tainted) < place("x", &two, last));
+            }
+        }
     }
 
     #[test]

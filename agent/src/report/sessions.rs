@@ -1,10 +1,12 @@
 //! Of each BGPPeer how many of its sessions are established, as the WeftNodes of the nodes say.
 //!
-//! In: all WeftNodes. Out: `status.sessionsEstablished`, like `38/40`, where it has changed. That takes a view of all nodes,
-//! so [`COUNTERS`] agents do it, the first in an order of the nodes' names; the others never ask for the WeftNodes. They agree on
-//! nothing: who comes second writes what is there already, which changes nothing.
+//! In: all WeftNodes. Out: `status.sessionsEstablished`, like `38/40`, where the server shows something else. That takes a view of
+//! all nodes, so [`COUNTERS`] agents do it, the first in an order of the nodes' names; the others never ask for the WeftNodes. They
+//! agree on nothing: the second writes what has not been right for some looks, so that while the first lives it writes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod nodes;
+
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,25 +15,28 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::runtime::watcher::{self, watcher};
+use kube::{Api, Client};
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 use weft_api::crd::{BGPPeer, WeftNode};
-use weft_intent::plan::peers::{self, MESH};
-use weft_intent::plan::seed;
-use weft_intent::{NodeInfo, Snapshot};
+use weft_intent::plan::peers;
+use weft_intent::{Kind, NodeInfo, ObjectKey, Snapshot};
 use weft_policy::model::CopyOnWrite;
 
+use self::nodes::Nodes;
+use super::place;
 use crate::agent::Agent;
 
+/// Names the order of those who count.
+const ORDER: &str = "sessions";
 /// One may be away.
 const COUNTERS: usize = 2;
 /// Between two looks: each write is an event for every agent.
 const LOOK: Duration = Duration::from_secs(30);
-/// A node that has said nothing for so long has no agent, and no sessions: three heartbeats.
-const SILENT: Duration = Duration::from_secs(15 * 60);
+/// Looks that the second leaves to the first.
+const PATIENCE: usize = 3;
 /// Objects per page.
 const PAGE: u32 = 100;
 /// Not the manager of the conditions, which would give those up.
@@ -42,12 +47,12 @@ pub(super) async fn keep(agent: &Agent, client: Client) {
     let mut snapshots = agent.snapshots.clone();
     let mut turn = Turn::new(&agent.config.node);
     loop {
-        if snapshots.wait_for(|snapshot| turn.is_ours(snapshot.as_deref())).await.is_err() {
+        if snapshots.wait_for(|snapshot| turn.rank(snapshot.as_deref()).is_some()).await.is_err() {
             return;
         }
         tokio::select! {
             () = count(agent, client.clone()) => return,
-            other = snapshots.wait_for(|snapshot| !turn.is_ours(snapshot.as_deref())) => match other {
+            other = snapshots.wait_for(|snapshot| turn.rank(snapshot.as_deref()).is_none()) => match other {
                 Ok(_) => debug!("others count the sessions of peers"),
                 Err(_) => return,
             },
@@ -58,71 +63,42 @@ pub(super) async fn keep(agent: &Agent, client: Client) {
 /// Whether it is this node that counts. Asked of each snapshot, answered for each set of Nodes: most differ in pods alone.
 struct Turn<'a> {
     node: &'a str,
-    nodes: Nodes,
-    is_ours: bool,
+    nodes: CopyOnWrite<BTreeMap<String, Arc<NodeInfo>>>,
+    rank: Option<usize>,
 }
-
-type Nodes = CopyOnWrite<BTreeMap<String, Arc<NodeInfo>>>;
 
 impl<'a> Turn<'a> {
     fn new(node: &'a str) -> Self {
-        Self { node, nodes: Nodes::default(), is_ours: false }
+        Self { node, nodes: CopyOnWrite::default(), rank: None }
     }
 
-    fn is_ours(&mut self, snapshot: Option<&Snapshot>) -> bool {
-        let Some(Snapshot { nodes, .. }) = snapshot else { return false };
+    fn rank(&mut self, snapshot: Option<&Snapshot>) -> Option<usize> {
+        let Snapshot { nodes, .. } = snapshot?;
         if *nodes != self.nodes {
             self.nodes = nodes.clone();
-            self.is_ours = is_counter(nodes, self.node);
+            self.rank = rank(nodes, self.node);
         }
-        self.is_ours
+        self.rank
     }
 }
 
-fn is_counter(nodes: &Nodes, node: &str) -> bool {
-    let own = (seed(node), node);
-    let before = nodes.keys().filter(|other| (seed(other), other.as_str()) < own);
-    nodes.contains_key(node) && before.take(COUNTERS).count() < COUNTERS
+/// Among those who count; `None`: others do.
+fn rank(nodes: &BTreeMap<String, Arc<NodeInfo>>, node: &str) -> Option<usize> {
+    let own = place(ORDER, node, nodes.get(node)?);
+    let earlier = nodes.iter().filter(|(name, info)| place(ORDER, name, info) < own);
+    Some(earlier.take(COUNTERS).count()).filter(|rank| *rank < COUNTERS)
 }
 
-/// What a WeftNode says of sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Said {
-    /// BGPPeers that are down, as far as they are listed.
-    down: BTreeSet<String>,
-    /// More may be.
-    cut: bool,
-    observed: Timestamp,
-}
-
-impl Said {
-    /// `None` where no agent has written yet.
-    fn of(node: &WeftNode) -> Option<Self> {
-        let status = node.status.as_ref()?;
-        let (established, total) = status.peers_established.split_once('/')?;
-        let down = total.parse::<usize>().ok()?.checked_sub(established.parse().ok()?)?;
-        let is_mesh = |name: &str| name.starts_with(MESH);
-        let names = status.peers_down.iter().map(|peer| peer.name.clone());
-        Some(Self {
-            // BGPPeers are listed before the mesh.
-            cut: down > status.peers_down.len() && !status.peers_down.iter().any(|peer| is_mesh(&peer.name)),
-            down: names.filter(|name| !is_mesh(name)).collect(),
-            observed: status.observed_time.as_ref()?.0,
-        })
-    }
-
-    fn is_established(&self, peer: &str, now: Timestamp) -> bool {
-        let is_silent = now.duration_since(self.observed).unsigned_abs() > SILENT;
-        !is_silent && !self.cut && !self.down.contains(peer)
-    }
-}
-
-/// Of each peer: established of all nodes that it selects.
-fn counts(snapshot: &Snapshot, said: &BTreeMap<String, Said>, now: Timestamp) -> BTreeMap<String, String> {
+/// Of each peer: established of all on the nodes that it selects. A node of which nothing is known has one that is not.
+fn counts(snapshot: &Snapshot, nodes: &Nodes, now: Instant) -> BTreeMap<String, String> {
     let count = |(name, spec): (&String, _)| {
-        let nodes: Vec<_> = peers::selected(snapshot, spec).ok()?.collect();
-        let is_up = |node: &&&str| said.get(**node).is_some_and(|said| said.is_established(name, now));
-        Some((name.clone(), format!("{}/{}", nodes.iter().filter(is_up).count(), nodes.len())))
+        let (mut established, mut total) = (0, 0);
+        for node in peers::selected(snapshot, spec).ok()? {
+            let sessions = nodes.sessions(node, name, now);
+            established += sessions.established;
+            total += sessions.total.max(1);
+        }
+        Some((name.clone(), format!("{established}/{total}")))
     };
     snapshot.bgp.peers.iter().filter_map(count).collect()
 }
@@ -133,106 +109,94 @@ async fn count(agent: &Agent, client: Client) {
     let mut events = pin!(watcher(api, config).default_backoff());
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut nodes, mut written) = (Known::default(), BTreeMap::new());
-    let mut failing = false;
+    let (mut nodes, mut differing, mut failing) = (Nodes::default(), Differing::default(), false);
     loop {
         tokio::select! {
             event = events.try_next() => match event {
-                Ok(Some(event)) => {
-                    failing = false;
-                    nodes.take(event);
-                }
+                Ok(Some(event)) => nodes.take(event, Instant::now(), Timestamp::now()),
                 Ok(None) => return,
-                Err(error) if !std::mem::replace(&mut failing, true) => {
+                Err(error) if nodes.is_deaf() => debug!(%error, "watch of WeftNode failed again, retrying"),
+                Err(error) => {
+                    nodes.lose(Instant::now());
                     warn!(%error, "watch of WeftNode failed, retrying");
                 }
-                Err(error) => debug!(%error, "watch of WeftNode failed again, retrying"),
             },
-            _ = ticks.tick(), if nodes.listed => {
+            _ = ticks.tick(), if nodes.is_complete() => {
                 let Some(snapshot) = agent.snapshots.borrow().clone() else { continue };
-                let counts = counts(&snapshot, &nodes.said, Timestamp::now());
-                write(&client, counts, &mut written).await;
+                let Some(rank) = rank(&snapshot.nodes, &agent.config.node) else { continue };
+                let counts = counts(&snapshot, &nodes, Instant::now());
+                let outcome = write(&client, differing.poll(&snapshot, counts, 1 + rank * PATIENCE)).await;
+                match &outcome {
+                    Err(error) if !failing => warn!(%error, "sessions not counted, retrying"),
+                    Err(_) | Ok(()) => {}
+                }
+                failing = outcome.is_err();
             }
         }
     }
 }
 
-/// What nodes say.
+/// Counts that the server does not show, and at how many looks in a row. Pure.
 #[derive(Debug, Default)]
-struct Known {
-    said: BTreeMap<String, Said>,
-    /// Of a list that is under way.
-    listing: BTreeMap<String, Said>,
-    listed: bool,
-}
+struct Differing(BTreeMap<String, usize>);
 
-impl Known {
-    fn take(&mut self, event: Event<WeftNode>) {
-        match event {
-            Event::Init => self.listing.clear(),
-            Event::InitApply(node) => {
-                self.listing.extend(Said::of(&node).map(|said| (node.name_any(), said)));
-            }
-            Event::InitDone => {
-                self.said = std::mem::take(&mut self.listing);
-                self.listed = true;
-            }
-            Event::Apply(node) => match Said::of(&node) {
-                Some(said) => drop(self.said.insert(node.name_any(), said)),
-                None => drop(self.said.remove(&node.name_any())),
-            },
-            Event::Delete(node) => drop(self.said.remove(&node.name_any())),
-        }
+impl Differing {
+    /// Those that differ for so many looks.
+    fn poll(
+        &mut self,
+        snapshot: &Snapshot,
+        counts: BTreeMap<String, String>,
+        looks: usize,
+    ) -> Vec<(String, String)> {
+        let is_shown = |name: &str, count: &str| {
+            let shown = snapshot.shown.get(&ObjectKey::cluster(Kind::BgpPeer, name));
+            shown.is_some_and(|shown| shown.sessions.as_deref() == Some(count))
+        };
+        let differing: Vec<_> = counts.into_iter().filter(|(name, count)| !is_shown(name, count)).collect();
+        let before = std::mem::take(&mut self.0);
+        let since = |name: &str| before.get(name).map_or(1, |looks| looks + 1);
+        self.0 = differing.iter().map(|(name, _)| (name.clone(), since(name))).collect();
+        differing.into_iter().filter(|(name, _)| self.0[name] >= looks).collect()
     }
 }
 
-/// What has changed since it was written.
-async fn write(client: &Client, counts: BTreeMap<String, String>, written: &mut BTreeMap<String, String>) {
+/// As far as the server answers.
+async fn write(client: &Client, counts: Vec<(String, String)>) -> kube::Result<()> {
     let api: Api<BGPPeer> = Api::all(client.clone());
     let params = PatchParams::apply(MANAGER).force();
-    written.retain(|name, _| counts.contains_key(name));
+    let mut refused = Ok(());
     for (name, count) in counts {
-        if written.get(&name) == Some(&count) {
-            continue;
-        }
         let patch = json!({
             "apiVersion": "weft.dev/v1alpha1", "kind": "BGPPeer", "status": { "sessionsEstablished": count },
         });
         match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
-            Ok(_) => drop(written.insert(name, count)),
+            Ok(_) => {}
             // It went meanwhile.
             Err(kube::Error::Api(answer)) if answer.code == 404 => {}
-            Err(error) => {
-                warn!(object = %format!("BGPPeer {name}"), %error, "sessions not counted, retrying");
-            }
+            Err(error @ kube::Error::Api(_)) => refused = Err(error),
+            Err(error) => return Err(error),
         }
     }
+    refused
 }
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::watcher::Event;
     use serde_json::Value;
     use weft_intent::BgpObjects;
+    use weft_intent::shown::Shown;
 
     use super::*;
 
-    const NOW: i64 = 1_800_000_000;
-
-    fn now() -> Timestamp {
-        Timestamp::from_second(NOW).unwrap()
-    }
-
-    fn weft_node(name: &str, status: &Value) -> WeftNode {
+    fn weft_node(name: &str, peers: &[(&str, u32, u32)]) -> WeftNode {
+        let sessions = |(name, established, total): &(&str, u32, u32)| json!({ "name": name, "established": established, "total": total });
+        let sessions: Vec<_> = peers.iter().map(sessions).collect();
         let object = json!({
-            "apiVersion": "weft.dev/v1alpha1", "kind": "WeftNode", "metadata": { "name": name }, "spec": {}, "status": status,
+            "apiVersion": "weft.dev/v1alpha1", "kind": "WeftNode", "metadata": { "name": name }, "spec": {},
+            "status": { "bgpPeers": sessions, "observedTime": Timestamp::now() },
         });
         serde_json::from_value(object).unwrap()
-    }
-
-    fn status(established: &str, down: &[&str], age: i64) -> Value {
-        let down: Vec<_> = down.iter().map(|name| json!({ "name": name, "address": "192.0.2.1" })).collect();
-        let observed = Timestamp::from_second(NOW - age).unwrap();
-        json!({ "peersEstablished": established, "peersDown": down, "observedTime": observed })
     }
 
     /// BGPPeers `all`, on every node, and `a`, on those of rack a.
@@ -256,47 +220,25 @@ mod tests {
         }
     }
 
-    #[test]
-    fn sessions_count_on_nodes_that_are_selected_and_say_so() {
-        let snapshot = cluster(&[("n1", "a"), ("n2", "a"), ("n3", "b"), ("n4", "b"), ("n5", "b")]);
-        let nodes = [
-            weft_node("n1", &status("3/3", &[], 60)),
-            weft_node("n2", &status("2/3", &["a"], 60)),
-            // The mesh is down, and with it more than is listed.
-            weft_node("n3", &status("1/90", &["mesh/n1", "mesh/n2"], 60)),
-            // Six are down, one of them may be ours.
-            weft_node("n4", &status("1/7", &["b", "c", "d", "e", "f"], 60)),
-            weft_node("n5", &status("3/3", &[], 1000)),
-            weft_node("gone", &status("3/3", &[], 60)),
-        ];
-        let mut known = Known::default();
-        nodes.into_iter().for_each(|node| known.take(Event::Apply(node)));
-        let expected =
-            [("a", "1/2"), ("all", "3/5")].map(|(name, count)| (name.to_owned(), count.to_owned()));
-        assert_eq!(counts(&snapshot, &known.said, now()), expected.into());
+    fn told(counts: &[(&str, &str)]) -> BTreeMap<String, String> {
+        counts.iter().map(|(name, count)| ((*name).to_owned(), (*count).to_owned())).collect()
     }
 
     #[test]
-    fn nodes_that_say_nothing_and_nodes_that_go_do_not_count() {
-        let snapshot = cluster(&[("n1", "a"), ("n2", "a")]);
-        let all = |nodes: &Known| counts(&snapshot, &nodes.said, now())["all"].clone();
-        let mut nodes = Known::default();
-        let up = |name| weft_node(name, &status("1/1", &[], 1));
-        for node in [up("n1"), up("n2")] {
-            nodes.take(Event::Apply(node));
+    fn sessions_count_on_nodes_that_are_selected_and_say_that_they_have_them() {
+        let snapshot = cluster(&[("n1", "a"), ("n2", "a"), ("n3", "b"), ("n4", "b")]);
+        let (mut nodes, now) = (Nodes::default(), Instant::now());
+        for node in [
+            weft_node("n1", &[("a", 1, 1), ("all", 1, 1)]),
+            // Of `all` it has none, for whatever reason: its password is missing, it has just been made.
+            weft_node("n2", &[("a", 0, 1)]),
+            // No longer selected; of `all` it has several, as it might of a range.
+            weft_node("n3", &[("a", 1, 1), ("all", 2, 3)]),
+            weft_node("gone", &[("all", 1, 1)]),
+        ] {
+            nodes.take(Event::Apply(node), now, Timestamp::now());
         }
-        assert_eq!(all(&nodes), "2/2");
-        nodes.take(Event::Apply(weft_node("n2", &json!({}))));
-        assert_eq!(all(&nodes), "1/2");
-        nodes.take(Event::Delete(up("n1")));
-        assert_eq!(all(&nodes), "0/2");
-        // A list replaces what was known when it is complete.
-        nodes.take(Event::Apply(up("n1")));
-        nodes.take(Event::Init);
-        nodes.take(Event::InitApply(up("n2")));
-        assert_eq!((all(&nodes).as_str(), nodes.listed), ("1/2", false));
-        nodes.take(Event::InitDone);
-        assert_eq!((all(&nodes).as_str(), nodes.listed, nodes.said.contains_key("n1")), ("1/2", true, false));
+        assert_eq!(counts(&snapshot, &nodes, now), told(&[("a", "1/2"), ("all", "3/6")]));
     }
 
     #[test]
@@ -307,19 +249,59 @@ mod tests {
         };
         for (count, counters) in [(0, 0), (1, 1), (2, 2), (300, 2)] {
             let snapshot = snapshot(count);
-            let chosen = names.iter().filter(|name| is_counter(&snapshot.nodes, name)).count();
-            assert_eq!(chosen, counters, "{count} nodes");
+            let mut ranks: Vec<_> = names.iter().filter_map(|name| rank(&snapshot.nodes, name)).collect();
+            ranks.sort_unstable();
+            assert_eq!(ranks, (0..counters).collect::<Vec<_>>(), "{count} nodes");
         }
     }
+
     #[test]
     fn who_counts_is_asked_again_when_there_are_other_nodes() {
         let names: Vec<_> = (0..300).map(|n| format!("n{n}")).collect();
         let nodes: Vec<_> = names.iter().map(|name| (name.as_str(), "a")).collect();
         let all = cluster(&nodes);
-        let other = names.iter().find(|name| !is_counter(&all.nodes, name)).unwrap();
+        let other = names.iter().find(|name| rank(&all.nodes, name).is_none()).unwrap();
         let mut turn = Turn::new(other);
         let alone = cluster(&[(other, "a")]);
         let asked = [None, Some(&all), Some(&alone), Some(&all), None];
-        assert_eq!(asked.map(|snapshot| turn.is_ours(snapshot)), [false, false, true, false, false]);
+        assert_eq!(asked.map(|snapshot| turn.rank(snapshot)), [None, None, Some(0), None, None]);
+    }
+
+    fn shows(snapshot: &mut Snapshot, name: &str, count: Option<&str>) {
+        let shown = Shown { sessions: count.map(str::to_owned), ..Shown::default() };
+        snapshot.shown.insert(ObjectKey::cluster(Kind::BgpPeer, name), shown);
+    }
+
+    #[test]
+    fn what_the_server_shows_is_not_written_and_what_it_has_lost_is() {
+        let (mut snapshot, mut differing) = (cluster(&[]), Differing::default());
+        shows(&mut snapshot, "a", Some("1/2"));
+        shows(&mut snapshot, "all", Some("3/6"));
+        let counts = || told(&[("a", "1/2"), ("all", "4/6")]);
+        let only_all = vec![("all".to_owned(), "4/6".to_owned())];
+        assert_eq!(differing.poll(&snapshot, counts(), 1), only_all);
+        shows(&mut snapshot, "all", Some("4/6"));
+        assert_eq!(differing.poll(&snapshot, counts(), 1), []);
+        // Somebody has deleted the object and made it anew, or has written what is not so.
+        for count in [None, Some("9/9")] {
+            shows(&mut snapshot, "all", count);
+            assert_eq!(differing.poll(&snapshot, counts(), 1), only_all);
+        }
+    }
+
+    #[test]
+    fn the_second_writes_only_what_the_first_has_not_for_some_looks() {
+        let (mut snapshot, mut differing) = (cluster(&[]), Differing::default());
+        let mut writes = |snapshot: &Snapshot, count: &str| {
+            !differing.poll(snapshot, told(&[("all", count)]), 1 + PATIENCE).is_empty()
+        };
+        // The first writes between two looks.
+        for count in ["1/6", "2/6", "3/6", "4/6", "5/6"] {
+            assert!(!writes(&snapshot, count));
+            shows(&mut snapshot, "all", Some(count));
+            assert!(!writes(&snapshot, count));
+        }
+        let looks: Vec<_> = (0..5).map(|_| writes(&snapshot, "6/6")).collect();
+        assert_eq!(looks, [false, false, false, true, true]);
     }
 }

@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use weft_api::control::{Peer, Pool, SessionState, Status};
-use weft_api::crd::{PeerDown, PolicySummary, PoolSummary, WeftNode, WeftNodeStatus};
+use weft_api::crd::{PeerDown, PeerSessions, PolicySummary, PoolSummary, WeftNode, WeftNodeStatus};
 use weft_intent::plan::peers::MESH;
 
 use super::MANAGER;
@@ -20,6 +20,7 @@ use crate::watch::SnapshotReceiver;
 
 /// What is listed of each kind; all are counted.
 const MAX_PEERS_DOWN: usize = 5;
+const MAX_BGP_PEERS: usize = 16;
 const MAX_POOLS: usize = 4;
 const MAX_PROBLEMS: usize = 5;
 /// Longer texts are cut: names of objects have up to 253 characters, reasons quote what users wrote.
@@ -34,6 +35,7 @@ pub(super) async fn collect(agent: &Agent) -> WeftNodeStatus {
 }
 
 fn assemble(status: Status, peers: Vec<Peer>, pools: Vec<Pool>) -> WeftNodeStatus {
+    let bgp_peers = sessions(&peers);
     // Routers first: what is listed is cut, and a mesh is long.
     let mut down: Vec<_> =
         peers.into_iter().filter(|peer| peer.state != SessionState::Established).map(down).collect();
@@ -44,6 +46,7 @@ fn assemble(status: Status, peers: Vec<Peer>, pools: Vec<Pool>) -> WeftNodeStatu
         observed_time: None,
         peers_established: format!("{}/{}", status.peers_established, status.peers_total),
         peers_down: down,
+        bgp_peers,
         routes: status.routes.values().sum(),
         pods: status.pods,
         pools: pools.into_iter().map(pool).collect(),
@@ -73,6 +76,18 @@ fn down(peer: Peer) -> PeerDown {
     PeerDown { name: peer.name, address: peer.address.to_string(), since: None, last_error: peer.last_error }
 }
 
+/// Of each BGPPeer.
+fn sessions(peers: &[Peer]) -> Vec<PeerSessions> {
+    let mut sessions: BTreeMap<&str, PeerSessions> = BTreeMap::new();
+    for peer in peers.iter().filter(|peer| !peer.name.starts_with(MESH)) {
+        let of_peer = sessions.entry(&peer.name).or_default();
+        of_peer.name.clone_from(&peer.name);
+        of_peer.established += u32::from(peer.state == SessionState::Established);
+        of_peer.total += 1;
+    }
+    sessions.into_values().collect()
+}
+
 fn pool(pool: Pool) -> PoolSummary {
     PoolSummary { cidr: pool.cidr, size: pool.size, used: pool.used }
 }
@@ -95,6 +110,7 @@ pub(super) fn date(status: &mut WeftNodeStatus, before: &WeftNodeStatus, now: Ti
 /// As much of it as an object in etcd may hold.
 pub(super) fn bounded(mut status: WeftNodeStatus) -> WeftNodeStatus {
     status.peers_down.truncate(MAX_PEERS_DOWN);
+    status.bgp_peers.truncate(MAX_BGP_PEERS);
     status.pools.truncate(MAX_POOLS);
     status.problems.truncate(MAX_PROBLEMS);
     let problems = status.problems.iter_mut().flat_map(|problem| [&mut problem.object, &mut problem.reason]);
@@ -103,13 +119,13 @@ pub(super) fn bounded(mut status: WeftNodeStatus) -> WeftNodeStatus {
     let conditions = status.conditions.iter_mut().map(|condition| &mut condition.message);
     problems.chain(peers.flatten()).chain(conditions).for_each(shorten);
     while size(&status) > MAX_BYTES {
-        // The last of the longest list is missed least.
+        // The last of the longest list is missed least, and what is counted elsewhere most.
         let shortened = if status.problems.len() >= status.peers_down.len() {
             status.problems.pop().is_some()
         } else {
             status.peers_down.pop().is_some()
         };
-        if !shortened {
+        if !shortened && status.bgp_peers.pop().is_none() {
             break;
         }
     }

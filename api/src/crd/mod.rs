@@ -55,7 +55,9 @@ pub use community::{
 };
 pub use session::{Family, Limits, SecretKeyRef, Security, SessionSettings, Timers};
 pub use text::Cidr;
-pub use weft_node::{PeerDown, PolicySummary, PoolSummary, WeftNode, WeftNodeSpec, WeftNodeStatus};
+pub use weft_node::{
+    PeerDown, PeerSessions, PolicySummary, PoolSummary, WeftNode, WeftNodeSpec, WeftNodeStatus,
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

@@ -49,8 +49,11 @@ pub struct WeftNodeStatus {
     /// Established of all, like `2/3`.
     pub peers_established: String,
     /// The first five that are not established, BGPPeers before fellow nodes.
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub peers_down: Vec<PeerDown>,
+    /// BGPPeers that this node has sessions with, up or not; the first sixteen by name.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub bgp_peers: Vec<PeerSessions>,
     /// Kernel routes of ours, both families. This and the other counts are up to a minute old.
     pub routes: u32,
     /// Pods with an address of ours.
@@ -77,6 +80,16 @@ pub struct PeerDown {
     pub since: Option<Time>,
     /// Why it went down, or why the last attempt failed.
     pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PeerSessions {
+    /// The BGPPeer's name.
+    pub name: String,
+    pub established: u32,
+    /// Established or not.
+    pub total: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

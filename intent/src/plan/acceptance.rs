@@ -19,7 +19,14 @@ const INSTEAD: &str =
 
 /// Whether [`judge`] would say the same of both: most snapshots differ in pods alone.
 pub fn reads_the_same(one: &Snapshot, other: &Snapshot) -> bool {
-    super::reads_the_same(one, other) && one.shown == other.shown && one.problems == other.problems
+    let same_shown = one.shown == other.shown
+        || one.shown.len() == other.shown.len()
+            && one
+                .shown
+                .iter()
+                .zip(other.shown.iter())
+                .all(|((key, shown), (other_key, other))| key == other_key && shown.is_judged_as(other));
+    super::reads_the_same(one, other) && same_shown && one.problems == other.problems
 }
 
 /// For each object that the server shows: `None` when it is in force, else why not. Where no Node is known at all, nothing
