@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BGPPeerStatus, ObjectStatus, SessionSettings, default_port, without_additional_properties};
+use super::{BGPPeerStatus, ObjectStatus, SessionSettings, without_additional_properties};
 
 /// A router that the selected nodes peer with.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,17 +52,17 @@ pub struct BGPPeerSpec {
     #[x_kube(validation = Rule::new("isIP(self)").message("an IPv4 or IPv6 address"))]
     pub address: Option<IpAddr>,
     /// The router's TCP port, 1-65535. Default: 179.
-    #[serde(default = "default_port")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
-    pub port: u16,
+    pub port: Option<u16>,
     /// The router's AS: a number 1-4294967295, `internal` (same as ours) or `external` (any other).
     #[x_kube(validation = Rule::new(
         "type(self) == int ? self >= 1 && self <= 4294967295 : self in ['internal', 'external']"
     ).message("a number 1-4294967295, `internal` or `external`"))]
     pub asn: PeerAsn,
     /// Wait for the router to connect; never dial. Default: false.
-    #[serde(default)]
-    pub passive: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passive: Option<bool>,
     /// A BGPPeerProfile, by name: what `session` does not say is as there. Without that profile there is no session.
     /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ fn the_smallest_objects_have_the_documented_defaults() {
     assert_eq!(config, BGPConfigurationSpec::default());
     let peer: BGPPeerSpec = serde_json::from_str(r#"{"address": "10.0.0.1", "asn": "external"}"#).unwrap();
     assert_eq!(peer.asn, PeerAsn::Rule(AsnRule::External));
-    assert_eq!((peer.port, peer.passive, peer.session), (179, false, SessionSettings::default()));
+    assert_eq!((peer.port, peer.passive, peer.session), (None, None, SessionSettings::default()));
 }
 
 #[test]
@@ -24,9 +24,11 @@ fn schemas_are_structural_and_carry_rules_and_defaults() {
         assert_eq!(definition.spec.scope, "Cluster");
     }
     let text = serde_json::to_string(&BGPPeer::crd()).unwrap();
-    for part in ["isIP(self)", r#""default":179"#, "x-kubernetes-int-or-string", "subresources"] {
+    for part in ["isIP(self)", "x-kubernetes-int-or-string", "subresources"] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
+    // A server stores defaults: what a peer leaves out would be said by it, and could never be what a profile says.
+    assert!(!text.contains(r#""default":179"#) && !text.contains(r#""default":false"#), "{text}");
 }
 
 /// Without it a list is one value: who applies a condition takes away those of others.

@@ -27,7 +27,7 @@ pub(super) fn peer(spec: &BGPPeerSpec) -> Checked {
     if let PeerAsn::Number(number) = spec.asn {
         asn("spec.asn", number)?;
     }
-    within("spec.port", spec.port, 1, u16::MAX)?;
+    maybe_within("spec.port", spec.port, 1, u16::MAX)?;
     selector(spec.node_selector.as_ref())?;
     session(&spec.session)
 }

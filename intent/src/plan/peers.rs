@@ -20,6 +20,9 @@ use super::{filters, settings};
 use crate::object::CONFIGURATION;
 use crate::{Kind, NodeInfo, Problem, Snapshot};
 
+/// Of a router, unless its BGPPeer says otherwise.
+const PORT: u16 = 179;
+
 /// What plans of one node look at.
 pub(super) struct Planner<'a> {
     pub(super) snapshot: &'a Snapshot,
@@ -165,12 +168,12 @@ impl Planner<'_> {
         // On a shared link the kernel knows best; over several hops the router expects the node's own address.
         let is_far = !asn.is_external(self.own.asn) || settings.multihop.is_some_and(|hops| hops > 1);
         let transport = Transport {
-            port: spec.port,
+            port: spec.port.unwrap_or(PORT),
             local_address: if is_far { self.own_address(address.is_ipv4()) } else { None },
             ..Transport::default()
         };
         let peer = PeerConfig {
-            passive: spec.passive,
+            passive: spec.passive.unwrap_or(false),
             import_filter,
             export_filter,
             accept: accept.clone(),
