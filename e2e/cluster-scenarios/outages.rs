@@ -15,7 +15,7 @@ use crate::story::{CONVERGED, Scene, Server, at, cut_off, nothing_was_lost, reac
 
 const RATE: u32 = 500;
 /// Without an API server, where nothing else is said. Longer than routers keep the routes of a node without an agent.
-const GONE_FOR: Duration = Duration::from_secs(100);
+const GONE_FOR: Duration = Duration::from_secs(80);
 
 pub(crate) fn api_server_is_gone_for_minutes(cluster: &Cluster) {
     let gone_for = std::env::var("WEFT_OUTAGE_SECONDS");
