@@ -56,8 +56,17 @@ fn one_session_over_ipv4_carries_both_families() {
 
 #[test]
 fn racks_may_share_an_as_when_the_routers_replace_it() {
-    let spec = LabSpec { node_asn: NodeAsn::Same, mesh: false, ..LabSpec::racks(["bird:1", "frr:1"]) };
-    let lab = cluster("same-as", &spec);
+    share_an_as("same-as", NodeAsn::Same);
+}
+
+#[test]
+fn racks_may_share_an_as_when_the_nodes_let_it_in() {
+    share_an_as("as-let-in", NodeAsn::Kept);
+}
+
+fn share_an_as(story: &str, node_asn: NodeAsn) {
+    let spec = LabSpec { node_asn, mesh: false, ..LabSpec::racks(["bird:1", "frr:1"]) };
+    let lab = cluster(story, &spec);
     let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
 
     reaches(a.namespace(), &b);

@@ -25,6 +25,11 @@ pub struct SessionSettings {
     /// send such routes (RFC 7947 §2.2.2.1): set it to false for them. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforce_first_asn: Option<bool>,
+    /// Accept routes that have crossed our own AS up to so many times, 1-10: for nodes that have one AS in all racks and ToRs
+    /// that leave it in the paths. Default: none, as such a route may be a loop (RFC 4271 §9.1.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10))]
+    pub allow_as_in: Option<u8>,
     /// Hops to an external peer that is not on a shared link, 1-255. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -111,6 +116,7 @@ impl SessionSettings {
             timers,
             extended_nexthop,
             enforce_first_asn,
+            allow_as_in,
             multihop,
             security,
             limits,
@@ -126,6 +132,7 @@ impl SessionSettings {
             },
             extended_nexthop: extended_nexthop.or(wider.extended_nexthop),
             enforce_first_asn: enforce_first_asn.or(wider.enforce_first_asn),
+            allow_as_in: allow_as_in.or(wider.allow_as_in),
             multihop: multihop.or(wider.multihop),
             security: Security {
                 password_secret: security.password_secret.or_else(|| wide_security.password_secret.clone()),

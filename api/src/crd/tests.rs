@@ -80,7 +80,7 @@ fn a_setting_is_that_of_the_narrowest_object_that_has_it() {
     let narrow = settings(r#"{"timers": {"holdTimeSeconds": 9}, "families": ["ipv6"], "importFilters": []}"#);
     let wide = settings(
         r#"{"timers": {"holdTimeSeconds": 30, "connectRetrySeconds": 2}, "families": ["ipv4"], "importFilters": ["a"],
-            "multihop": 3, "extendedNexthop": false, "enforceFirstAsn": false, "limits": {"maxPrefixes": 5},
+            "multihop": 3, "extendedNexthop": false, "enforceFirstAsn": false, "allowAsIn": 2, "exportFilters": ["b"], "limits": {"maxPrefixes": 5},
             "security": {"passwordSecret": {"name": "s"}, "ttlSecurityHops": 1}}"#,
     );
     let mut both = wide.clone();

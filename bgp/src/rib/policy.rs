@@ -26,6 +26,8 @@ pub struct ImportPolicy {
     /// An external peer must stand first in the AS_PATH of what it sends (RFC 4271 §6.3). Not so a route server
     /// (RFC 7947 §2.2.2.1).
     pub enforce_first_asn: bool,
+    /// How often our own AS may be in the AS_PATH of what it sends: where nodes of one AS reach each other through others.
+    pub allow_own_asn: u8,
     /// The peer speaks for itself alone: a nexthop of the session's family is the peer's address. In the other family it has
     /// addresses that the session does not show.
     pub enforce_own_nexthop: bool,
@@ -52,7 +54,7 @@ impl Default for Accept {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Rejection {
-    #[error("our own AS is in its AS_PATH")]
+    #[error("our own AS is in its AS_PATH, more often than is allowed")]
     AsLoop,
     #[error("we are its ORIGINATOR_ID")]
     OriginatorLoop,
@@ -160,7 +162,9 @@ pub(super) fn path_rejection(
     attributes: &PathAttributes,
     nexthop: Nexthop,
 ) -> Option<Rejection> {
-    if attributes.as_path.contains(config.local_asn) {
+    let allowed = peer.import.allow_own_asn.into();
+    // RFC 4271 §9.1.2.
+    if attributes.as_path.asns().filter(|asn| *asn == config.local_asn).nth(allowed).is_some() {
         Some(Rejection::AsLoop)
     } else if attributes.originator_id == Some(config.router_id) {
         Some(Rejection::OriginatorLoop)

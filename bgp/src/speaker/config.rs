@@ -90,6 +90,8 @@ pub struct PeerConfig {
     pub accept: Prefixes,
     /// Refuse routes whose AS_PATH does not begin with the AS of an external peer. Off for route servers (RFC 7947).
     pub enforce_first_asn: bool,
+    /// How often our own AS may be in the AS_PATH of its routes.
+    pub allow_own_asn: u8,
     /// Refuse routes with a nexthop other than the peer's address, in the family of the session. For peers that announce what
     /// is theirs and pass nothing on.
     pub enforce_own_nexthop: bool,
@@ -125,6 +127,7 @@ impl PeerConfig {
             import_filter: Filter::default(),
             accept: Prefixes::default(),
             enforce_first_asn: true,
+            allow_own_asn: 0,
             enforce_own_nexthop: false,
             max_prefixes: 10_000,
             export: ExportRoutes::Own,

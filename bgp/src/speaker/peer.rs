@@ -212,6 +212,7 @@ pub(super) fn import_policy(config: &PeerConfig, local: IpAddr) -> ImportPolicy 
         accept: Accept::Within(config.accept.clone()),
         own_addresses: v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6)).chain([local]).collect(),
         enforce_first_asn: config.enforce_first_asn,
+        allow_own_asn: config.allow_own_asn,
         enforce_own_nexthop: config.enforce_own_nexthop,
     }
 }

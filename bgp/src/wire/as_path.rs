@@ -109,7 +109,6 @@ impl AsPath {
         self.segments().flat_map(|segment| segment.asns.iter().copied())
     }
 
-    /// The loop check (RFC 4271 §9.1.2).
     pub fn contains(&self, asn: Asn) -> bool {
         self.asns().any(|member| member == asn)
     }

@@ -56,6 +56,8 @@ pub enum NodeAsn {
     PerRack,
     /// One for all; the routers replace it on the way to a node.
     Same,
+    /// One for all, and the routers leave it in the paths: nodes let it in.
+    Kept,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +126,7 @@ impl LabSpec {
     fn node_asn(&self, rack: u8) -> u32 {
         match self.node_asn {
             NodeAsn::PerRack => FIRST_NODE_ASN + u32::from(rack) - 1,
-            NodeAsn::Same => FIRST_NODE_ASN,
+            NodeAsn::Same | NodeAsn::Kept => FIRST_NODE_ASN,
         }
     }
 }

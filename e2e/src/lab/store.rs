@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::spec::{LabSpec, OUTSIDE, OUTSIDE_CIDRS, POD_CIDRS, Plan, Uplink};
+use super::spec::{LabSpec, NodeAsn, OUTSIDE, OUTSIDE_CIDRS, POD_CIDRS, Plan, Uplink};
 use super::{Lab, Node, RouterKind};
 
 #[derive(Clone, Debug)]
@@ -62,6 +62,10 @@ impl Lab {
     /// Says to the agents what a cluster's operator would: nodes, how they speak BGP, and with which routers.
     pub(super) fn describe(&self, spec: &LabSpec) -> Result<()> {
         let store = self.store();
+        let mut session = json!({ "timers": { "connectRetrySeconds": 1, "holdTimeSeconds": 9 } });
+        if spec.node_asn == NodeAsn::Kept {
+            session["allowAsIn"] = 1.into();
+        }
         store.put(&json!({
             "apiVersion": "weft.dev/v1alpha1",
             "kind": "BGPConfiguration",
@@ -69,7 +73,7 @@ impl Lab {
             "spec": {
                 "nodeMesh": if spec.mesh { "full" } else { "none" },
                 "clusterCidrs": POD_CIDRS,
-                "session": { "timers": { "connectRetrySeconds": 1, "holdTimeSeconds": 9 } },
+                "session": session,
             },
         }))?;
         shared_objects(self.plan()).iter().try_for_each(|object| store.put(object))?;

@@ -33,7 +33,7 @@ pub(super) fn peer(spec: &BGPPeerSpec) -> Checked {
 }
 
 pub(super) fn session(settings: &SessionSettings) -> Checked {
-    let SessionSettings { families, timers, multihop, security, limits, .. } = settings;
+    let SessionSettings { families, timers, allow_as_in, multihop, security, limits, .. } = settings;
     if families.as_ref().is_some_and(Vec::is_empty) {
         return Err("spec.session.families: empty".to_owned());
     }
@@ -41,6 +41,7 @@ pub(super) fn session(settings: &SessionSettings) -> Checked {
         return Err(format!("spec.session.timers.holdTimeSeconds: {seconds} is neither 0 nor 3-65535"));
     }
     maybe_within("spec.session.timers.connectRetrySeconds", timers.connect_retry_seconds, 1, u16::MAX)?;
+    maybe_within("spec.session.allowAsIn", *allow_as_in, 1, 10)?;
     maybe_within("spec.session.multihop", *multihop, 1, u8::MAX)?;
     maybe_within("spec.session.security.ttlSecurityHops", security.ttl_security_hops, 1, 254)?;
     maybe_within("spec.session.limits.maxPrefixes", limits.max_prefixes, 1, 10_000_000)

@@ -111,6 +111,7 @@ fn objects_of_ours_are_refused_by_field() {
             "address: 192.0.2.1, asn: 1, nodeSelector: {matchExpressions: [{key: a, operator: Like}]}",
             "spec.nodeSelector: ",
         ),
+        ("BGPPeerProfile", "session: {allowAsIn: 0}", "spec.session.allowAsIn: "),
         (
             "BGPPeerProfile",
             "session: {timers: {connectRetrySeconds: 0}}",

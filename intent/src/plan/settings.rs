@@ -28,6 +28,7 @@ pub(super) fn apply(peer: PeerConfig, settings: &SessionSettings, password: Opti
         connect_retry: Duration::from_secs(connect_retry.into()),
         extended_nexthop: settings.extended_nexthop.unwrap_or(true),
         enforce_first_asn: settings.enforce_first_asn.unwrap_or(true),
+        allow_own_asn: settings.allow_as_in.unwrap_or(0),
         max_prefixes: settings.limits.max_prefixes.unwrap_or(MAX_PREFIXES),
         transport: Transport { hops, password, ..peer.transport },
         ..peer

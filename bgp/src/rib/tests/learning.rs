@@ -107,7 +107,12 @@ fn paths_that_lead_back_to_us_are_refused() {
     // RFC 4271 §9.1.2, RFC 4456 §8.
     let prefix = "10.1.0.0/24";
     let looped = path(&[65001, LOCAL_ASN.0]);
-    assert_eq!(verdict(external(1), prefix, looped), Standing::Rejected(Rejection::AsLoop));
+    let loops = Standing::Rejected(Rejection::AsLoop);
+    assert_eq!(verdict(external(1), prefix, looped.clone()), loops);
+    let mut shared_as = external(1);
+    shared_as.import.allow_own_asn = 1;
+    assert_eq!(verdict(shared_as.clone(), prefix, looped), USED);
+    assert_eq!(verdict(shared_as, prefix, path(&[65001, LOCAL_ASN.0, LOCAL_ASN.0])), loops);
 
     let ours = PathAttributes { originator_id: Some(config().router_id), ..path(&[]) };
     assert_eq!(verdict(internal(1), prefix, ours), Standing::Rejected(Rejection::OriginatorLoop));

@@ -92,7 +92,7 @@ fn what_a_node_announces_of_others_is_refused_and_named() {
 #[test]
 fn a_change_that_needs_no_other_open_or_connection_ends_no_session() {
     type Change = fn(&mut PeerConfig);
-    let keeps: [Change; 11] = [
+    let keeps: [Change; 12] = [
         |peer| peer.name = "renamed".to_owned(),
         |peer| peer.passive = false,
         |peer| peer.let_peer_dial = true,
@@ -103,6 +103,7 @@ fn a_change_that_needs_no_other_open_or_connection_ends_no_session() {
             peer.import_filter = vec![rule].into();
         },
         |peer| peer.enforce_first_asn = false,
+        |peer| peer.allow_own_asn = 1,
         |peer| peer.enforce_own_nexthop = true,
         |peer| peer.max_prefixes = 5,
         |peer| peer.nexthop.v6 = "2001:db8::1".parse().ok(),
