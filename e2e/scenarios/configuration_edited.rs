@@ -1,11 +1,13 @@
 //! The configuration of all nodes is edited under traffic. What needs no other session takes effect at once; what does goes
 //! round the nodes. Nothing is lost either way.
 
+use std::time::Duration;
+
 use weft_api::control::{Peer, SessionState};
 use weft_e2e::lab::{Lab, LabSpec};
 use weft_e2e::wait;
 
-use crate::story::{CONVERGED, cluster, flows, reaches, server, until_more_echoes};
+use crate::story::{CONVERGED, cluster, flows, reaches, server, until_more_echoes, until_sessions_are_up};
 
 const RATE: u32 = 200;
 const NODES: [&str; 3] = ["node1", "node2", "node3"];
@@ -88,6 +90,47 @@ fn another_hold_time_goes_round_the_nodes_and_the_routers_lose_none_of_them() {
         })
         .unwrap();
     }
+    until_more_echoes(&flows, RATE);
+    for flow in flows {
+        let report = flow.stop().unwrap();
+        assert!(report.lost() == 0 && report.broken.is_none(), "{report}");
+    }
+}
+
+/// Three turns, half a minute, and what a busy machine makes of them.
+const PARTED: Duration = Duration::from_secs(60);
+
+const OWN_AS: &str = "
+apiVersion: weft.dev/v1alpha1
+kind: BGPNodeOverride
+metadata: { name: own }
+spec: { nodeSelector: { matchLabels: { 'kubernetes.io/hostname': node2 } }, asn: 64700 }
+";
+
+/// Its fellows had its routes from itself, and will have them from the router. Until all had their turn, loop detection keeps some
+/// from hearing it there.
+#[test]
+fn a_node_that_leaves_the_mesh_for_an_as_of_its_own_is_reached_all_the_time() {
+    let lab = cluster("leaves", &LabSpec::racks(["bird:3"]));
+    lab.run("tor1", "sed -i s/as.64512;/external;/ /etc/bird/bird.conf").unwrap();
+    lab.ask("tor1", "configure").unwrap();
+    until_sessions_are_up(&lab, "tor1");
+    let (a, b) = (server(&lab, "default/a", "node1", &[]), server(&lab, "default/b", "node2", &[]));
+    reaches(a.namespace(), &b);
+    let flows: Vec<_> = flows(a.namespace(), &b, RATE).chain(flows(b.namespace(), &a, RATE)).collect();
+    until_more_echoes(&flows, RATE);
+
+    lab.store().apply(OWN_AS).unwrap();
+    wait::until_true("the node in its AS", CONVERGED, || {
+        let all = peers(&lab, "node2");
+        all.iter().all(|peer| peer.local_asn == 64700 && peer.state == SessionState::Established)
+    })
+    .unwrap();
+    assert_eq!(mesh(&lab, "node2").len(), 2, "as before");
+    wait::until_true("the end of its sessions with the mesh", PARTED, || {
+        mesh(&lab, "node2").is_empty() && mesh(&lab, "node1").len() == 1
+    })
+    .unwrap();
     until_more_echoes(&flows, RATE);
     for flow in flows {
         let report = flow.stop().unwrap();

@@ -22,7 +22,7 @@ use weft_bgp::speaker::{OriginConfig, PeerKey, Shutdown, SpeakerConfig};
 use weft_bgp::types::AfiSafi;
 use weft_intent::plan::{Desired, SpeakerPlan};
 
-use self::patience::{Told, Turn};
+use self::patience::{Partings, Told, Turn};
 use super::routes::RouteHandle;
 use crate::supervise::Supervisor;
 
@@ -49,7 +49,8 @@ pub type SpeakerWatch = watch::Receiver<Option<Handle>>;
 pub fn spawn(tasks: &Supervisor, inputs: Inputs) -> (SpeakerWatch, watch::Receiver<Option<Problem>>) {
     let (publish, speaker) = watch::channel(None);
     let (hindered, problem) = watch::channel(None);
-    let task = Task { inputs, told: None, turn: Turn::default(), publish, hindered };
+    let task =
+        Task { inputs, told: None, turn: Turn::default(), partings: Partings::default(), publish, hindered };
     tasks.task("bgp", task.run().instrument(super::span("speaker")));
     (speaker, problem)
 }
@@ -59,6 +60,7 @@ struct Task {
     /// The published speaker, by what it was told last.
     told: Option<Told>,
     turn: Turn,
+    partings: Partings,
     publish: watch::Sender<Option<Handle>>,
     hindered: watch::Sender<Option<Problem>>,
 }
@@ -90,13 +92,16 @@ impl Task {
 
     /// When to come back, where something waits.
     async fn apply(&mut self, desired: &Desired) -> io::Result<Option<Instant>> {
-        let plan = Told::new(desired.speaker.clone(), desired.peers.iter().cloned());
+        let mut plan = Told::new(desired.speaker.clone(), desired.peers.iter().cloned());
+        let parted = (&desired.parted, desired.round);
+        let parting =
+            self.told.as_ref().and_then(|told| self.partings.keep(told, &mut plan, parted, Instant::now()));
         let (mut plan, turn) = self.in_turn(plan, desired.turn).await;
         // First: a speaker that could not listen must not take the place of one that does.
         let listening = self.move_to(&mut plan.speaker.listen_port).await;
         self.ensure(&plan.speaker).await?;
         self.tell(plan, desired.origin.clone()).await;
-        listening.map(|()| turn)
+        listening.map(|()| turn.into_iter().chain(parting).min())
     }
 
     /// What of the plan may be told by now, and when the rest.

@@ -10,6 +10,7 @@ pub mod peers;
 mod settings;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
@@ -33,6 +34,10 @@ pub struct Desired {
     pub origin: OriginConfig,
     /// How long what ends sessions on every node waits on this one.
     pub turn: Duration,
+    /// After how long it has ended them on all.
+    pub round: Duration,
+    /// Addresses of nodes that are in another AS, and so no peers of the mesh, be it since a moment ago.
+    pub parted: BTreeSet<IpAddr>,
     /// Pools for pods, and blackholes for what of them is unused.
     pub pod_cidrs: Vec<IpNetwork>,
     pub problems: BTreeSet<Problem>,
@@ -116,22 +121,24 @@ pub fn desired(snapshot: &Snapshot, node: &str) -> Result<Desired, NotYet> {
         restart_time: Some(configuration.graceful_restart.restart_seconds).filter(|seconds| *seconds > 0),
         listen_port: bgp.listen_port,
     };
-    let peers =
-        Planner { snapshot, configuration, overrides, name: node, node: own, own: bgp }.peers(&mut problems);
+    let planner = Planner { snapshot, configuration, overrides, name: node, node: own, own: bgp };
+    let (peers, parted) = planner.peers(&mut problems);
     let origin = origin(snapshot, own);
     if own.pod_cidrs.is_empty() {
         let reason = "has no podCIDRs: no pod can be wired".to_owned();
         problems.insert(Problem::of(Kind::Node, node, reason));
     }
-    let turn = turn(snapshot.nodes.keys(), node);
-    Ok(Desired { speaker, peers, origin, turn, pod_cidrs: own.pod_cidrs.clone(), problems })
+    let (turn, round) = turn(snapshot.nodes.keys(), node);
+    let pod_cidrs = own.pod_cidrs.clone();
+    Ok(Desired { speaker, peers, origin, turn, round, parted, pod_cidrs, problems })
 }
 
-/// In an order that scatters racks.
-fn turn<'a>(nodes: impl ExactSizeIterator<Item = &'a String>, node: &str) -> Duration {
-    let step = TURN.min(ROUND / u32::try_from(nodes.len()).unwrap_or(u32::MAX).max(1));
+/// This node's, in an order that scatters racks, and the end of the last.
+fn turn<'a>(nodes: impl ExactSizeIterator<Item = &'a String>, node: &str) -> (Duration, Duration) {
+    let count = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+    let step = TURN.min(ROUND / count.max(1));
     let earlier = nodes.filter(|other| (seed(other), other.as_str()) < (seed(node), node)).count();
-    step * u32::try_from(earlier).unwrap_or(u32::MAX)
+    (step * u32::try_from(earlier).unwrap_or(u32::MAX), step * count)
 }
 
 /// The node's pod CIDRs, with what all BGPAdvertisements that select it attach.

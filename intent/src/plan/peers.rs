@@ -104,7 +104,8 @@ pub(super) fn missing_filter(name: &str) -> String {
 pub const MESH: &str = "mesh/";
 
 impl Planner<'_> {
-    pub(super) fn peers(&self, problems: &mut BTreeSet<Problem>) -> Vec<PeerConfig> {
+    /// And the addresses of nodes that are none, as they are in another AS.
+    pub(super) fn peers(&self, problems: &mut BTreeSet<Problem>) -> (Vec<PeerConfig>, BTreeSet<IpAddr>) {
         let accept = self.accepted();
         let mut peers: BTreeMap<IpAddr, PeerConfig> = BTreeMap::new();
         for (name, spec) in &self.snapshot.bgp.peers {
@@ -124,10 +125,11 @@ impl Planner<'_> {
                 Err(reason) => drop(problems.insert(Problem::of(Kind::BgpPeer, name, reason))),
             }
         }
-        for peer in self.mesh(problems) {
+        let (mesh, parted) = self.mesh(problems);
+        for peer in mesh {
             peers.entry(peer.key.address).or_insert(peer);
         }
-        peers.into_values().collect()
+        (peers.into_values().collect(), parted)
     }
 
     /// What routers may announce: the cluster's prefixes without those of this node, as nobody else has our pods. What lies
@@ -184,22 +186,25 @@ impl Planner<'_> {
     }
 
     /// Every other node of our AS, over the first family that both have; IPv4 before IPv6.
-    fn mesh(&self, problems: &mut BTreeSet<Problem>) -> Vec<PeerConfig> {
+    fn mesh(&self, problems: &mut BTreeSet<Problem>) -> (Vec<PeerConfig>, BTreeSet<IpAddr>) {
+        let (mut peers, mut parted) = (Vec::new(), BTreeSet::new());
         match self.configuration.node_mesh {
-            NodeMesh::None => return Vec::new(),
+            NodeMesh::None => return (peers, parted),
             NodeMesh::Full => {}
         }
         let password = match settings::password(self.snapshot, &self.configuration.session) {
             Ok(password) => password,
             Err(reason) => {
                 problems.insert(Problem::of(Kind::BgpConfiguration, CONFIGURATION, reason));
-                return Vec::new();
+                return (peers, parted);
             }
         };
         let others = self.snapshot.nodes.iter().filter(|(name, _)| *name != self.name);
-        let others = others.map(|(name, node)| (name, node, self.overrides.of(name, node)));
-        let mut peers = Vec::new();
-        for (name, node, bgp) in others.filter(|(_, _, bgp)| bgp.asn == self.own.asn) {
+        for (name, node, bgp) in others.map(|(name, node)| (name, node, self.overrides.of(name, node))) {
+            if bgp.asn != self.own.asn {
+                parted.extend(bgp.addresses);
+                continue;
+            }
             let reachable = [true, false]
                 .into_iter()
                 .find_map(|v4| Some((self.own_address(v4)?, address(&bgp.addresses, v4)?)));
@@ -221,7 +226,7 @@ impl Planner<'_> {
                 Err(reason) => drop(problems.insert(Problem::of(Kind::Node, name, reason))),
             }
         }
-        peers
+        (peers, parted)
     }
 
     /// It may announce what is that node's, or a part of it, its pods from former pod CIDRs, and nothing else; with itself as

@@ -2,14 +2,20 @@
 //! end all sessions at once.
 //!
 //! Pure. What does not wait: whatever costs no session, peers that come or go, sessions that are not up, and what both ends
-//! must change at the same moment: passwords, hops, addresses.
+//! must change at the same moment: passwords, hops, addresses. Of peers that go those wait that leave the mesh for another AS:
+//! until routers have told all nodes of their routes, nobody else has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_bgp::speaker::{PeerConfig, PeerKey, Transport};
 use weft_intent::plan::SpeakerPlan;
+use weft_intent::plan::peers::MESH;
+
+/// For the last of a round to have told its routers, and these all others.
+const TELLING: Duration = Duration::from_secs(30);
 
 /// What a speaker is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +55,30 @@ fn as_running(planned: PeerConfig, running: &PeerConfig) -> PeerConfig {
     let (before, after) = (running.transport.local_address, planned.transport.local_address);
     let transport = Transport { local_address: before.and(after.or(before)), ..planned.transport.clone() };
     PeerConfig { transport, ..planned.with_terms_of(running) }
+}
+
+/// Nodes that have left the mesh, and until when they stay peers all the same.
+#[derive(Debug, Default)]
+pub(super) struct Partings(BTreeMap<PeerKey, Instant>);
+
+impl Partings {
+    /// Adds them to the plan as they are. Says when the first of them goes.
+    pub(super) fn keep(
+        &mut self,
+        told: &Told,
+        plan: &mut Told,
+        (parted, round): (&BTreeSet<IpAddr>, Duration),
+        now: Instant,
+    ) -> Option<Instant> {
+        let has_parted = |(key, peer): &(&PeerKey, &PeerConfig)| {
+            parted.contains(&key.address) && peer.name.starts_with(MESH) && !plan.peers.contains_key(key)
+        };
+        let until = |key| self.0.get(key).copied().unwrap_or(now + round + TELLING);
+        let parting = told.peers.iter().filter(has_parted).map(|(key, _)| (*key, until(key)));
+        self.0 = parting.filter(|(_, until)| *until > now).collect();
+        plan.peers.extend(self.0.keys().map(|key| (*key, told.peers[key].clone())));
+        self.0.values().min().copied()
+    }
 }
 
 /// When what would end sessions may do so.
@@ -190,6 +220,28 @@ mod tests {
             let running = told([running], speaker(65000));
             assert_eq!(running.spare(&all(), plan), told([spared], speaker(65000)));
         }
+    }
+
+    #[test]
+    fn who_leaves_the_mesh_for_another_as_stays_until_all_had_their_turn() {
+        let named = |last, name: &str| PeerConfig { name: name.to_owned(), ..peer(last) };
+        let running = || told([peer(2), named(3, "mesh/n3"), named(4, "mesh/n4")], speaker(65000));
+        let parted: BTreeSet<IpAddr> = [peer(2), peer(3)].map(|peer| peer.key.address).into();
+        let (round, begun) = (Duration::from_secs(60), Instant::now());
+        let mut partings = Partings::default();
+        let mut left = |told_last: Told, seconds| {
+            let mut plan = told([], speaker(65000));
+            let now = begun + Duration::from_secs(seconds);
+            let at = partings.keep(&told_last, &mut plan, (&parted, round), now);
+            (plan, at.map(|at| at.duration_since(begun).as_secs()))
+        };
+        // A router at the address of a node, and a node that is gone, are no such peers.
+        let kept = told([named(3, "mesh/n3")], speaker(65000));
+        assert_eq!(left(running(), 0), (kept.clone(), Some(90)));
+        assert_eq!(left(kept.clone(), 50), (kept.clone(), Some(90)), "it does not wait anew");
+        assert_eq!(left(kept.clone(), 90), (told([], speaker(65000)), None));
+        assert_eq!(left(told([], speaker(65000)), 91), (told([], speaker(65000)), None));
+        assert_eq!(left(kept.clone(), 100), (kept, Some(190)), "the next");
     }
 
     #[test]

@@ -103,6 +103,8 @@ fn desired() -> Desired {
         peers: vec![router],
         origin: OriginConfig { prefixes: own.clone(), ..OriginConfig::default() },
         turn: Duration::from_millis(500),
+        round: Duration::from_secs(2),
+        parted: BTreeSet::new(),
         pod_cidrs: own,
         problems: BTreeSet::new(),
     }
