@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 use weft_api::control::Problem;
+use weft_bgp::net::bfd::Handle;
 use weft_intent::plan::Desired;
 
 use crate::cni::CniHandle;
@@ -30,6 +31,7 @@ pub struct Agent {
     pub desired: watch::Receiver<Option<Arc<Desired>>>,
     pub routes: RouteHandle,
     pub policy: PolicyHandle,
+    pub bfd: Handle,
     pub speaker: SpeakerWatch,
     pub speaker_problem: watch::Receiver<Option<Problem>>,
     /// `None` before it listens, and when the agent is leaving.

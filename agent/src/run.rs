@@ -17,6 +17,7 @@
 //! | `memory` | the file that BGP can begin with | it is replaced whole, or not |
 //! | `planner` | the plan | a function of what is read again |
 //! | `bgp` | the speaker: sessions, the RIB | TCP closes without a NOTIFICATION: peers keep our routes |
+//! | thread `bfd` | which peers are heard | routers that watch miss us within a second: only a leave can tell them otherwise |
 //! | `routes`, `route socket` | kernel routes with our mark | what is there is adopted, and swept when BGP has converged |
 //! | `mtu` | nothing: it looks | |
 //! | thread `policy` | `table inet weft` | one transaction changes it, or none; the table outlives its owner |
@@ -44,6 +45,7 @@ use weft_bgp::speaker::Shutdown;
 use self::parts::Parts;
 use crate::config::Config;
 use crate::lock::RunDirLock;
+use crate::reconcile::bfd;
 use crate::server;
 use crate::supervise::{Ends, Supervisor, supervisor};
 
@@ -101,11 +103,17 @@ async fn leave(parts: Parts, how: Shutdown) {
     // The runtime must find nobody, rather than somebody who is leaving. This is the last handle: the server ends.
     drop(parts.cni.send_replace(None));
     server::remove_socket(run_dir, CNI_SOCKET);
+    let bfd = &parts.agent.bfd;
+    if how == Shutdown::Restart {
+        // While routers hear us still.
+        let _ = bfd.lengthen().await;
+    }
     let running = parts.agent.speaker.borrow().clone();
     if let Some(speaker) = running {
         // It may have ended by itself.
-        let _ = speaker.shutdown(how).await;
+        let _ = speaker.shutdown(how.clone()).await;
     }
+    bfd::leave(bfd, how, run_dir).await;
     server::remove_socket(run_dir, AGENT_SOCKET);
     parts.cancel.cancel();
     // Who asked for the stop is told that it comes.

@@ -108,6 +108,55 @@ pub struct Peer {
     pub refused: Vec<RefusedRoute>,
     /// Capabilities that both sides have, by name.
     pub capabilities: Vec<String>,
+    /// Where BFD watches the path to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
+}
+
+/// The session of BFD with a peer. Spans are milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bfd {
+    pub state: BfdState,
+    /// Since when, in seconds.
+    pub state_seconds: u64,
+    /// UDP, on which both ends listen: 3784 for one hop, 4784 for many.
+    pub port: u16,
+    /// As the peer says; absent while it is not heard.
+    pub remote_state: Option<BfdState>,
+    /// Why the peer's state changed last, as it says.
+    pub remote_diagnostic: Option<String>,
+    /// Between our packets, before jitter; absent where the peer wants none.
+    pub transmit_interval: Option<u64>,
+    /// Silence after which the peer is given up; absent while it is not heard.
+    pub detection_time: Option<u64>,
+    /// Why it went down last, in words, and how many seconds ago.
+    pub last_down: Option<String>,
+    pub last_down_seconds: Option<u64>,
+    /// Times that it came up.
+    pub up_count: u64,
+    /// Times that it went down because the path was gone.
+    pub failed_count: u64,
+    pub packets_in: u64,
+    pub packets_out: u64,
+    /// Packets that were refused, by reason: `ttl`, `port`, `malformed`, `authentication`, `discriminator`.
+    pub drops: BTreeMap<String, u64>,
+    /// Why the last packet could not be sent, or was sent back.
+    pub error: Option<String>,
+}
+
+/// RFC 5880 §6.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BfdState {
+    AdminDown,
+    Down,
+    Init,
+    Up,
+}
+
+impl fmt::Display for BfdState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 /// RFC 4271 §8.2.2.

@@ -1,6 +1,6 @@
 //! Makes the BGP speaker what the plan says: its identity, its peers, what it announces.
 //!
-//! In: [`Desired`], and nexthops whose link went down. Out: a running speaker, whose choices go to the route
+//! In: [`Desired`], nexthops whose link went down, and peers that BFD has lost. Out: a running speaker, whose choices go to the route
 //! reconciler, and what hinders it. Another AS or router ID needs another speaker, which begins as after a restart of the agent: with what
 //! its forerunner left in the kernel, and with peers that have been asked to wait. What ends sessions has its turn ([`patience`]).
 
@@ -16,13 +16,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, info, warn};
 use weft_api::control::Problem;
-use weft_bgp::net::{self, Ended, Handle, Listen};
+use weft_bgp::net::{self, Ended, Handle, Listen, bfd};
 use weft_bgp::session::StateKind;
 use weft_bgp::speaker::{OriginConfig, PeerKey, Shutdown, SpeakerConfig};
 use weft_bgp::types::AfiSafi;
 use weft_intent::plan::{Desired, SpeakerPlan};
 
 use self::patience::{Partings, Told, Turn};
+use super::bfd::watched;
 use super::routes::RouteHandle;
 use crate::supervise::Supervisor;
 
@@ -35,6 +36,10 @@ pub struct Inputs {
     pub desired: watch::Receiver<Option<Arc<Desired>>>,
     /// Nexthops whose link went down: sessions with them end at once.
     pub lost: mpsc::Receiver<IpAddr>,
+    /// Watches those of the peers that are to be watched.
+    pub bfd: bfd::Handle,
+    /// Peers that it has lost: sessions with them end at once.
+    pub paths: mpsc::Receiver<bfd::Lost>,
     pub routes: RouteHandle,
     /// An earlier agent left routes: peers are told that forwarding went on.
     pub restarting: bool,
@@ -79,6 +84,10 @@ impl Task {
                 },
                 Some(address) = self.inputs.lost.recv() => {
                     self.end_session(address).await;
+                    continue;
+                }
+                Some(lost) = self.inputs.paths.recv() => {
+                    self.path_lost(lost).await;
                     continue;
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
@@ -175,6 +184,8 @@ impl Task {
         };
         // An end is seen by who waits for it.
         if let Ok::<_, Ended>(()) = telling.await {
+            // As is that of BFD.
+            let _ = self.inputs.bfd.watch(watched(plan.peers.values())).await;
             *told = plan;
         }
     }
@@ -211,6 +222,14 @@ impl Task {
             *current = problem;
             changed
         });
+    }
+
+    async fn path_lost(&self, lost: bfd::Lost) {
+        let handle = self.publish.borrow().clone();
+        if let Some(handle) = handle {
+            // No such peer, or no speaker: then there is no session to end.
+            let _ = handle.path_lost(lost).await;
+        }
     }
 
     async fn end_session(&self, address: IpAddr) {

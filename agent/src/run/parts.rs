@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weft_api::control::Problem;
+use weft_bgp::net::bfd::Handle;
 use weft_intent::plan::Desired;
 
 use super::planner;
@@ -19,7 +21,7 @@ use crate::reconcile::mtu::{self, MtuReceiver};
 use crate::reconcile::policy::PolicyHandle;
 use crate::reconcile::routes::RouteHandle;
 use crate::reconcile::speaker::SpeakerWatch;
-use crate::reconcile::{policy, routes, speaker};
+use crate::reconcile::{bfd, policy, routes, speaker};
 use crate::remember::{self, Remembered};
 use crate::report;
 use crate::server;
@@ -96,6 +98,7 @@ fn agent(
         desired: owners.desired,
         routes: owners.routes,
         policy: owners.policy,
+        bfd: owners.bfd,
         speaker: owners.speaker,
         speaker_problem: owners.speaker_problem,
         cni,
@@ -165,6 +168,7 @@ struct Owners {
     routes: RouteHandle,
     policy: PolicyHandle,
     mtu: MtuReceiver,
+    bfd: Handle,
     speaker: SpeakerWatch,
     speaker_problem: watch::Receiver<Option<Problem>>,
 }
@@ -181,14 +185,23 @@ impl Owners {
             planner::spawn(tasks, config.node.clone(), snapshots.clone(), routes.clone(), remembered);
         let (mtu, mtu_task) = mtu::keep(config.mtu, desired.clone(), routes.status());
         tasks.task("mtu", mtu_task);
+        let left = bfd::take(&config.run_dir, Timestamp::now());
+        let (bfd, paths) = bfd::spawn(tasks, seed(), left).context("cannot start the thread of BFD")?;
         let inputs = speaker::Inputs {
             desired: desired.clone(),
             lost,
+            bfd: bfd.clone(),
+            paths,
             routes: routes.clone(),
             restarting,
-            seed: RandomState::new().hash_one(()),
+            seed: seed(),
         };
         let (speaker, speaker_problem) = speaker::spawn(tasks, inputs);
-        Ok(Self { desired, routes, policy, mtu, speaker, speaker_problem })
+        Ok(Self { desired, routes, policy, mtu, bfd, speaker, speaker_problem })
     }
+}
+
+/// A number that nobody else can know.
+fn seed() -> u64 {
+    RandomState::new().hash_one(())
 }

@@ -202,6 +202,7 @@ fn every_part_of_an_agent_is_supervised() {
         ends
     });
     let parts = [
+        "bfd",
         "bgp",
         "cni",
         "control server",

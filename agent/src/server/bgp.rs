@@ -13,6 +13,7 @@ use weft_bgp::wire::{Origin, PathAttributes};
 use weft_intent::plan::peers::MESH;
 
 use super::answer::Failure;
+use super::bfd;
 use crate::agent::Agent;
 use crate::fib::Target;
 
@@ -25,7 +26,10 @@ fn speaker(agent: &Agent) -> Result<Handle, Failure> {
 
 pub(super) async fn peers(agent: &Agent) -> Result<Vec<Peer>, Failure> {
     let peers = speaker(agent)?.peers().await?;
-    Ok(peers.into_iter().map(peer).collect())
+    let report = bfd::report(agent).await;
+    let shown = |key| report.sessions.iter().find(|shown| shown.status.key == key).map(bfd::session);
+    let with_bfd = |status: PeerStatus| Peer { bfd: shown(status.key), ..peer(status) };
+    Ok(peers.into_iter().map(with_bfd).collect())
 }
 
 /// With a prefix: exactly that one; with an address: the one that packets to it take. It must be known.
@@ -79,6 +83,7 @@ fn peer(status: PeerStatus) -> Peer {
         malformed_attributes: status.malformed_attributes,
         refused: status.refused.iter().map(refused).collect(),
         capabilities: status.capabilities,
+        bfd: None,
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use weft_api::control::{self, Ipam, PodMtu, Problem, SessionState, Status};
 
 use super::answer::{Answer, Failure};
-use super::{bgp, policies};
+use super::{bfd, bgp, policies};
 use crate::agent::Agent;
 use crate::readiness;
 
@@ -47,7 +47,9 @@ pub(super) async fn collect_status(agent: &Agent) -> Status {
     let waiting_for = readiness::waiting(agent);
     let routes = agent.routes.status().borrow().clone();
     let policy = agent.policy.state().borrow().status();
-    let problems = problems(agent, bgp::leaks(&peers));
+    let mut of_peers = bgp::leaks(&peers);
+    of_peers.extend(bfd::problems(&bfd::report(agent).await, &peers));
+    let problems = problems(agent, of_peers);
     Status {
         node: agent.config.node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -69,9 +71,9 @@ pub(super) async fn collect_status(agent: &Agent) -> Status {
 }
 
 /// Of all parts, each once, in order.
-fn problems(agent: &Agent, leaks: Vec<Problem>) -> Vec<Problem> {
+fn problems(agent: &Agent, of_peers: Vec<Problem>) -> Vec<Problem> {
     let mut all = agent.routes.status().borrow().problems.clone();
-    all.extend(leaks);
+    all.extend(of_peers);
     all.extend(agent.policy.state().borrow().problems().cloned());
     all.extend(agent.speaker_problem.borrow().clone());
     all.extend(agent.sysctl_problems.borrow().iter().cloned());

@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
-use weft_api::control::SessionState;
+use weft_api::control::{BfdState, SessionState};
 
 use super::bgp;
 use super::control::collect_status;
@@ -32,6 +32,12 @@ struct PeerRouteLabels {
 struct MessageLabels {
     peer: String,
     direction: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DropLabels {
+    peer: String,
+    reason: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -60,6 +66,7 @@ pub(super) async fn render(agent: &Agent) -> String {
     let mut page = Page(Registry::with_prefix("weft"));
     page.node(agent).await;
     page.peers(agent).await;
+    page.bfd(agent).await;
     page.policy(agent);
     page.ipam(agent);
     let mut text = String::new();
@@ -152,6 +159,45 @@ impl Page {
             "Attributes that were wrong in a way that the session survives",
             malformed,
         );
+    }
+
+    async fn bfd(&mut self, agent: &Agent) {
+        let (up, ups, failures, detection, packets, drops) = (
+            Family::<PeerLabels, Gauge>::default(),
+            Family::<PeerLabels, Counter>::default(),
+            Family::<PeerLabels, Counter>::default(),
+            Family::<PeerLabels, Gauge>::default(),
+            Family::<MessageLabels, Counter>::default(),
+            Family::<DropLabels, Counter>::default(),
+        );
+        for peer in bgp::peers(agent).await.unwrap_or_default() {
+            let Some(bfd) = peer.bfd else { continue };
+            let labels = PeerLabels { peer: peer.name.clone(), address: peer.address.to_string() };
+            up.get_or_create(&labels).set((bfd.state == BfdState::Up).into());
+            ups.get_or_create(&labels).inc_by(bfd.up_count);
+            failures.get_or_create(&labels).inc_by(bfd.failed_count);
+            if let Some(millis) = bfd.detection_time {
+                detection.get_or_create(&labels).set(i64::try_from(millis).unwrap_or(i64::MAX));
+            }
+            for (direction, count) in [("in", bfd.packets_in), ("out", bfd.packets_out)] {
+                packets.get_or_create(&MessageLabels { peer: peer.name.clone(), direction }).inc_by(count);
+            }
+            for (reason, count) in bfd.drops {
+                drops.get_or_create(&DropLabels { peer: peer.name.clone(), reason }).inc_by(count);
+            }
+        }
+        self.0.register("bfd_peer_up", "The path to the peer is watched, and there", up);
+        self.0.register("bfd_peer_ups", "Times that the session came up", ups);
+        self.0.register("bfd_peer_failures", "Times that the path was gone", failures);
+        self.0.register(
+            "bfd_peer_detection_milliseconds",
+            "Silence after which the peer is given up",
+            detection,
+        );
+        self.0.register("bfd_peer_packets", "Packets of BFD", packets);
+        self.0.register("bfd_peer_refused_packets", "Packets of the peer that were refused", drops);
+        let strangers = super::bfd::report(agent).await.strangers;
+        self.counter("bfd_stranger_packets", "Packets from addresses that are not watched", strangers);
     }
 
     fn policy(&mut self, agent: &Agent) {

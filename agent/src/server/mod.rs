@@ -5,6 +5,7 @@
 //! the socket.
 
 mod answer;
+mod bfd;
 mod bgp;
 mod control;
 mod metrics;

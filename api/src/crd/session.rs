@@ -30,7 +30,8 @@ pub struct SessionSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10))]
     pub allow_as_in: Option<u8>,
-    /// Hops to an external peer that is not on a shared link, 1-255. Default: 1.
+    /// Hops to an external peer that is not on a shared link, 1-255. Of an internal peer 1 says that it is on one, which counts for
+    /// BFD alone. Default: 1 for external peers, any for internal ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub multihop: Option<u8>,
@@ -48,6 +49,39 @@ pub struct SessionSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(max = 253)), extend("x-kubernetes-list-type" = "atomic"))]
     pub export_filters: Option<Vec<String>>,
+    /// Watch the path to the peer, and end the session when it is gone (BFD, RFC 5880-5883); the router must do so too. `{}` is
+    /// enough. Default: off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = without_additional_properties)]
+pub struct Bfd {
+    /// False turns off what a wider object has turned on. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Milliseconds between packets, both ways, 50-60000; the slower of both sides' counts. Default: 300.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 50, max = 60_000))]
+    pub interval_milliseconds: Option<u16>,
+    /// Packets in a row that the router must miss to give the node up, 2-50; after how many the node gives up is the router's
+    /// to say. Default: 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 50))]
+    pub detect_multiplier: Option<u8>,
+}
+
+impl Bfd {
+    /// `self` where it says something, else `wider`.
+    fn or(self, wider: &Self) -> Self {
+        Self {
+            enabled: self.enabled.or(wider.enabled),
+            interval_milliseconds: self.interval_milliseconds.or(wider.interval_milliseconds),
+            detect_multiplier: self.detect_multiplier.or(wider.detect_multiplier),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -122,6 +156,7 @@ impl SessionSettings {
             limits,
             import_filters,
             export_filters,
+            bfd,
         } = self;
         let (wide_timers, wide_security) = (&wider.timers, &wider.security);
         Self {
@@ -141,6 +176,10 @@ impl SessionSettings {
             limits: Limits { max_prefixes: limits.max_prefixes.or(wider.limits.max_prefixes) },
             import_filters: import_filters.or_else(|| wider.import_filters.clone()),
             export_filters: export_filters.or_else(|| wider.export_filters.clone()),
+            bfd: match (bfd, &wider.bfd) {
+                (Some(own), Some(wide)) => Some(own.or(wide)),
+                (own, wide) => own.or_else(|| wide.clone()),
+            },
         }
     }
 }

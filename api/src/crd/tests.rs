@@ -77,16 +77,21 @@ fn every_list_says_how_it_is_merged() {
 #[test]
 fn a_setting_is_that_of_the_narrowest_object_that_has_it() {
     let settings = |text: &str| serde_json::from_str::<SessionSettings>(text).unwrap();
-    let narrow = settings(r#"{"timers": {"holdTimeSeconds": 9}, "families": ["ipv6"], "importFilters": []}"#);
+    let narrow = settings(
+        r#"{"timers": {"holdTimeSeconds": 9}, "families": ["ipv6"], "importFilters": [],
+            "bfd": {"detectMultiplier": 5}}"#,
+    );
     let wide = settings(
         r#"{"timers": {"holdTimeSeconds": 30, "connectRetrySeconds": 2}, "families": ["ipv4"], "importFilters": ["a"],
             "multihop": 3, "extendedNexthop": false, "enforceFirstAsn": false, "allowAsIn": 2, "exportFilters": ["b"], "limits": {"maxPrefixes": 5},
-            "security": {"passwordSecret": {"name": "s"}, "ttlSecurityHops": 1}}"#,
+            "security": {"passwordSecret": {"name": "s"}, "ttlSecurityHops": 1},
+            "bfd": {"enabled": false, "intervalMilliseconds": 100, "detectMultiplier": 3}}"#,
     );
     let mut both = wide.clone();
     both.timers.hold_time_seconds = Some(9);
     both.families = Some(vec![Family::Ipv6]);
     both.import_filters = Some(Vec::new());
+    both.bfd.as_mut().unwrap().detect_multiplier = Some(5);
     assert_eq!(narrow.clone().or(&wide), both);
     assert_eq!(wide.clone().or(&SessionSettings::default()), wide);
     assert_eq!(SessionSettings::default().or(&wide), wide);

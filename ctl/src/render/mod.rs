@@ -12,7 +12,7 @@ use crate::cmd::bgp::NodePeers;
 use crate::cmd::check::{Finding, Verdict};
 use crate::cmd::status::NodeSummary;
 use crate::store::{Change, Done};
-use weft_api::control::{Explanation, Ipam, Path, Peer, PodMtu, Policy, Route, Status};
+use weft_api::control::{Bfd, Explanation, Ipam, Path, Peer, PodMtu, Policy, Route, Status};
 
 pub(crate) use objects::objects;
 use table::table;
@@ -134,10 +134,13 @@ pub(crate) fn peers(peers: &[Peer], output: Output) -> String {
             or_dash(peer.asn),
             peer.state.to_string(),
             span(peer.state_seconds),
+            or_dash(peer.bfd.as_ref().map(|bfd| bfd.state)),
             joined(&counts),
         ];
         if wide {
             row.extend([
+                or_dash(peer.bfd.as_ref().map(bfd_timing)),
+                or_dash(peer.bfd.as_ref().and_then(bfd_last_down)),
                 or_dash(peer.router_id.as_deref()),
                 or_dash(peer.hold_time),
                 peer.established_count.to_string(),
@@ -149,12 +152,32 @@ pub(crate) fn peers(peers: &[Peer], output: Output) -> String {
         row.push(peer.last_error.clone().unwrap_or_default());
         row
     });
-    let mut header = vec!["PEER", "ADDRESS", "AS", "STATE", "SINCE", "FAMILY ACCEPTED/REFUSED/SENT"];
+    let mut header = vec!["PEER", "ADDRESS", "AS", "STATE", "SINCE", "BFD", "FAMILY ACCEPTED/REFUSED/SENT"];
     if wide {
-        header.extend(["ROUTER ID", "HOLD", "TIMES UP", "MESSAGES IN/OUT", "CAPABILITIES", "REFUSED"]);
+        header.extend([
+            "BFD SENDS/GIVES UP",
+            "BFD LAST DOWN",
+            "ROUTER ID",
+            "HOLD",
+            "TIMES UP",
+            "MESSAGES IN/OUT",
+            "CAPABILITIES",
+            "REFUSED",
+        ]);
     }
     header.push("LAST ERROR");
     table(&header, rows)
+}
+
+/// `300ms/900ms`
+fn bfd_timing(bfd: &Bfd) -> String {
+    let millis = |millis: Option<u64>| millis.map(|millis| format!("{millis}ms"));
+    format!("{}/{}", or_dash(millis(bfd.transmit_interval)), or_dash(millis(bfd.detection_time)))
+}
+
+/// `control detection time expired, 2m05s ago`
+fn bfd_last_down(bfd: &Bfd) -> Option<String> {
+    Some(format!("{}, {} ago", bfd.last_down.as_ref()?, span(bfd.last_down_seconds?)))
 }
 
 /// A line per path, best first as the agent sends them: `*` the best, `=` its multipath companions.

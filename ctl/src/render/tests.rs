@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use weft_api::control::{
-    Allocation, ExplainStep, FamilyCounts, Path, Peer, Policy, PolicyStatus, Pool, Problem, Route,
-    SessionState, Status,
+    Allocation, Bfd, BfdState, ExplainStep, FamilyCounts, Path, Peer, Policy, PolicyStatus, Pool, Problem,
+    Route, SessionState, Status,
 };
 
 use super::*;
@@ -106,11 +106,40 @@ fn peers_show_state_counts_and_the_last_error() {
         malformed_attributes: 0,
         refused: vec![],
         capabilities: vec![],
+        bfd: Some(bfd()),
     };
     insta::assert_snapshot!(peers(&[peer], Output::Table), @r"
-    PEER   ADDRESS   AS     STATE        SINCE  FAMILY ACCEPTED/REFUSED/SENT  LAST ERROR
-    tor-a  10.1.0.1  65001  Established  2h05m  ipv4-unicast 3/1/2            hold timer expired (4/0)
+    PEER   ADDRESS   AS     STATE        SINCE  BFD  FAMILY ACCEPTED/REFUSED/SENT  LAST ERROR
+    tor-a  10.1.0.1  65001  Established  2h05m  Up   ipv4-unicast 3/1/2            hold timer expired (4/0)
     ");
+}
+
+fn bfd() -> Bfd {
+    Bfd {
+        state: BfdState::Up,
+        state_seconds: 125,
+        port: 3784,
+        remote_state: Some(BfdState::Up),
+        remote_diagnostic: Some("no diagnostic".into()),
+        transmit_interval: Some(300),
+        detection_time: Some(900),
+        last_down: Some("control detection time expired".into()),
+        last_down_seconds: Some(130),
+        up_count: 2,
+        failed_count: 1,
+        packets_in: 400,
+        packets_out: 401,
+        drops: [("ttl".into(), 0)].into(),
+        error: None,
+    }
+}
+
+#[test]
+fn what_bfd_goes_by_is_shown_when_asked_for() {
+    assert_eq!(bfd_timing(&bfd()), "300ms/900ms");
+    assert_eq!(bfd_timing(&Bfd { transmit_interval: None, detection_time: None, ..bfd() }), "-/-");
+    assert_eq!(bfd_last_down(&bfd()).as_deref(), Some("control detection time expired, 2m10s ago"));
+    assert_eq!(bfd_last_down(&Bfd { last_down: None, ..bfd() }), None);
 }
 
 #[test]

@@ -182,7 +182,7 @@ impl Planner<'_> {
             transport,
             ..self.common(name.to_owned(), address, asn)
         };
-        Ok(settings::apply(peer, &settings, password))
+        Ok(settings::apply(peer, self.own.asn, &settings, password))
     }
 
     /// Every other node of our AS, over the first family that both have; IPv4 before IPv6.
@@ -211,7 +211,7 @@ impl Planner<'_> {
             let made = match reachable {
                 Some((local, remote)) if local != remote => {
                     let peer = self.mesh_peer(name, node, bgp.listen_port, (local, remote));
-                    Ok(settings::apply(peer, &self.configuration.session, password.clone()))
+                    Ok(settings::apply(peer, self.own.asn, &self.configuration.session, password.clone()))
                 }
                 Some((_, remote)) => {
                     Err(format!("status.addresses: {remote} is that of node {} too", self.name))

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use weft_api::crd::{Family, SecretKeyRef, SessionSettings};
+use weft_bgp::bfd;
 use weft_bgp::speaker::{Hops, Password, PeerConfig, Transport};
-use weft_bgp::types::AfiSafi;
+use weft_bgp::types::{AfiSafi, Asn};
 
 use crate::Snapshot;
 
@@ -14,8 +15,13 @@ const HOLD_TIME: u16 = 90;
 const CONNECT_RETRY: u16 = 5;
 const MAX_PREFIXES: u32 = 10_000;
 
-/// `peer` with what the settings say, filters aside.
-pub(super) fn apply(peer: PeerConfig, settings: &SessionSettings, password: Option<Password>) -> PeerConfig {
+/// `peer` of a node in AS `own` with what the settings say, filters aside.
+pub(super) fn apply(
+    peer: PeerConfig,
+    own: Asn,
+    settings: &SessionSettings,
+    password: Option<Password>,
+) -> PeerConfig {
     let hops = match (settings.security.ttl_security_hops, settings.multihop) {
         (Some(hops), _) => Hops::Security(hops),
         (None, Some(hops)) if hops > 1 => Hops::Multihop(hops),
@@ -31,8 +37,31 @@ pub(super) fn apply(peer: PeerConfig, settings: &SessionSettings, password: Opti
         allow_own_asn: settings.allow_as_in.unwrap_or(0),
         max_prefixes: settings.limits.max_prefixes.unwrap_or(MAX_PREFIXES),
         transport: Transport { hops, password, ..peer.transport },
+        bfd: bfd(settings, peer.asn.is_external(own)),
         ..peer
     }
+}
+
+/// Over as many hops as the session. An internal peer may be anywhere, so what says nothing of hops speaks as if it were far:
+/// that works on a link too, if both ends do.
+fn bfd(settings: &SessionSettings, is_external: bool) -> Option<bfd::Config> {
+    let written = settings.bfd.as_ref().filter(|bfd| bfd.enabled.unwrap_or(true))?;
+    let terms = bfd::Terms {
+        interval: written.interval_milliseconds.map_or(bfd::Terms::DEFAULT.interval, milliseconds),
+        detect_multiplier: written.detect_multiplier.unwrap_or(bfd::Terms::DEFAULT.detect_multiplier),
+    };
+    let path = match (settings.security.ttl_security_hops, settings.multihop) {
+        (Some(1), _) | (None, Some(1)) => bfd::Path::SingleHop,
+        (Some(hops), _) => bfd::Path::Multihop { least_ttl: (u8::MAX - hops).saturating_add(1) },
+        (None, None) if is_external => bfd::Path::SingleHop,
+        // Routers do not agree on the TTL with which they send over several hops.
+        (None, _) => bfd::Path::Multihop { least_ttl: 1 },
+    };
+    Some(bfd::Config { terms, path })
+}
+
+fn milliseconds(count: u16) -> Duration {
+    Duration::from_millis(count.into())
 }
 
 /// In our order, each once.

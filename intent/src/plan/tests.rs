@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use weft_api::crd::{BGPConfigurationSpec, NodeMesh};
+use weft_bgp::bfd::{Path, Terms};
 use weft_bgp::rib::{
     Administrator, AnyCommunity, CommunityPattern, FilterAction, FilterRule, PrefixRange, Purpose,
     RouteChange, RouteMatch,
@@ -293,6 +294,51 @@ fn what_a_peer_does_not_say_its_profile_does_and_then_the_cluster() {
         (*hold_time, *max_prefixes, connect_retry.as_secs())
     };
     assert_eq!((of("tor"), of("mesh/n2")), ((9, 7, 2), (60, 8, 2)));
+}
+
+#[test]
+fn a_path_is_watched_where_somebody_says_so_and_nobody_nearer_says_otherwise() {
+    let bfd = |cluster: &str, profile: &str, peer_: &str| {
+        let tor = format!("{{address: 192.0.2.254, asn: external, profile: tors, session: {peer_}}}");
+        let mut snapshot = with_peer(self::cluster(), "tor", &tor);
+        snapshot.bgp.profiles.insert("tors".to_owned(), spec(&format!("{{session: {profile}}}")));
+        configuration(&mut snapshot).session = spec(cluster);
+        let desired = plan(&snapshot, "n1");
+        let of = |name| {
+            let Terms { interval, detect_multiplier } = peer(&desired, name).bfd?.terms;
+            Some((interval.as_millis(), detect_multiplier))
+        };
+        (of("tor"), of("mesh/n2"))
+    };
+    assert_eq!(bfd("{}", "{}", "{}"), (None, None));
+    assert_eq!(bfd("{}", "{}", "{bfd: {}}"), (Some((300, 3)), None));
+    assert_eq!(
+        bfd("{bfd: {detectMultiplier: 5}}", "{bfd: {intervalMilliseconds: 1000}}", "{}"),
+        (Some((1000, 5)), Some((300, 5)))
+    );
+    assert_eq!(bfd("{bfd: {}}", "{bfd: {enabled: false}}", "{}"), (None, Some((300, 3))));
+    assert_eq!(bfd("{bfd: {}}", "{bfd: {enabled: false}}", "{bfd: {enabled: true}}").0, Some((300, 3)));
+}
+
+#[test]
+fn bfd_goes_over_as_many_hops_as_the_session() {
+    let path = |asn: &str, session: &str| {
+        let tor = format!("{{address: 192.0.2.254, asn: {asn}, session: {session}}}");
+        peer(&plan(&with_peer(cluster(), "tor", &tor), "n1"), "tor").bfd.unwrap().path
+    };
+    let far = |least_ttl| Path::Multihop { least_ttl };
+    for (asn, session, expected) in [
+        ("external", "{bfd: {}}", Path::SingleHop),
+        ("external", "{bfd: {}, multihop: 1}", Path::SingleHop),
+        ("external", "{bfd: {}, multihop: 2}", far(1)),
+        ("external", "{bfd: {}, security: {ttlSecurityHops: 1}}", Path::SingleHop),
+        ("external", "{bfd: {}, security: {ttlSecurityHops: 3}}", far(253)),
+        ("internal", "{bfd: {}}", far(1)),
+        ("internal", "{bfd: {}, multihop: 1}", Path::SingleHop),
+        ("internal", "{bfd: {}, security: {ttlSecurityHops: 254}}", far(2)),
+    ] {
+        assert_eq!(path(asn, session), expected, "{asn} {session}");
+    }
 }
 
 #[test]

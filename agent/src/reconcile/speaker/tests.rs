@@ -88,6 +88,10 @@ impl Router {
     }
 }
 
+fn bfd(tasks: &Supervisor) -> (bfd::Handle, mpsc::Receiver<bfd::Lost>) {
+    crate::reconcile::bfd::spawn(tasks, 1, Vec::new()).unwrap()
+}
+
 fn desired() -> Desired {
     let mut router = PeerConfig::new("tor", "192.0.2.2".parse().unwrap(), RemoteAsn::External);
     router.connect_retry = Duration::from_millis(200);
@@ -131,7 +135,8 @@ impl Node {
         let (lost_sender, lost) = mpsc::channel(8);
         let (routes, restarting) = routes::spawn(&tasks, lost_sender).await.unwrap();
         let (planned, plans) = watch::channel(None);
-        let inputs = Inputs { desired: plans, lost, routes, restarting, seed: 1 };
+        let (bfd, paths) = bfd(&tasks);
+        let inputs = Inputs { desired: plans, lost, bfd, paths, routes, restarting, seed: 1 };
         let (running, problem) = spawn(&tasks, inputs);
         let node = Self { router, running, problem, planned, _tasks: tasks };
         node.plans(plan);
@@ -278,13 +283,16 @@ fn a_speaker_that_ends_by_itself_is_missed() {
         let (lost_sender, lost) = mpsc::channel(8);
         let (routes, restarting) = routes::spawn(&tasks, lost_sender).await.unwrap();
         let (planned, plans) = watch::channel(None);
-        let inputs = Inputs { desired: plans, lost, routes: routes.clone(), restarting, seed: 1 };
+        let (held, paths) = bfd(&tasks);
+        let bfd = held.clone();
+        let inputs = Inputs { desired: plans, lost, bfd, paths, routes: routes.clone(), restarting, seed: 1 };
         let (mut running, _) = spawn(&tasks, inputs);
         planned.send_replace(Some(Arc::new(desired())));
         let handle = running.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         // Its task is gone, as after a panic.
         handle.shutdown(Shutdown::Restart).await.unwrap();
         assert_eq!(ends.first().await, "bgp ended");
+        drop(held);
     });
 }
 
@@ -303,7 +311,8 @@ async fn restart_capability(route: Option<&str>) -> GracefulRestart {
     plan.speaker.restart_time = Some(120);
     plan.peers[0].transport.port = 1179;
     let (planned, plans) = watch::channel(None);
-    let _running = spawn(&tasks, Inputs { desired: plans, lost, routes, restarting, seed: 1 });
+    let (bfd, paths) = bfd(&tasks);
+    let _running = spawn(&tasks, Inputs { desired: plans, lost, bfd, paths, routes, restarting, seed: 1 });
     planned.send_replace(Some(Arc::new(plan)));
     let (mut stream, _) = timeout(Duration::from_secs(20), router.accept()).await.expect("dialed").unwrap();
     let mut framer = Framer::default();
