@@ -8,6 +8,7 @@
 mod add_while_the_agent_is_down;
 mod agent_killed_under_traffic;
 mod bad_yaml;
+mod bfd;
 mod configuration_edited;
 mod demo;
 mod drift_is_repaired;
