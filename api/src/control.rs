@@ -1,6 +1,7 @@
 //! The control API on `agent.sock`: HTTP/1.1, JSON. Each type names its path.
 //!
-//! Additive only: a client ignores fields that it does not know.
+//! Additive only: a client ignores fields that it does not know. Fields are spelt as in the custom resources, and a name that
+//! both have means the same in both: who reads the JSON of one node reads that of all.
 //!
 //! Where the chart has `operators.enabled`, all of it that reads is also served over TLS to who shows, in [`TOKEN_HEADER`],
 //! a token of the operators' service account for [`audience`].
@@ -23,6 +24,7 @@ pub fn audience(node: &str) -> String {
 
 /// `GET /v1/status`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Status {
     pub node: String,
     pub version: String,
@@ -34,10 +36,9 @@ pub struct Status {
     pub asn: Option<u32>,
     pub router_id: Option<String>,
     pub pod_cidrs: Vec<String>,
-    pub peers_established: u32,
-    pub peers_total: u32,
-    /// Kernel routes of ours, per family.
-    pub routes: BTreeMap<String, u32>,
+    pub peers: PeerCounts,
+    /// Of ours, per family.
+    pub kernel_routes: BTreeMap<String, u32>,
     pub pods: u32,
     pub policy: PolicyStatus,
     /// Of links that are still to be made; `None` before the uplinks are known.
@@ -47,7 +48,14 @@ pub struct Status {
     pub problems: Vec<Problem>,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerCounts {
+    pub established: u32,
+    pub total: u32,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PolicyStatus {
     /// Counts commits to the kernel since the agent started.
     pub revision: u64,
@@ -81,6 +89,7 @@ pub struct Problem {
 
 /// `GET /v1/bgp/peers`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Peer {
     /// The BGPPeer's name, or `mesh/NODE`.
     pub name: String,
@@ -185,6 +194,7 @@ pub struct RefusedRoute {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FamilyCounts {
     pub family: String,
     /// Routes that the peer sent and that import policy accepted.
@@ -207,6 +217,7 @@ pub struct Route {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Path {
     /// Peer name, or `local`.
     pub from: String,
@@ -245,6 +256,7 @@ pub struct Pool {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Allocation {
     /// `namespace/name`, empty when the runtime named no pod.
     pub pod: String,
@@ -257,6 +269,7 @@ pub struct Allocation {
 
 /// `GET /v1/policies`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Policy {
     pub namespace: String,
     pub name: String,
@@ -281,6 +294,7 @@ pub struct Explanation {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ExplainStep {
     pub direction: String,
     pub allowed: bool,

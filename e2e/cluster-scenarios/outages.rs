@@ -83,7 +83,8 @@ fn until_bgp_runs_on_memory(cluster: &Cluster, node: &str) {
         let told = status["problems"].as_array().is_some_and(|problems| {
             problems.iter().any(|problem| problem["object"] == "datastore kubernetes")
         });
-        let up = status["peers_established"] == status["peers_total"] && status["peers_total"] != 0;
+        let peers = &status["peers"];
+        let up = peers["established"] == peers["total"] && peers["total"] != 0;
         Ok((told && up).then_some(()))
     })
     .unwrap();
@@ -118,5 +119,5 @@ fn allocations(cluster: &Cluster, node: &str, pod: &str) -> Vec<String> {
     let ipam: Value = serde_json::from_str(&text).unwrap();
     let all = ipam["allocations"].as_array().unwrap().iter();
     let of_pod = all.filter(|allocation| allocation["pod"] == pod);
-    of_pod.map(|allocation| allocation["container_id"].as_str().unwrap().to_owned()).collect()
+    of_pod.map(|allocation| allocation["containerId"].as_str().unwrap().to_owned()).collect()
 }

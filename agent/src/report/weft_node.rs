@@ -44,10 +44,10 @@ fn assemble(status: Status, peers: Vec<Peer>, pools: Vec<Pool>) -> WeftNodeStatu
         conditions: vec![ready(status.ready, &status.waiting_for)],
         version: status.version,
         observed_time: None,
-        peers_established: format!("{}/{}", status.peers_established, status.peers_total),
+        peers_established: format!("{}/{}", status.peers.established, status.peers.total),
         peers_down: down,
         bgp_peers,
-        routes: status.routes.values().sum(),
+        routes: status.kernel_routes.values().sum(),
         pods: status.pods,
         pools: pools.into_iter().map(pool).collect(),
         policy: PolicySummary { revision: status.policy.revision, policies: status.policy.policies },
@@ -220,16 +220,16 @@ pub(super) mod tests {
             };
             let text = json!({
                 "name": format!("mesh/node{number:04}"), "address": "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "port": 179,
-                "local_asn": 64512, "state": state, "state_seconds": attempt, "families": [],
-                "last_error": format!("cannot connect: attempt {attempt}"), "messages_in": attempt, "messages_out": attempt,
-                "established_count": 1, "capabilities": [],
+                "localAsn": 64512, "state": state, "stateSeconds": attempt, "families": [],
+                "lastError": format!("cannot connect: attempt {attempt}"), "messagesIn": attempt, "messagesOut": attempt,
+                "establishedCount": 1, "capabilities": [],
             });
             serde_json::from_value::<Peer>(text).unwrap()
         };
         let status = json!({
-            "node": "n1", "version": "0.1.0", "ready": true, "waiting_for": [], "uptime_seconds": attempt,
-            "datastore": "kubernetes", "pod_cidrs": [], "peers_established": peers - down, "peers_total": peers,
-            "routes": { "ipv4": 7 }, "pods": 3, "policy": { "revision": 1, "policies": 0, "chains": 0, "sets": 0, "set_elements": 0 },
+            "node": "n1", "version": "0.1.0", "ready": true, "waitingFor": [], "uptimeSeconds": attempt,
+            "datastore": "kubernetes", "podCidrs": [], "peers": { "established": peers - down, "total": peers },
+            "kernelRoutes": { "ipv4": 7 }, "pods": 3, "policy": { "revision": 1, "policies": 0, "chains": 0, "sets": 0, "setElements": 0 },
             "problems": [],
         });
         assemble(serde_json::from_value(status).unwrap(), (0..peers).map(peer).collect(), Vec::new())

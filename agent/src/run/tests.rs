@@ -118,7 +118,7 @@ fn nothing_is_written_before_the_datastore_shows_our_node_and_then_all_of_it() {
         let agent = brief(run(machine.config()));
 
         let status = machine
-            .until("/v1/status", |status| status["waiting_for"][0] == "the datastore has no Node n1")
+            .until("/v1/status", |status| status["waitingFor"][0] == "the datastore has no Node n1")
             .await;
         assert_eq!(status["ready"], false);
         assert_eq!(public("/readyz").await.0, 503);
@@ -128,7 +128,7 @@ fn nothing_is_written_before_the_datastore_shows_our_node_and_then_all_of_it() {
 
         machine.write("node.yaml", NODE);
         let status = machine.until("/v1/status", |status| status["ready"] == true).await;
-        assert_eq!((&status["router_id"], &status["peers_total"]), (&"192.0.2.1".into(), &1.into()));
+        assert_eq!((&status["routerId"], &status["peers"]["total"]), (&"192.0.2.1".into(), &1.into()));
         assert!(ip("route show proto 87").contains("blackhole 10.1.0.0/24"));
         assert!(table().contains("chain forward"));
         assert!(machine.directory.join("net.d/05-weft.conflist").exists());
@@ -140,7 +140,7 @@ fn nothing_is_written_before_the_datastore_shows_our_node_and_then_all_of_it() {
             "{metrics}"
         );
         let peers = machine.until("/v1/bgp/peers", |peers| peers[0]["name"] == "mesh/n2").await;
-        assert_eq!(peers[0]["local_asn"], 64512);
+        assert_eq!(peers[0]["localAsn"], 64512);
         let routes = machine
             .until("/v1/bgp/routes?prefix=10.1.0.0/24", |routes| routes[0]["fib"][0] == "blackhole")
             .await;
@@ -158,7 +158,7 @@ fn nothing_is_written_before_the_datastore_shows_our_node_and_then_all_of_it() {
                 .unwrap()
                 .contains("node.yaml document 1 (line 1): spec.podCIDRs[0]")
         );
-        assert_eq!(status["pod_cidrs"][0], "10.1.0.0/24", "the last good version stays in force");
+        assert_eq!(status["podCidrs"][0], "10.1.0.0/24", "the last good version stays in force");
 
         server::stop_running(&machine.directory.join("run"), "enough".to_owned()).await.unwrap();
         agent.await.unwrap().unwrap();
@@ -374,7 +374,7 @@ fn pods_get_the_mtu_of_the_uplinks_and_it_follows_them() {
         let agent = brief(run(machine.config()));
         let mtu = async |bytes: u32| {
             let by =
-                |status: &serde_json::Value| status["pod_mtu"] == json!({ "bytes": bytes, "link": "up1" });
+                |status: &serde_json::Value| status["podMtu"] == json!({ "bytes": bytes, "link": "up1" });
             machine.until("/v1/status", by).await
         };
         mtu(1400).await;

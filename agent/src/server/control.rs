@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time::Instant;
-use weft_api::control::{self, Ipam, PodMtu, Problem, SessionState, Status};
+use weft_api::control::{self, Ipam, PeerCounts, PodMtu, Problem, SessionState, Status};
 
 use super::answer::{Answer, Failure};
 use super::{bfd, bgp, policies};
@@ -60,9 +60,11 @@ pub(super) async fn collect_status(agent: &Agent) -> Status {
         asn: desired.as_ref().map(|desired| desired.speaker.asn.0),
         router_id: desired.as_ref().map(|desired| desired.speaker.router_id.to_string()),
         pod_cidrs: desired.iter().flat_map(|desired| &desired.pod_cidrs).map(ToString::to_string).collect(),
-        peers_established: u32::try_from(established).unwrap_or(u32::MAX),
-        peers_total: u32::try_from(peers.len()).unwrap_or(u32::MAX),
-        routes: BTreeMap::from([("ipv4".to_owned(), routes.ipv4), ("ipv6".to_owned(), routes.ipv6)]),
+        peers: PeerCounts {
+            established: u32::try_from(established).unwrap_or(u32::MAX),
+            total: u32::try_from(peers.len()).unwrap_or(u32::MAX),
+        },
+        kernel_routes: BTreeMap::from([("ipv4".to_owned(), routes.ipv4), ("ipv6".to_owned(), routes.ipv6)]),
         pods: u32::try_from(agent.policy.local().len()).unwrap_or(u32::MAX),
         policy,
         pod_mtu: agent.mtu.borrow().clone().map(|mtu| PodMtu { bytes: mtu.bytes, link: mtu.link }),

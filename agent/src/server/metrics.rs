@@ -100,7 +100,7 @@ impl Page {
         self.gauge("problems", "Objects that do not act as written", status.problems.len() as u64);
         self.gauge("remembered", "BGP runs on what is remembered", agent.runs_on().is_some().into());
         let routes: Family<FamilyLabels, Gauge> = Family::default();
-        for (family, count) in status.routes {
+        for (family, count) in status.kernel_routes {
             routes.get_or_create(&FamilyLabels { family }).set(count.into());
         }
         self.0.register("routes", "Kernel routes of ours", routes);

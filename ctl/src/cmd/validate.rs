@@ -39,11 +39,16 @@ pub(crate) fn run(options: &Options, output: Output) -> Result<Outcome> {
     if matches!(output, Output::Table | Output::Wide) {
         judgement.faults.iter().for_each(|fault| eprintln!("weftctl: {fault}"));
     }
-    print(output, &judgement, |judgement| match judgement.valid {
-        true => format!("{} objects are valid\n", judgement.objects),
-        false => String::new(),
-    })?;
+    print(output, &judgement, text)?;
     Ok(if judgement.valid { Outcome::Yes } else { Outcome::Refused })
+}
+
+fn text(judgement: &Judgement) -> String {
+    match (judgement.valid, judgement.objects) {
+        (false, _) => String::new(),
+        (true, 1) => "1 object is valid\n".to_owned(),
+        (true, objects) => format!("{objects} objects are valid\n"),
+    }
 }
 
 /// As if these objects were all that there are.

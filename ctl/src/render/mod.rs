@@ -23,7 +23,8 @@ pub(crate) fn status(status: &Status) -> String {
     } else {
         format!("NO, waiting for {}", status.waiting_for.join(", "))
     };
-    let routes: Vec<_> = status.routes.iter().map(|(family, count)| format!("{count} {family}")).collect();
+    let routes: Vec<_> =
+        status.kernel_routes.iter().map(|(family, count)| format!("{count} {family}")).collect();
     let policy = &status.policy;
     let rows = [
         ("Node", status.node.clone()),
@@ -31,7 +32,7 @@ pub(crate) fn status(status: &Status) -> String {
         ("Version", format!("{}, up {}", status.version, span(status.uptime_seconds))),
         ("Datastore", status.datastore.clone()),
         ("BGP", format!("AS {}, router ID {}", or_dash(status.asn), or_dash(status.router_id.as_deref()))),
-        ("Peers", format!("{} of {} established", status.peers_established, status.peers_total)),
+        ("Peers", format!("{} of {} established", status.peers.established, status.peers.total)),
         ("Pod CIDRs", joined(&status.pod_cidrs)),
         ("Kernel routes", joined(&routes)),
         ("Pods", status.pods.to_string()),
@@ -326,6 +327,11 @@ fn joined(items: &[String]) -> String {
 
 fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// `1 node`, `2 nodes`
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// `59s`, `1m05s`, `2h03m`, `4d07h`

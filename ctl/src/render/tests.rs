@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use weft_api::control::{
-    Allocation, Bfd, BfdState, ExplainStep, FamilyCounts, Path, Peer, Policy, PolicyStatus, Pool, Problem,
+    Allocation, Bfd, BfdState, ExplainStep, FamilyCounts, Path, Peer, PeerCounts, Policy, PolicyStatus, Pool, Problem,
     Route, SessionState, Status,
 };
 
@@ -46,9 +46,8 @@ fn status_names_what_it_waits_for_and_every_problem() {
         asn: Some(64512),
         router_id: Some("10.1.0.11".into()),
         pod_cidrs: vec!["10.244.1.0/24".into(), "fd00:1::/64".into()],
-        peers_established: 1,
-        peers_total: 2,
-        routes: BTreeMap::from([("ipv4".into(), 3), ("ipv6".into(), 2)]),
+        peers: PeerCounts { established: 1, total: 2 },
+        kernel_routes: BTreeMap::from([("ipv4".into(), 3), ("ipv6".into(), 2)]),
         pods: 4,
         pod_mtu: Some(PodMtu { bytes: 1450, link: Some("eth0".into()) }),
         policy: PolicyStatus {

@@ -49,16 +49,16 @@ pub fn run(pods: usize, local: usize, flows: usize, rounds: usize, programs: &Pr
     until_deleted(&bed, local)?;
     let (mut in_force, mut judged, mut meanwhile) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
-        let before = [until_resting(&bed)?, counter(&bed, "flow_scans")?];
+        let before = [until_resting(&bed)?, counter(&bed, "flowScans")?];
         let start = Instant::now();
         write_policy(&bed, round)?;
         in_force.push(until_counted(&bed, "revision", before[0], start)?);
         let mut added = 0;
-        while added < MEANWHILE && !counted(&bed, "flow_scans", before[1]) {
+        while added < MEANWHILE && !counted(&bed, "flowScans", before[1]) {
             meanwhile.push(call("ADD", local + added)?);
             added += 1;
         }
-        judged.push(until_counted(&bed, "flow_scans", before[1], start)?);
+        judged.push(until_counted(&bed, "flowScans", before[1], start)?);
         (local..local + added).try_for_each(|index| call("DEL", index).map(drop))?;
         until_deleted(&bed, local)?;
     }
