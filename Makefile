@@ -41,7 +41,7 @@ lint: ## formatting, clippy, links of the documentation, shell scripts, dependen
 	RUSTDOCFLAGS="$(RUSTDOC_DENY)" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 	scripts/check-dependencies
 	scripts/check-pure
-	scripts/check-circles agent api bgp cni-plugin/client cni-plugin/pods e2e fuzz intent policy
+	scripts/check-circles
 	scripts/check-docs
 	helm=$$(e2e/kubernetes/build helm)/helm && $$helm lint --strict --quiet chart && $$helm lint --strict --quiet --values chart/ci/all-values.yaml chart
 	$(CARGO) run --quiet --locked -p weft-api --features generate --bin weft-crds -- --check --docs docs/crd-reference.md chart/definitions

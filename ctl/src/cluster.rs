@@ -34,7 +34,7 @@ impl Cluster {
         context: Option<&str>,
         namespace: &str,
     ) -> Result<Self> {
-        Ok(Self { client: client(kubeconfig, context).await?, namespace: namespace.to_owned() })
+        Ok(Self { client: api_client(kubeconfig, context).await?, namespace: namespace.to_owned() })
     }
 
     /// In order of name.
@@ -78,7 +78,7 @@ impl Cluster {
 }
 
 /// Without `kubeconfig` and `context`, as kubectl finds its own.
-pub(crate) async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<kube::Client> {
+pub(crate) async fn api_client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<kube::Client> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = match kubeconfig {
         Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,

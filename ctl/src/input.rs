@@ -4,23 +4,21 @@
 //! whole or not at all.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde::Serialize;
 use serde_json::Value;
 use weft_intent::documents::{self, Document, Place};
 use weft_intent::files::{MAX_FILE_BYTES, is_read};
 use weft_intent::object::{self, Refusal};
 use weft_intent::{Object, ObjectKey};
 
-use crate::store::as_written;
+use crate::fault::{Fault, Source};
+use crate::written::{GROUP, Written, as_written, is_ours};
 
-const GROUP: &str = "weft.dev/";
 const STDIN: &str = "-";
 /// How messages name it.
 const STDIN_NAME: &str = "standard input";
@@ -31,72 +29,6 @@ pub(crate) struct Files {
     /// May be given several times.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIRECTORY|-", required = true)]
     pub(crate) filenames: Vec<PathBuf>,
-}
-
-/// Where an object stands.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Source {
-    pub(crate) file: String,
-    pub(crate) document: usize,
-    pub(crate) line: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) item: Option<usize>,
-}
-
-impl Source {
-    pub(crate) fn new(file: &str, place: Place) -> Self {
-        let Place { document, line, item } = place;
-        Self { file: file.to_owned(), document, line, item }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, document, line, item } = self;
-        write!(f, "{file} {}", Place { document: *document, line: *line, item: *item })
-    }
-}
-
-/// Why something is refused. The reason begins with the path of the field where there is one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Fault {
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) source: Option<Source>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) object: Option<String>,
-    pub(crate) reason: String,
-}
-
-impl Fault {
-    pub(crate) fn new(source: &Source, key: Option<&ObjectKey>, reason: impl Into<String>) -> Self {
-        let object = key.map(ToString::to_string);
-        Self { source: Some(source.clone()), object, reason: reason.into() }
-    }
-
-    pub(crate) fn of_object(object: impl fmt::Display, reason: impl Into<String>) -> Self {
-        Self { source: None, object: Some(object.to_string()), reason: reason.into() }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, object, reason } = self;
-        source.iter().try_for_each(|source| write!(f, "{source}: "))?;
-        object.iter().try_for_each(|object| write!(f, "{object}: "))?;
-        f.write_str(reason)
-    }
-}
-
-/// One object as it was written, of whatever kind.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Written {
-    pub(crate) source: Source,
-    /// Of ours: without what only a server writes.
-    pub(crate) value: Value,
-    /// The document, where it is YAML and holds nothing else.
-    pub(crate) text: Option<String>,
 }
 
 /// Objects of kinds that the agent reads, each well-formed and there once, in order; and the rest.
@@ -148,10 +80,6 @@ impl Input {
 /// Of our group, but none that there is.
 fn is_misspelt(kind: &str) -> bool {
     kind.starts_with(GROUP) && kind != "weft.dev/v1alpha1 WeftNode"
-}
-
-fn is_ours(object: &Value) -> bool {
-    object["apiVersion"].as_str().is_some_and(|version| version.starts_with(GROUP))
 }
 
 /// Every object, of whatever kind, and the documents that are no YAML.

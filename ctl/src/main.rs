@@ -6,15 +6,18 @@
 //! Exit codes: 0 the answer is yes, or there is one; 1 we could not find out; 2 wrong usage; 3 the answer is no
 //! (not ready, denied, no such route).
 
+mod answer;
 mod client;
 mod cluster;
 mod cmd;
 mod failure;
+mod fault;
 mod input;
-mod kind;
-mod place;
 mod render;
+mod resource;
 mod store;
+mod whom;
+mod written;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -25,7 +28,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 use crate::client::NotFound;
 use crate::cmd::Outcome;
 use crate::failure::Usage;
-use crate::place::Where;
+use crate::whom::Where;
 
 /// How often `--watch` asks.
 const WATCH: Duration = Duration::from_secs(2);

@@ -6,9 +6,9 @@ use clap::Args;
 use super::{DryRun, Outcome, left_out, not_ours, refused, told};
 use crate::Output;
 use crate::input::{Files, Input};
-use crate::kind::Resource;
-use crate::place::{ObjectsIn, Where};
+use crate::resource::Resource;
 use crate::store::{Given, How};
+use crate::whom::{ObjectsIn, Where};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {

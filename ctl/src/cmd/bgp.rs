@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use clap::Subcommand;
-use serde::Serialize;
 use weft_api::control::{Peer, Route};
-use weft_api::crd::{PeerDown, WeftNodeStatus};
+use weft_api::crd::WeftNodeStatus;
 
 use super::{Outcome, print};
-use crate::place::Place;
+use crate::answer::NodePeers;
+use crate::whom::Whom;
 use crate::{Output, render};
 
 #[derive(Debug, Subcommand)]
@@ -26,23 +26,14 @@ pub(crate) enum Command {
     },
 }
 
-/// The sessions of one node of many.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct NodePeers {
-    pub(crate) node: String,
-    pub(crate) peers_established: String,
-    pub(crate) peers_down: Vec<PeerDown>,
-}
-
-pub(crate) async fn run(command: &Command, place: &Place, output: Output) -> Result<Outcome> {
-    match (command, place) {
-        (Command::Peers, Place::Agent(client)) => {
+pub(crate) async fn run(command: &Command, whom: &Whom, output: Output) -> Result<Outcome> {
+    match (command, whom) {
+        (Command::Peers, Whom::Agent(client)) => {
             let peers: Vec<Peer> = client.get("/v1/bgp/peers", &[]).await?;
             print(output, &peers, |peers| render::peers(peers, output))?;
             Ok(Outcome::Yes)
         }
-        (Command::Peers, Place::Cluster(cluster)) => {
+        (Command::Peers, Whom::Cluster(cluster)) => {
             let statuses = cluster.weft_nodes().await?.into_iter();
             let peers: Vec<_> = statuses
                 .filter_map(|node| Some((node.metadata.name?, node.status?)))
@@ -57,12 +48,12 @@ pub(crate) async fn run(command: &Command, place: &Place, output: Output) -> Res
         }
         (Command::Routes { prefix }, _) => {
             let query: Vec<_> = prefix.iter().map(|prefix| ("prefix", prefix.as_str())).collect();
-            let routes: Vec<Route> = place.one()?.get("/v1/bgp/routes", &query).await?;
+            let routes: Vec<Route> = whom.one()?.get("/v1/bgp/routes", &query).await?;
             print(output, &routes, |routes| render::routes(routes, output))?;
             Ok(Outcome::of(prefix.is_none() || !routes.is_empty()))
         }
         (Command::Advertised { peer }, _) => {
-            let routes: Vec<Route> = place.one()?.get("/v1/bgp/advertised", &[("peer", peer)]).await?;
+            let routes: Vec<Route> = whom.one()?.get("/v1/bgp/advertised", &[("peer", peer)]).await?;
             print(output, &routes, |routes| render::advertised(routes))?;
             Ok(Outcome::Yes)
         }

@@ -10,10 +10,11 @@ use weft_intent::{Kind, ObjectKey, object};
 use super::{DryRun, Outcome, left_out, not_ours, refused, told};
 use crate::Output;
 use crate::failure::Usage;
-use crate::input::{self, Fault};
-use crate::kind::{Resource, Selection, select};
-use crate::place::{ObjectsIn, Where};
+use crate::fault::Fault;
+use crate::input;
+use crate::resource::{Resource, Selection, select};
 use crate::store::{How, Named};
+use crate::whom::{ObjectsIn, Where};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {

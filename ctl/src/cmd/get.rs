@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Outcome, print};
-use crate::kind::{Selection, select};
-use crate::place::{ObjectsIn, Where};
+use crate::resource::{Selection, select};
+use crate::whom::{ObjectsIn, Where};
 use crate::{Output, client, render};
 
 #[derive(Args, Debug)]

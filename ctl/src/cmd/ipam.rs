@@ -5,7 +5,7 @@ use clap::Subcommand;
 use weft_api::control::Ipam;
 
 use super::{Outcome, print};
-use crate::place::Place;
+use crate::whom::Whom;
 use crate::{Output, render};
 
 #[derive(Debug, Subcommand)]
@@ -14,10 +14,10 @@ pub(crate) enum Command {
     Show,
 }
 
-pub(crate) async fn run(command: &Command, place: &Place, output: Output) -> Result<Outcome> {
+pub(crate) async fn run(command: &Command, whom: &Whom, output: Output) -> Result<Outcome> {
     match command {
         Command::Show => {
-            let ipam: Ipam = place.one()?.get("/v1/ipam", &[]).await?;
+            let ipam: Ipam = whom.one()?.get("/v1/ipam", &[]).await?;
             print(output, &ipam, render::ipam)?;
             Ok(Outcome::Yes)
         }

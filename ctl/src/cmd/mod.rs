@@ -15,8 +15,9 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::input::{Fault, Source, Written};
+use crate::fault::{Fault, Source};
 use crate::store::{How, Report};
+use crate::written::Written;
 use crate::{Output, render};
 
 /// How a command that found its answer ends.

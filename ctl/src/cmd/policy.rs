@@ -7,7 +7,7 @@ use clap::Subcommand;
 use weft_api::control::{Explanation, Policy};
 
 use super::{Outcome, print};
-use crate::place::Place;
+use crate::whom::Whom;
 use crate::{Output, render};
 
 #[derive(Debug, Subcommand)]
@@ -67,12 +67,12 @@ fn split_port(text: &str) -> Result<(String, Option<&str>), String> {
     }
 }
 
-pub(crate) async fn run(command: &Command, place: &Place, output: Output) -> Result<Outcome> {
+pub(crate) async fn run(command: &Command, whom: &Whom, output: Output) -> Result<Outcome> {
     let any;
     // Every agent knows all policies.
-    let client = match place {
-        Place::Agent(client) => client,
-        Place::Cluster(cluster) => {
+    let client = match whom {
+        Whom::Agent(client) => client,
+        Whom::Cluster(cluster) => {
             any = cluster.agent_of(None).await?;
             &any
         }

@@ -3,37 +3,23 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use serde::Serialize;
 use weft_api::control::Status;
 use weft_api::crd::WeftNodeStatus;
 
 use super::{Outcome, print};
+use crate::answer::NodeSummary;
 use crate::cluster::{Agent, Cluster};
-use crate::place::Place;
+use crate::whom::Whom;
 use crate::{Output, render};
 
-/// One node of many.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct NodeSummary {
-    pub(crate) node: String,
-    /// Its agent runs and says so.
-    pub(crate) ready: bool,
-    /// Why not; empty when ready.
-    pub(crate) reason: String,
-    /// What the agent reported last, `None` for one that never did.
-    #[serde(flatten)]
-    pub(crate) status: Option<WeftNodeStatus>,
-}
-
-pub(crate) async fn run(place: &Place, output: Output) -> Result<Outcome> {
-    match place {
-        Place::Agent(client) => {
+pub(crate) async fn run(whom: &Whom, output: Output) -> Result<Outcome> {
+    match whom {
+        Whom::Agent(client) => {
             let status: Status = client.get("/v1/status", &[]).await?;
             print(output, &status, render::status)?;
             Ok(Outcome::of(status.ready))
         }
-        Place::Cluster(cluster) => {
+        Whom::Cluster(cluster) => {
             let nodes = nodes(cluster).await?;
             print(output, &nodes, |nodes| render::nodes(nodes, output))?;
             Ok(Outcome::of(!nodes.is_empty() && nodes.iter().all(|node| node.ready)))

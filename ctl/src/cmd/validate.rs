@@ -11,7 +11,9 @@ use weft_intent::{Kind, Object, ObjectKey, Snapshot};
 
 use super::{Outcome, print};
 use crate::Output;
-use crate::input::{Fault, Files, Input, Written};
+use crate::fault::Fault;
+use crate::input::{Files, Input};
+use crate::written::Written;
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {

@@ -8,8 +8,8 @@ use weft_api::control::Status;
 
 use super::{Outcome, print};
 use crate::Output;
-use crate::place::Place;
 use crate::render::counted;
+use crate::whom::Whom;
 
 #[derive(Debug, Serialize)]
 struct Versions {
@@ -18,13 +18,13 @@ struct Versions {
     agents: BTreeMap<String, usize>,
 }
 
-pub(crate) async fn run(place: &Place, output: Output) -> Result<Outcome> {
-    let running: Vec<String> = match place {
-        Place::Agent(client) => {
+pub(crate) async fn run(whom: &Whom, output: Output) -> Result<Outcome> {
+    let running: Vec<String> = match whom {
+        Whom::Agent(client) => {
             let status = client.get::<Status>("/v1/status", &[]).await;
             status.map(|status| status.version).into_iter().collect()
         }
-        Place::Cluster(cluster) => {
+        Whom::Cluster(cluster) => {
             let statuses = cluster.weft_nodes().await?.into_iter().filter_map(|node| node.status);
             statuses.map(|status| status.version).collect()
         }

@@ -8,9 +8,7 @@ mod tests;
 use std::fmt::Write as _;
 
 use crate::Output;
-use crate::cmd::bgp::NodePeers;
-use crate::cmd::check::{Finding, Verdict};
-use crate::cmd::status::NodeSummary;
+use crate::answer::{Finding, NodePeers, NodeSummary, Verdict};
 use crate::store::{Change, Done};
 use weft_api::control::{Bfd, Explanation, Ipam, Path, Peer, PodMtu, Policy, Route, Status};
 

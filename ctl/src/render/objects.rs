@@ -5,8 +5,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::Value;
 
 use super::{span, table};
-use crate::kind::Resource;
-use crate::store::name_of;
+use crate::resource::Resource;
+use crate::written::name_of;
 
 const NONE: &str = "-";
 

@@ -3,21 +3,22 @@
 //! In: kinds and names, or objects that are well-formed. Out: objects as JSON, and what became of each change. Before
 //! anything is written all of it has been tried; what is refused then leaves everything as it was.
 
-mod cluster;
-pub(crate) mod directory;
+mod directory;
+mod kubernetes;
 
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 use weft_intent::ObjectKey;
 
-pub(crate) use self::cluster::Objects;
 pub(crate) use self::directory::Directory;
-use crate::input::{Fault, Source, Written};
-use crate::kind::{Resource, Selection};
+pub(crate) use self::kubernetes::Kubernetes;
+use crate::fault::{Fault, Source};
+use crate::resource::{Resource, Selection};
+use crate::written::{Written, name_of};
 
 pub(crate) enum Store {
-    Cluster(Objects),
+    Kubernetes(Kubernetes),
     Directory(Directory),
 }
 
@@ -86,7 +87,7 @@ impl Store {
     /// Those that there are, and which of those that were named are not.
     pub(crate) async fn get(&self, selection: &Selection) -> Result<(Vec<Value>, Vec<Fault>)> {
         let all = match self {
-            Self::Cluster(objects) => objects.get(selection).await?,
+            Self::Kubernetes(kubernetes) => kubernetes.get(selection).await?,
             Self::Directory(directory) => directory.get(selection)?,
         };
         let is_missing = |name: &&String| !all.iter().any(|object| name_of(object) == **name);
@@ -97,14 +98,14 @@ impl Store {
 
     pub(crate) async fn apply(&self, given: &[Given], how: How) -> Result<Report> {
         match self {
-            Self::Cluster(objects) => Ok(objects.apply(given, how).await),
+            Self::Kubernetes(kubernetes) => Ok(kubernetes.apply(given, how).await),
             Self::Directory(directory) => directory.apply(given, how),
         }
     }
 
     pub(crate) async fn delete(&self, named: &[Named], how: How, ignore_missing: bool) -> Result<Report> {
         match self {
-            Self::Cluster(objects) => Ok(objects.delete(named, how, ignore_missing).await),
+            Self::Kubernetes(kubernetes) => Ok(kubernetes.delete(named, how, ignore_missing).await),
             Self::Directory(directory) => directory.delete(named, how, ignore_missing),
         }
     }
@@ -114,68 +115,5 @@ impl Given {
     pub(crate) fn new(written: Written, key: ObjectKey, resource: &'static Resource) -> Self {
         let Written { source, value, text } = written;
         Self { source, key, resource, value, text }
-    }
-}
-
-pub(crate) fn name_of(object: &Value) -> &str {
-    object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
-}
-
-/// What a server adds to an object that a user wrote. Whoever applies what `get` printed does not mean these.
-const SERVERS: [&str; 8] = [
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "deletionTimestamp",
-    "generation",
-    "managedFields",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-];
-/// Where `kubectl apply` keeps what it applied last.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-/// Without what only a server writes.
-pub(crate) fn as_written(object: &Value) -> Value {
-    let mut own = object.clone();
-    if let Some(fields) = own.as_object_mut() {
-        fields.remove("status");
-    }
-    if let Some(metadata) = own.get_mut("metadata").and_then(Value::as_object_mut) {
-        for field in SERVERS {
-            metadata.remove(field);
-        }
-        let annotations = metadata.get_mut("annotations").and_then(Value::as_object_mut);
-        let emptied = annotations.is_some_and(|all| all.remove(LAST_APPLIED).is_some() && all.is_empty());
-        if emptied {
-            metadata.remove("annotations");
-        }
-    }
-    own
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_a_server_writes_is_not_the_users() {
-        let served = json!({
-            "apiVersion": "weft.dev/v1alpha1", "kind": "BGPFilter",
-            "metadata": {
-                "name": "f", "uid": "u", "resourceVersion": "7", "generation": 2, "labels": { "a": "b" },
-                "creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": [],
-                "annotations": { LAST_APPLIED: "{}" },
-            },
-            "spec": { "rules": [] }, "status": { "conditions": [] },
-        });
-        let own = json!({
-            "apiVersion": "weft.dev/v1alpha1", "kind": "BGPFilter",
-            "metadata": { "name": "f", "labels": { "a": "b" } }, "spec": { "rules": [] },
-        });
-        assert_eq!(as_written(&served), own);
-        assert_eq!(as_written(&own), own);
     }
 }

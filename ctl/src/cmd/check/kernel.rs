@@ -15,7 +15,7 @@ use weft_policy::nft::{TableFlags, Transaction, create_table, wire};
 use weft_policy::ruleset::Ruleset;
 use weft_policy::{Options, compile};
 
-use super::Finding;
+use crate::answer::Finding;
 
 const NLMSG_ERROR: u16 = 2;
 /// Acknowledgements are small.
@@ -121,7 +121,7 @@ fn transact(socket: &Socket, bytes: &[u8], sequence: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cmd::check::Verdict;
+    use crate::answer::Verdict;
 
     /// Needs root, as all tests against the kernel.
     #[test]

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use serde::Serialize;
 
 use super::{Outcome, print};
+use crate::answer::Verdict;
 use crate::{Output, render};
 
 #[derive(Args, Debug)]
@@ -24,39 +24,6 @@ pub(crate) struct Options {
     /// TCP port of metrics and health, which must be free.
     #[arg(long, default_value_t = 9179, value_name = "PORT")]
     metrics_port: u16,
-}
-
-/// The answer to one question.
-#[derive(Debug, Serialize)]
-pub(crate) struct Finding {
-    pub(crate) check: &'static str,
-    pub(crate) verdict: Verdict,
-    /// What was found, and for what is not fine, what to do.
-    pub(crate) detail: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
-    Ok,
-    /// Weft works, with the restriction that is named.
-    Warning,
-    /// Weft will not work.
-    Missing,
-}
-
-impl Finding {
-    fn ok(check: &'static str, detail: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, detail: detail.into() }
-    }
-
-    fn warning(check: &'static str, detail: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warning, detail: detail.into() }
-    }
-
-    fn missing(check: &'static str, detail: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Missing, detail: detail.into() }
-    }
 }
 
 pub(crate) fn run(options: &Options, output: Output) -> Result<Outcome> {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
-use super::Finding;
+use crate::answer::Finding;
 
 /// As in linux/capability.h.
 const CAPABILITIES: [(&str, u32); 2] = [("NET_BIND_SERVICE", 10), ("NET_ADMIN", 12)];
@@ -134,7 +134,7 @@ fn mentions(dir: &str, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cmd::check::Verdict;
+    use crate::answer::Verdict;
 
     #[test]
     fn capabilities_are_read_from_the_effective_set() {

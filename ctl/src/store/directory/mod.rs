@@ -18,9 +18,10 @@ use weft_intent::shown::{ACCEPTED, Accepted};
 use self::edit::{Edit, Format, edited};
 use self::read::{Shelf, Spot};
 use self::replace::Locked;
-use super::{Change, Done, Given, How, Named, Report, as_written};
-use crate::input::Fault;
-use crate::kind::Selection;
+use super::{Change, Done, Given, How, Named, Report};
+use crate::fault::Fault;
+use crate::resource::Selection;
+use crate::written::as_written;
 
 #[derive(Debug)]
 pub(crate) struct Directory {

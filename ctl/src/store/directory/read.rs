@@ -15,7 +15,8 @@ use weft_intent::plan::acceptance;
 use weft_intent::shown::Shown;
 use weft_intent::{Kind, ObjectKey, Problem, Snapshot};
 
-use crate::input::{Fault, Source, text};
+use crate::fault::{Fault, Source};
+use crate::input::text;
 
 #[derive(Debug, Default)]
 pub(super) struct Shelf {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::input::Input;
-use crate::kind::{Resource, select};
+use crate::resource::{Resource, select};
 
 const WRITE: How = How { dry_run: false, force_conflicts: false };
 

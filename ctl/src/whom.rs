@@ -10,7 +10,7 @@ use weft_api::control::Status;
 use crate::client::Client;
 use crate::cluster::{self, Cluster};
 use crate::failure::Usage;
-use crate::store::{Directory, Objects, Store};
+use crate::store::{Directory, Kubernetes, Store};
 
 const SOCKET: &str = "/run/weft/agent.sock";
 /// Says where the socket is, as a default does: whoever names a node or a cluster is not contradicted by it.
@@ -41,7 +41,7 @@ pub(crate) struct Where {
     namespace: String,
 }
 
-pub(crate) enum Place {
+pub(crate) enum Whom {
     Agent(Client),
     Cluster(Cluster),
 }
@@ -61,15 +61,15 @@ impl Where {
         self.socket.clone().or_else(given).unwrap_or_else(|| SOCKET.into())
     }
 
-    pub(crate) async fn resolve(&self) -> Result<Place> {
+    pub(crate) async fn resolve(&self) -> Result<Whom> {
         if self.asks_this_machine() {
-            return Ok(Place::Agent(Client::Socket(self.socket())));
+            return Ok(Whom::Agent(Client::Socket(self.socket())));
         }
         let cluster =
             Cluster::connect(self.kubeconfig.as_deref(), self.context.as_deref(), &self.namespace).await?;
         match &self.node {
-            Some(node) => cluster.agent_of(Some(node)).await.map(Place::Agent),
-            None => Ok(Place::Cluster(cluster)),
+            Some(node) => cluster.agent_of(Some(node)).await.map(Whom::Agent),
+            None => Ok(Whom::Cluster(cluster)),
         }
     }
 
@@ -80,8 +80,8 @@ impl Where {
         match self.datastore(objects).await? {
             Datastore::Dir(path) => Ok(Store::Directory(Directory::new(path))),
             Datastore::Kubernetes => {
-                let client = cluster::client(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
-                Ok(Store::Cluster(Objects::new(client)))
+                let client = cluster::api_client(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
+                Ok(Store::Kubernetes(Kubernetes::new(client)))
             }
         }
     }
@@ -112,7 +112,7 @@ impl Where {
     }
 }
 
-impl Place {
+impl Whom {
     /// For what only one agent knows.
     pub(crate) fn one(&self) -> Result<&Client> {
         match self {

@@ -10,18 +10,19 @@ use kube::{Client, Error};
 use serde_json::Value;
 use weft_intent::{Kind, object};
 
-use super::{Change, Done, Given, How, Named, Report, as_written};
-use crate::input::Fault;
-use crate::kind::{Resource, Selection};
+use super::{Change, Done, Given, How, Named, Report};
+use crate::fault::Fault;
+use crate::resource::{Resource, Selection};
+use crate::written::as_written;
 
 /// Whose fields these are.
 const MANAGER: &str = "weftctl";
 
-pub(crate) struct Objects {
+pub(crate) struct Kubernetes {
     client: Client,
 }
 
-impl Objects {
+impl Kubernetes {
     pub(crate) fn new(client: Client) -> Self {
         Self { client }
     }
