@@ -8,8 +8,12 @@ use std::fmt;
 use std::ops::Range;
 
 use serde_json::Value;
+use serde_saphyr::{MessageFormatter as _, UserMessageFormatter};
 
 use crate::object::{self, Object, ObjectKey, Refusal};
+
+/// Of one document: a list of a hundred thousand small objects has as many. What aliases multiply has limits of its own.
+const MAX_NODES: usize = 4_000_000;
 
 type Parsed = Result<(ObjectKey, Object), Fault>;
 
@@ -57,19 +61,27 @@ pub struct Document<'a> {
 }
 
 impl Document<'_> {
-    /// Nothing but comments, if that.
+    /// Nothing but comments and directives, if that.
     pub fn is_blank(&self) -> bool {
-        self.text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'))
+        self.text.lines().all(|line| line.trim().is_empty() || line.starts_with(['#', '%']))
     }
 
-    /// Its objects: none of an empty document, several of a `List`. Else why it is no YAML, by the line of the file.
+    /// Its objects: none of an empty document, several of a `List`. Else why it has none, by the line of the file.
     pub fn objects(&self) -> Result<Vec<(Place, Value)>, String> {
-        match serde_saphyr::from_str::<Value>(self.text) {
+        match read(self.text) {
             Ok(Value::Null) => Ok(Vec::new()),
-            Ok(value) => Ok(items(without_nulls(value), self.place)),
+            Ok(value) => items(without_nulls(value), self.place),
             Err(error) => Err(yaml_reason(&error, self.place.line)),
         }
     }
+}
+
+/// As it stands, with its nulls.
+pub fn read(text: &str) -> Result<Value, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_events: 2 * MAX_NODES },
+    };
+    serde_saphyr::from_str_with_options(text, options)
 }
 
 /// Empty documents are skipped but counted.
@@ -118,18 +130,19 @@ pub fn split(text: &str) -> Vec<Document<'_>> {
     documents
 }
 
-fn items(value: Value, place: Place) -> Vec<(Place, Value)> {
+fn items(value: Value, place: Place) -> Result<Vec<(Place, Value)>, String> {
     let is_list = value.get("apiVersion") == Some(&Value::from("v1"))
         && value.get("kind") == Some(&Value::from("List"));
     match value {
         Value::Object(mut list) if is_list => match list.remove("items") {
             Some(Value::Array(items)) => {
                 let item = |(index, value)| (Place { item: Some(index), ..place }, value);
-                items.into_iter().enumerate().map(item).collect()
+                Ok(items.into_iter().enumerate().map(item).collect())
             }
-            _ => Vec::new(),
+            None => Ok(Vec::new()),
+            Some(_) => Err("items: not a list".to_owned()),
         },
-        value => vec![(place, value)],
+        value => Ok(vec![(place, value)]),
     }
 }
 
@@ -155,16 +168,15 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// The first line of the parser's message, with the line number within the file.
+/// The parser's reason, with the line of the file.
 fn yaml_reason(error: &serde_saphyr::Error, first_line: usize) -> String {
-    let text = error.without_snippet().to_string();
-    let reason = text.lines().next().unwrap_or("no YAML").to_owned();
+    let reason = UserMessageFormatter.format_message(error);
     match error.location() {
         Some(place) => {
             let line = usize::try_from(place.line()).unwrap_or(1);
             format!("line {}: {reason}", first_line + line.saturating_sub(1))
         }
-        None => reason,
+        None => reason.into_owned(),
     }
 }
 
@@ -212,9 +224,54 @@ mod tests {
     }
 
     #[test]
+    fn the_reason_for_bad_yaml_is_for_who_wrote_it() {
+        let reason = |text: &str| match parse(text).remove(0).result {
+            Err(Fault::Refused(refusal)) => refusal.reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            reason(&format!("{ONE}kind: Pod\n")),
+            "line 5: duplicate mapping key: kind not allowed here"
+        );
+        assert_eq!(
+            reason("---\n- a\n...\n- b\n"),
+            "line 4: only single YAML document expected but multiple found"
+        );
+        for text in ["5", "hello", "[{kind: Pod}]"] {
+            assert_eq!(reason(text), "no object: it has no fields");
+        }
+    }
+
+    #[test]
+    fn directives_before_the_first_document_are_none() {
+        assert_eq!(names(&format!("%YAML 1.2\n# all\n---\n{ONE}")), [Ok("Namespace one".to_owned())]);
+    }
+
+    #[test]
+    fn a_list_may_be_as_long_as_a_file_and_aliases_may_not_multiply() {
+        let item = "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"n\"}},";
+        let list = format!(
+            "{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}]}}",
+            item.repeat(40_000).trim_end_matches(',')
+        );
+        assert_eq!(split(&list)[0].objects().unwrap().len(), 40_000);
+        let level = |n: u8| format!("a{}: &a{} [{}]\n", n, n, format!("*a{},", n - 1).repeat(10));
+        let bomb = format!("a0: &a0 [x]\n{}", (1..=9).map(level).collect::<String>());
+        split(&bomb)[0].objects().unwrap_err();
+    }
+
+    #[test]
     fn a_list_gives_its_items_and_json_is_read() {
         let text = r#"{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"one","labels":null}}]}"#;
         assert_eq!(names(text), [Ok("Namespace one".to_owned())]);
+    }
+
+    #[test]
+    fn a_list_whose_items_are_none_is_refused_and_an_empty_one_is_not() {
+        for items in ["", "items: []\n", "items: null\n"] {
+            assert_eq!(names(&format!("apiVersion: v1\nkind: List\n{items}")), []);
+        }
+        assert_eq!(names("apiVersion: v1\nkind: List\nitems: {kind: Pod}\n"), [Err(None)]);
     }
 
     #[test]

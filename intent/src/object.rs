@@ -29,6 +29,7 @@ use weft_policy::model::{Labels, Pod, Policy};
 use weft_policy::translate;
 
 pub(crate) use self::name::CONFIGURATION;
+pub use self::name::is_subdomain;
 use self::node::RawNode;
 use self::typed::{checked, strict, typed};
 
@@ -272,6 +273,9 @@ struct RawName {
 
 /// Which object it is, of a kind that we read, whatever else is in it.
 pub fn identity(value: &Value) -> Result<ObjectKey, String> {
+    if !value.is_object() {
+        return Err("no object: it has no fields".to_owned());
+    }
     let raw: RawIdentity = typed(value)?;
     let kind = Kind::from_type(&raw.api_version, &raw.kind)
         .ok_or_else(|| format!("kind: {} {} is not one that is read here", raw.api_version, raw.kind))?;

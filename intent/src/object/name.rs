@@ -25,7 +25,8 @@ pub(super) fn check(key: &ObjectKey) -> Result<(), String> {
     Ok(())
 }
 
-fn is_subdomain(name: &str) -> bool {
+/// Whether an API server knows objects of such names.
+pub fn is_subdomain(name: &str) -> bool {
     name.len() <= MAX_NAME && name.split('.').all(is_part)
 }
 
