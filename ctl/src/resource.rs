@@ -91,7 +91,7 @@ pub(crate) fn select(words: &[String]) -> Result<Vec<Selection>, Usage> {
             _ => Err(Usage(format!("`{first}` is every kind: names need one kind"))),
         };
     }
-    let selection = |word| Ok(Selection { resource: named(word)?, names: names.to_vec() });
+    let selection = |word| Ok(Selection { resource: named(word)?, names: each_once(names) });
     first.split(',').map(selection).collect()
 }
 
@@ -101,11 +101,16 @@ fn by_full_names(words: &[String]) -> Result<Vec<Selection>, Usage> {
     for word in words {
         let next = one(word)?;
         match selections.last_mut().filter(|last| last.resource == next.resource) {
-            Some(last) => last.names.extend(next.names),
+            Some(last) => last.names = each_once(&[last.names.as_slice(), &next.names].concat()),
             None => selections.push(next),
         }
     }
     Ok(selections)
+}
+
+fn each_once(names: &[String]) -> Vec<String> {
+    let is_new = |(index, name): &(usize, &String)| !names[..*index].contains(name);
+    names.iter().enumerate().filter(is_new).map(|(_, name)| name.clone()).collect()
 }
 
 fn one(word: &str) -> Result<Selection, Usage> {
@@ -173,6 +178,8 @@ mod tests {
             selected("bgppeer/a bgppeer/c bgpfilter/b"),
             [of("BGPPeer", &["a", "c"]), of("BGPFilter", &["b"])]
         );
+        assert_eq!(selected("bgppeer b a b"), [of("BGPPeer", &["b", "a"])]);
+        assert_eq!(selected("bgppeer/b bgppeer/a bgppeer/b"), [of("BGPPeer", &["b", "a"])]);
         for words in ["bgppeer/a b", "bgppeer/", "bgppeer/a/b", "all a"] {
             wrong(words);
         }

@@ -8,7 +8,8 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use kube::core::Status;
 use kube::{Client, Error};
 use serde_json::Value;
-use weft_intent::{Kind, object};
+use weft_intent::object::is_subdomain;
+use weft_intent::{Kind, ObjectKey, object};
 
 use super::{Change, Done, Given, How, Named, Report};
 use crate::fault::Fault;
@@ -34,7 +35,7 @@ impl Kubernetes {
         if names.is_empty() {
             objects = api.list(&ListParams::default()).await.map_err(|error| told(resource, error))?.items;
         }
-        for name in names {
+        for name in names.iter().filter(|name| is_subdomain(name)) {
             objects.extend(api.get_opt(name).await.map_err(|error| told(resource, error))?);
         }
         objects.into_iter().map(|object| shown(resource, object)).collect()
@@ -83,14 +84,28 @@ impl Kubernetes {
     async fn delete_all(&self, named: &[Named], how: How, ignore_missing: bool) -> Report {
         let mut report = Report::default();
         for Named { key, resource } in named {
-            let params = DeleteParams { dry_run: how.dry_run, ..DeleteParams::default() };
-            match self.api(resource).delete(&key.name, &params).await {
-                Ok(_) => report.done.push(Done::new(key, Change::Deleted)),
-                Err(Error::Api(status)) if is_missing(&status) && ignore_missing => {}
+            match self.delete_one(key, resource, how).await {
+                Ok(true) => report.done.push(Done::new(key, Change::Deleted)),
+                Ok(false) if ignore_missing => {}
+                Ok(false) => report.faults.push(Fault::of_object(key, "not found")),
                 Err(error) => report.faults.push(Fault::of_object(key, told(resource, error).to_string())),
             }
         }
         report
+    }
+
+    /// Whether it was there.
+    async fn delete_one(&self, key: &ObjectKey, resource: &Resource, how: How) -> Result<bool, Error> {
+        // What is no name would be another path of the API.
+        if !is_subdomain(&key.name) {
+            return Ok(false);
+        }
+        let params = DeleteParams { dry_run: how.dry_run, ..DeleteParams::default() };
+        match self.api(resource).delete(&key.name, &params).await {
+            Ok(_) => Ok(true),
+            Err(Error::Api(status)) if is_missing(&status) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What was tried comes to pass when nothing of it was refused.
