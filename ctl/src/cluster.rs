@@ -1,6 +1,6 @@
 //! The cluster, as a kubeconfig (or a pod's service account) shows it: what agents report, and where they run.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -81,11 +81,22 @@ impl Cluster {
 pub(crate) async fn api_client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<kube::Client> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = match kubeconfig {
-        Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
-        None if context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await.context("no agent on this machine, and no way to a cluster")?,
+        Some(path) => of_kubeconfig(path, &options).await?,
+        None if context.is_some() => Config::from_kubeconfig(&options).await.map_err(told)?,
+        None => Config::infer().await.map_err(told).context("no way to a cluster")?,
     };
     Ok(kube::Client::try_from(config)?)
+}
+
+async fn of_kubeconfig(path: &Path, options: &KubeConfigOptions) -> Result<Config> {
+    let kubeconfig = Kubeconfig::read_from(path).map_err(told)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, options).await.map_err(told);
+    config.with_context(|| path.display().to_string())
+}
+
+/// These errors repeat their causes, and quote the file, in which there may be keys.
+fn told(error: impl std::error::Error) -> anyhow::Error {
+    anyhow!("{}", error.to_string().lines().next().unwrap_or_default())
 }
 
 /// One that is on its way out, or not yet on a node, answers nothing.

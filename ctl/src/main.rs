@@ -16,10 +16,11 @@ mod input;
 mod render;
 mod resource;
 mod store;
+mod terminal;
 mod whom;
 mod written;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 
 use crate::client::NotFound;
 use crate::cmd::Outcome;
-use crate::failure::Usage;
+use crate::failure::{ReaderGone, Usage};
+use crate::terminal::tell;
 use crate::whom::Where;
 
 /// How often `--watch` asks.
@@ -42,7 +44,7 @@ struct Args {
     #[command(flatten)]
     place: Where,
 
-    /// How to print the answer.
+    /// Print the answer in this form.
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
 
@@ -56,16 +58,19 @@ struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
+    /// Columns for people.
     Table,
-    /// A table with more columns.
+    /// More columns.
     Wide,
+    /// For programs.
     Json,
+    /// For programs, and to be edited.
     Yaml,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// A node at a glance, or all: readiness, peers, routes, pods, policy, and what is wrong.
+    /// Show a node at a glance, or all of them: readiness, peers, routes, pods, policy, and what is wrong.
     Status,
     /// Show objects of Weft: BGPConfiguration, BGPPeer, BGPPeerProfile, BGPNodeOverride, BGPFilter, BGPAdvertisement,
     /// WeftNode.
@@ -76,21 +81,24 @@ enum Command {
     Delete(cmd::delete::Options),
     /// Say what is wrong with objects, as an agent would, without an agent and without a cluster.
     Validate(cmd::validate::Options),
-    /// Peers and routes.
+    /// Show peers and routes.
     #[command(subcommand)]
     Bgp(cmd::bgp::Command),
-    /// Pod addresses.
+    /// Show pools and the addresses of pods.
     #[command(subcommand)]
     Ipam(cmd::ipam::Command),
-    /// Network policies, and whether they allow a connection.
+    /// Show network policies, and say whether they allow a connection.
     #[command(subcommand)]
     Policy(cmd::policy::Command),
-    /// Before the install: what this node lacks. Run it as root on the node.
+    /// Say what this machine lacks before Weft is installed on it. Run it there, as root.
     Check(cmd::check::Options),
-    /// Versions of this program and of the agents.
+    /// Show the versions of this program and of the agents.
     Version,
-    /// A script for your shell: `weftctl completion bash`.
-    Completion { shell: clap_complete::Shell },
+    /// Print a script by which your shell completes words: `source <(weftctl completion bash)`.
+    Completion {
+        /// Write it for this shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -100,11 +108,12 @@ async fn main() -> ExitCode {
         if args.watch && std::io::stdout().is_terminal() {
             print!("{CLEAR}");
         }
-        let code = code(run(&args).await);
-        if !args.watch || !args.command.can_be_repeated() {
+        let outcome = run(&args).await;
+        let is_last = !args.watch || !args.command.can_be_repeated() || is_gone(&outcome);
+        let code = code(outcome);
+        if is_last {
             return code;
         }
-        let _ = std::io::stdout().flush();
         tokio::time::sleep(WATCH).await;
     }
 }
@@ -137,8 +146,9 @@ async fn run(args: &Args) -> anyhow::Result<Outcome> {
         Command::Check(options) => cmd::check::run(options, output),
         Command::Version => cmd::version::run(&place.resolve().await?, output).await,
         Command::Completion { shell } => {
-            clap_complete::generate(*shell, &mut Args::command(), "weftctl", &mut std::io::stdout());
-            Ok(Outcome::Yes)
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "weftctl", &mut script);
+            terminal::write(&script).map(|()| Outcome::Yes)
         }
     }
 }
@@ -159,13 +169,18 @@ impl Command {
     }
 }
 
+fn is_gone(outcome: &anyhow::Result<Outcome>) -> bool {
+    outcome.as_ref().is_err_and(anyhow::Error::is::<ReaderGone>)
+}
+
 fn code(outcome: anyhow::Result<Outcome>) -> ExitCode {
     match outcome {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(3),
         Ok(Outcome::Refused) => ExitCode::FAILURE,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weftctl: {error:#}");
+            tell(format!("{error:#}"));
             if error.is::<NotFound>() {
                 ExitCode::from(3)
             } else if error.is::<Usage>() {

@@ -21,22 +21,22 @@ const DATASTORE_VARIABLE: &str = "WEFT_DATASTORE";
 /// Default: the agent of this machine where there is one, else the cluster of the kubeconfig.
 #[derive(Args, Debug)]
 pub(crate) struct Where {
-    /// The agent of this node, through the API server.
+    /// Ask the agent of this node, through the API server.
     #[arg(long, global = true, value_name = "NAME", conflicts_with_all = ["all_nodes", "socket"])]
     node: Option<String>,
-    /// All nodes, also on a machine that has an agent.
+    /// Ask about all nodes, also on a machine that has an agent.
     #[arg(short = 'A', long, global = true, conflicts_with = "socket")]
     all_nodes: bool,
-    /// The agent's control socket. Default: $WEFT_SOCKET, else /run/weft/agent.sock.
+    /// Ask the agent behind this control socket. Without it, $WEFT_SOCKET names one, else it is /run/weft/agent.sock.
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Where to find the cluster. Default: as kubectl.
+    /// Find the cluster by this file. Without it, it is the one that kubectl would use.
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Which cluster of the kubeconfig.
+    /// Use this context of the kubeconfig.
     #[arg(long, global = true, value_name = "NAME")]
     context: Option<String>,
-    /// Where the agents run.
+    /// Look for the agents in this namespace.
     #[arg(short, long, global = true, env = "WEFT_NAMESPACE", default_value = "weft-system")]
     namespace: String,
 }
@@ -49,8 +49,9 @@ pub(crate) enum Whom {
 /// Default: where the agent of this machine has its objects from, else the cluster of the kubeconfig.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ObjectsIn {
-    /// Where the objects are: `kubernetes`, or `dir:PATH`, a directory of YAML files. Without it $WEFT_DATASTORE says so,
-    /// else the agent of this machine, and where there is none it is the cluster that kubectl would use.
+    /// Look for the objects here: in the cluster (`kubernetes`), or in a directory of YAML files (`dir:PATH`). Without it,
+    /// $WEFT_DATASTORE says where they are, else the agent of this machine; where there is none, they are in the cluster that
+    /// kubectl would use.
     #[arg(long, value_name = "kubernetes|dir:PATH")]
     datastore: Option<Datastore>,
 }
@@ -65,12 +66,17 @@ impl Where {
         if self.asks_this_machine() {
             return Ok(Whom::Agent(Client::Socket(self.socket())));
         }
+        let cluster = self.cluster().await;
         let cluster =
-            Cluster::connect(self.kubeconfig.as_deref(), self.context.as_deref(), &self.namespace).await?;
+            if self.names_cluster() { cluster? } else { cluster.context("no agent on this machine")? };
         match &self.node {
             Some(node) => cluster.agent_of(Some(node)).await.map(Whom::Agent),
             None => Ok(Whom::Cluster(cluster)),
         }
+    }
+
+    async fn cluster(&self) -> Result<Cluster> {
+        Cluster::connect(self.kubeconfig.as_deref(), self.context.as_deref(), &self.namespace).await
     }
 
     pub(crate) async fn store(&self, objects: &ObjectsIn) -> Result<Store> {
@@ -87,7 +93,8 @@ impl Where {
     }
 
     async fn datastore(&self, objects: &ObjectsIn) -> Result<Datastore> {
-        let variable = std::env::var(DATASTORE_VARIABLE).ok().filter(|_| !self.names_cluster());
+        let names_one = self.names_cluster() || self.socket.is_some();
+        let variable = std::env::var(DATASTORE_VARIABLE).ok().filter(|_| !names_one);
         if let Some(named) = &objects.datastore {
             Ok(named.clone())
         } else if let Some(text) = variable {

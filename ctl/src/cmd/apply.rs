@@ -3,11 +3,11 @@
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{DryRun, Outcome, left_out, not_ours, refused, told};
+use super::{DryRun, Outcome, left_out, not_ours, told};
 use crate::Output;
 use crate::input::{Files, Input};
 use crate::resource::Resource;
-use crate::store::{Given, How};
+use crate::store::{Given, How, Report};
 use crate::whom::{ObjectsIn, Where};
 
 #[derive(Args, Debug)]
@@ -34,13 +34,13 @@ pub(crate) async fn run(options: &Options, place: &Where, output: Output) -> Res
         }
     }
     faults.extend(others.iter().filter_map(|(written, kind)| left_out(written, kind)));
+    let how = How { dry_run: options.dry_run.is_meant(), force_conflicts: options.force_conflicts };
     if !faults.is_empty() {
-        return Ok(refused(&faults));
+        return told(&Report { faults, ..Report::default() }, how, output);
     }
     if given.is_empty() {
         bail!("there is nothing to apply");
     }
-    let how = How { dry_run: options.dry_run.is_meant(), force_conflicts: options.force_conflicts };
     let report = place.store(&options.place).await?.apply(&given, how).await?;
     told(&report, how, output)
 }

@@ -12,16 +12,16 @@ use crate::{Output, render};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Sessions, their state and what they carry.
+    /// Show sessions, their state and what they carry.
     Peers,
-    /// Learned and own routes, every path with the reason why it is used or not.
+    /// Show learned and own routes, every path with the reason why it is used or not.
     Routes {
-        /// Only this prefix, or the longest that this address falls into.
+        /// Show only this prefix, or the longest one that this address falls into.
         prefix: Option<String>,
     },
-    /// What we send to a peer.
+    /// Show what a peer is told.
     Advertised {
-        /// A name from `weftctl bgp peers`.
+        /// Name the peer as `weftctl bgp peers` does, or by its address.
         peer: String,
     },
 }

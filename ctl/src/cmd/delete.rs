@@ -7,18 +7,18 @@ use anyhow::{Result, bail};
 use clap::Args;
 use weft_intent::{Kind, ObjectKey, object};
 
-use super::{DryRun, Outcome, left_out, not_ours, refused, told};
+use super::{DryRun, Outcome, left_out, not_ours, told};
 use crate::Output;
 use crate::failure::Usage;
 use crate::fault::Fault;
 use crate::input;
 use crate::resource::{Resource, Selection, select};
-use crate::store::{How, Named};
+use crate::store::{How, Named, Report};
 use crate::whom::{ObjectsIn, Where};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Which objects: a kind and names, or KIND/NAME as often as you like.
+    /// Name a kind and objects of it, or give KIND/NAME as often as you like.
     #[arg(value_name = "KIND NAME", required_unless_present = "filenames", conflicts_with = "filenames")]
     what: Vec<String>,
     /// Delete the objects that stand in this file, in the files of this directory, or in standard input (`-`).
@@ -39,13 +39,13 @@ pub(crate) async fn run(options: &Options, place: &Where, output: Output) -> Res
         [] => (by_name(&options.what)?, Vec::new()),
         paths => in_files(paths)?,
     };
+    let how = How { dry_run: options.dry_run.is_meant(), force_conflicts: false };
     if !faults.is_empty() {
-        return Ok(refused(&faults));
+        return told(&Report { faults, ..Report::default() }, how, output);
     }
     if named.is_empty() {
         bail!("there is nothing to delete");
     }
-    let how = How { dry_run: options.dry_run.is_meant(), force_conflicts: false };
     let report = place.store(&options.place).await?.delete(&named, how, options.ignore_not_found).await?;
     told(&report, how, output)
 }

@@ -1,7 +1,5 @@
 //! `weftctl get`
 
-use std::io::Write as _;
-
 use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
@@ -9,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::{Outcome, print};
 use crate::resource::{Selection, select};
+use crate::terminal::{printable, tell, write};
 use crate::whom::{ObjectsIn, Where};
 use crate::{Output, client, render};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Which objects: a kind (`bgppeers`), several (`bgppeers,bgpfilters`) or `all`, then names if not all are wanted; or
-    /// KIND/NAME as often as you like.
+    /// Name a kind (`bgppeers`), several (`bgppeers,bgpfilters`) or `all`, then objects if not all of them are wanted; or
+    /// give KIND/NAME as often as you like.
     #[arg(value_name = "KIND [NAME]", required_unless_present = "raw")]
     pub(crate) what: Vec<String>,
     #[command(flatten)]
@@ -37,26 +36,25 @@ pub(crate) async fn run(options: &Options, place: &Where, output: Output) -> Res
         missing.extend(faults);
         found.push((selection, objects));
     }
+    let is_empty = found.iter().all(|(_, objects)| objects.is_empty());
     match output {
-        Output::Table | Output::Wide => tables(&found, output, missing.is_empty()),
+        // That it is not there is no object.
+        _ if is_empty && !missing.is_empty() => {}
+        Output::Table | Output::Wide if is_empty => eprintln!("No resources found"),
+        Output::Table | Output::Wide => write(printable(&tables(&found, output)).as_bytes())?,
         Output::Json | Output::Yaml => print(output, &document(&found), |_| String::new())?,
     }
-    for fault in &missing {
-        eprintln!("weftctl: {fault}");
-    }
+    missing.iter().for_each(tell);
     Ok(if missing.is_empty() { Outcome::Yes } else { Outcome::Refused })
 }
 
-fn tables(found: &[(Selection, Vec<Value>)], output: Output, expects_some: bool) {
-    let there: Vec<_> = found.iter().filter(|(_, objects)| !objects.is_empty()).collect();
-    if there.is_empty() && expects_some {
-        eprintln!("No resources found");
-    }
+fn tables(found: &[(Selection, Vec<Value>)], output: Output) -> String {
+    let there = found.iter().filter(|(_, objects)| !objects.is_empty());
     let (wide, of_many, now) = (output == Output::Wide, found.len() > 1, Timestamp::now());
-    let table = |(selection, objects): &&(Selection, Vec<Value>)| {
+    let table = |(selection, objects): &(Selection, Vec<Value>)| {
         render::objects(selection.resource, objects, wide, of_many, now)
     };
-    print!("{}", there.iter().map(table).collect::<Vec<_>>().join("\n"));
+    there.map(table).collect::<Vec<_>>().join("\n")
 }
 
 /// The object, where one was asked for by name; else a list, as `apply` and kubectl take it.
@@ -72,6 +70,6 @@ fn document(found: &[(Selection, Vec<Value>)]) -> Value {
 
 async fn raw(place: &Where, uri: &str) -> Result<Outcome> {
     let answer = client::get_raw(&place.socket(), uri).await?;
-    std::io::stdout().write_all(&answer.encode())?;
+    write(&answer.encode())?;
     Ok(Outcome::Yes)
 }

@@ -10,7 +10,7 @@ use crate::{Output, render};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Pools with their use, and who holds which address.
+    /// Show pools with their use, and who holds which address.
     Show,
 }
 

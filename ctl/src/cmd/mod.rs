@@ -16,7 +16,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::fault::{Fault, Source};
-use crate::store::{How, Report};
+use crate::store::{Done, How, Report};
+use crate::terminal::{printable, tell, write};
 use crate::written::Written;
 use crate::{Output, render};
 
@@ -37,12 +38,12 @@ impl Outcome {
 
 /// Prints `answer` as a program or a person wants it.
 fn print<T: Serialize>(output: Output, answer: &T, table: impl FnOnce(&T) -> String) -> Result<()> {
-    match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(answer)?),
-        Output::Yaml => print!("---\n{}", serde_saphyr::to_string(answer)?),
-        Output::Table | Output::Wide => print!("{}", table(answer)),
-    }
-    Ok(())
+    let text = match output {
+        Output::Json => serde_json::to_string_pretty(answer)? + "\n",
+        Output::Yaml => "---\n".to_owned() + &serde_saphyr::to_string(answer)?,
+        Output::Table | Output::Wide => printable(&table(answer)),
+    };
+    write(text.as_bytes())
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -64,13 +65,6 @@ impl DryRun {
     }
 }
 
-fn refused(faults: &[Fault]) -> Outcome {
-    for fault in faults {
-        eprintln!("weftctl: {fault}");
-    }
-    Outcome::Refused
-}
-
 fn not_ours(source: &Source, object: &str) -> Fault {
     Fault {
         object: Some(object.to_owned()),
@@ -82,7 +76,7 @@ fn not_ours(source: &Source, object: &str) -> Fault {
 /// left out.
 fn left_out(written: &Written, kind: &str) -> Option<Fault> {
     if kind.ends_with(" WeftNode") {
-        eprintln!("weftctl: note: {}: a WeftNode is written by its agent, left out", written.source);
+        tell(format!("note: {}: a WeftNode is written by its agent, left out", written.source));
         return None;
     }
     Some(not_ours(&written.source, kind))
@@ -91,10 +85,10 @@ fn left_out(written: &Written, kind: &str) -> Option<Fault> {
 /// Says what became of each object.
 fn told(report: &Report, how: How, output: Output) -> Result<Outcome> {
     print(output, &report.done, |done| render::done(done, how.dry_run))?;
-    for done in &report.done {
-        done.warning
-            .iter()
-            .for_each(|warning| eprintln!("weftctl: warning: {} {}: {warning}", done.kind, done.name));
+    for Done { kind, name, warning, .. } in &report.done {
+        warning.iter().for_each(|warning| tell(format!("warning: {kind} {name}: {warning}")));
     }
-    Ok(if report.faults.is_empty() { Outcome::Yes } else { refused(&report.faults) })
+    report.warnings.iter().for_each(|warning| tell(format!("warning: {warning}")));
+    report.faults.iter().for_each(tell);
+    Ok(if report.faults.is_empty() { Outcome::Yes } else { Outcome::Refused })
 }

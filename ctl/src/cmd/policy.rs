@@ -12,13 +12,13 @@ use crate::{Output, render};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Policies and the pods that they isolate.
+    /// List policies and the pods that they isolate.
     List,
-    /// Whether a connection is allowed, and by which rule or for want of which.
+    /// Say whether a connection is allowed, and by which rule or for want of which.
     Explain {
-        /// `NAMESPACE/POD` or an address.
+        /// Name where it comes from: `NAMESPACE/POD` or an address.
         from: String,
-        /// `NAMESPACE/POD` or an address, then `:PORT` or `:PORT/PROTOCOL`; TCP unless told. An IPv6 address with a
+        /// Name where it goes: `NAMESPACE/POD` or an address, then `:PORT` or `:PORT/PROTOCOL`; TCP unless told. An IPv6 address with a
         /// port stands in brackets. Without a port: any protocol that has none, like ICMP.
         to: Destination,
     },

@@ -135,7 +135,7 @@ mod tests {
     fn fields(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
         match value {
             Value::Object(members) => {
-                members.iter().for_each(|(name, value)| fields(&format!("{path}.{name}"), value, found))
+                members.iter().for_each(|(name, value)| fields(&format!("{path}.{name}"), value, found));
             }
             Value::Array(items) => {
                 items.iter().for_each(|item| fields(&format!("{path}[]"), item, found));

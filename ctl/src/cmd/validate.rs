@@ -13,6 +13,7 @@ use super::{Outcome, print};
 use crate::Output;
 use crate::fault::Fault;
 use crate::input::{Files, Input};
+use crate::terminal::tell;
 use crate::written::Written;
 
 #[derive(Args, Debug)]
@@ -36,10 +37,10 @@ struct Judgement {
 pub(crate) fn run(options: &Options, output: Output) -> Result<Outcome> {
     let judgement = judge(Input::read(&options.files.filenames)?);
     for note in &judgement.notes {
-        eprintln!("weftctl: note: {note}");
+        tell(format!("note: {note}"));
     }
     if matches!(output, Output::Table | Output::Wide) {
-        judgement.faults.iter().for_each(|fault| eprintln!("weftctl: {fault}"));
+        judgement.faults.iter().for_each(tell);
     }
     print(output, &judgement, text)?;
     Ok(if judgement.valid { Outcome::Yes } else { Outcome::Refused })

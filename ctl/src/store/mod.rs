@@ -30,7 +30,7 @@ pub(crate) struct Given {
     pub(crate) resource: &'static Resource,
     /// Without what only a server writes.
     pub(crate) value: Value,
-    /// As it stood in its file, where that is the same.
+    /// The document that it stood in, alone.
     pub(crate) text: Option<String>,
 }
 
@@ -75,6 +75,8 @@ pub(crate) struct Done {
 pub(crate) struct Report {
     pub(crate) done: Vec<Done>,
     pub(crate) faults: Vec<Fault>,
+    /// What was done, and not quite as its user may think.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Done {

@@ -15,13 +15,13 @@ use crate::{Output, render};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Where the runtime looks for network configurations.
+    /// Look here for the configurations of other networks, as the runtime does.
     #[arg(long, default_value = "/etc/cni/net.d", value_name = "DIR")]
     cni_conf_dir: PathBuf,
-    /// TCP port of BGP, which must be free.
+    /// Expect this TCP port to be free, for BGP.
     #[arg(long, default_value_t = 179, value_name = "PORT")]
     bgp_port: u16,
-    /// TCP port of metrics and health, which must be free.
+    /// Expect this TCP port to be free, for metrics and health.
     #[arg(long, default_value_t = 9179, value_name = "PORT")]
     metrics_port: u16,
 }
