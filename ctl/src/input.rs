@@ -17,8 +17,10 @@ use weft_intent::object::{self, Refusal};
 use weft_intent::{Object, ObjectKey};
 
 use crate::fault::{Fault, Source};
-use crate::written::{GROUP, Written, as_written, is_ours};
+use crate::written::{Written, as_written, is_ours};
 
+/// Which agents write.
+const WEFT_NODE: &str = "weft.dev/v1alpha1 WeftNode";
 const STDIN: &str = "-";
 /// How messages name it.
 const STDIN_NAME: &str = "standard input";
@@ -50,7 +52,8 @@ impl Input {
 
     fn add(&mut self, written: Written, seen: &mut BTreeMap<ObjectKey, Source>) {
         match object::unknown_kind(&written.value) {
-            Some(kind) if is_misspelt(&kind) => {
+            // Of our group, but none that there is.
+            Some(kind) if is_ours(&written.value) && kind != WEFT_NODE => {
                 self.faults.push(Fault::new(&written.source, None, format!("kind: there is no {kind}")));
             }
             Some(kind) => self.others.push((written, kind)),
@@ -77,11 +80,6 @@ impl Input {
     }
 }
 
-/// Of our group, but none that there is.
-fn is_misspelt(kind: &str) -> bool {
-    kind.starts_with(GROUP) && kind != "weft.dev/v1alpha1 WeftNode"
-}
-
 /// Every object, of whatever kind, and the documents that are no YAML.
 pub(crate) fn read(paths: &[PathBuf]) -> Result<(Vec<Written>, Vec<Fault>)> {
     let (mut objects, mut faults) = (Vec::new(), Vec::new());
@@ -100,12 +98,12 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<(Vec<Written>, Vec<Fault>)> {
 fn written(file: &str, document: &Document<'_>) -> Result<Vec<Written>, Fault> {
     let objects =
         document.objects().map_err(|reason| Fault::new(&Source::new(file, document.place), None, reason))?;
-    let is_yaml = !document.text.trim_start().starts_with('{');
+    // Of a file that begins with a byte order mark.
+    let text = document.text.trim_start_matches('\u{feff}');
     let object = |(place, value): (Place, Value)| {
-        let own = if is_ours(&value) { as_written(&value) } else { value.clone() };
-        let is_all = own == value && is_yaml && place.item.is_none();
-        let text = is_all.then(|| document.text.to_owned());
-        Written { source: Source::new(file, place), value: own, text }
+        let text = place.item.is_none().then(|| text.to_owned());
+        let value = if is_ours(&value) { as_written(&value) } else { value };
+        Written { source: Source::new(file, place), value, text }
     };
     Ok(objects.into_iter().map(object).collect())
 }
@@ -118,6 +116,7 @@ fn texts(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
             texts.push((STDIN_NAME.to_owned(), text(std::io::stdin().lock()).context(STDIN_NAME)?));
         } else if path.is_dir() {
             for path in files_of(path).with_context(|| path.display().to_string())? {
+                is_regular(&path).with_context(|| path.display().to_string())?;
                 texts.push((path.display().to_string(), text_of(&path)?));
             }
         } else {
@@ -130,12 +129,17 @@ fn texts(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     let paths: Result<Vec<_>, _> = folder.read_dir()?.map(|entry| entry.map(|entry| entry.path())).collect();
     let is_named = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_read);
-    let mut paths: Vec<_> = paths?.into_iter().filter(|path| is_named(path) && path.is_file()).collect();
+    let mut paths: Vec<_> = paths?.into_iter().filter(|path| is_named(path) && !path.is_dir()).collect();
     if paths.is_empty() {
         bail!("no files *.yaml, *.yml or *.json");
     }
     paths.sort();
     Ok(paths)
+}
+
+/// Nobody meant a pipe that lies among files, and to read it would be to wait for its writer.
+fn is_regular(path: &Path) -> Result<()> {
+    if path.metadata()?.is_file() { Ok(()) } else { bail!("not a regular file") }
 }
 
 fn text_of(path: &Path) -> Result<String> {

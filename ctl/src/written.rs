@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::fault::Source;
 
-pub(crate) const GROUP: &str = "weft.dev/";
+const GROUP: &str = "weft.dev";
 
 /// One object as it was written, of whatever kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,12 +12,13 @@ pub(crate) struct Written {
     pub(crate) source: Source,
     /// Of ours: without what only a server writes.
     pub(crate) value: Value,
-    /// The document, where it is YAML and holds nothing else.
+    /// The document, where it holds nothing else.
     pub(crate) text: Option<String>,
 }
 
+/// Of our group, whatever version of it that may be.
 pub(crate) fn is_ours(object: &Value) -> bool {
-    object["apiVersion"].as_str().is_some_and(|version| version.starts_with(GROUP))
+    object["apiVersion"].as_str().is_some_and(|version| version.split('/').next() == Some(GROUP))
 }
 
 pub(crate) fn name_of(object: &Value) -> &str {

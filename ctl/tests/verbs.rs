@@ -227,6 +227,8 @@ fn nothing_is_written_when_one_document_is_refused_and_each_is_named() {
             "apiVersion: weft.dev/v1alpha1\nkind: BGPPear\nmetadata: {name: x}\n".to_owned(),
             "there is no weft.dev/v1alpha1 BGPPear",
         ),
+        (peer("x", "").replace("/v1alpha1", ""), "there is no weft.dev BGPPeer"),
+        ("apiVersion: v1\nkind: List\nitems: {a: 1}\n".to_owned(), "items: not a list"),
         (
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n".to_owned(),
             "apps/v1 Deployment: is none of weft.dev",
@@ -391,6 +393,75 @@ fn large_files_are_read_and_absurd_ones_are_refused() {
         .weftctl_with(&["validate", "-f", "-"], &"[".repeat(100_000))
         .refused(1, &["standard input document 1"]);
     place.weftctl(&["validate", "-f", "/dev/zero"]).refused(1, &["larger than"]);
+}
+
+/// As `head` does.
+#[test]
+fn a_reader_that_has_enough_ends_it_and_a_full_disk_is_said() {
+    let place = Place::new();
+    let many: String =
+        (0..3_000).map(|n| peer(&format!("p{n}"), "address: 192.0.2.1, asn: 1") + "---\n").collect();
+    fs::write(place.store().join("all.yaml"), many).unwrap();
+    for words in [
+        &["get", "bgppeers"][..],
+        &["get", "bgppeers", "-o", "json"],
+        &["get", "all", "--watch"],
+        &["completion", "bash"],
+    ] {
+        let mut child = place.command(words).spawn().unwrap();
+        drop(child.stdout.take());
+        let said = Said::of(child.wait_with_output().unwrap());
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{words:?}");
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let words: Vec<_> = words.iter().copied().filter(|word| *word != "--watch").collect();
+        let said = Said::of(place.command(&words).stdout(full).output().unwrap());
+        said.refused(1, &["weftctl: standard output: No space left"]);
+    }
+}
+
+#[test]
+fn what_is_in_names_and_reasons_does_not_steer_the_terminal() {
+    let place = Place::new();
+    let said = place.weftctl_with(&["validate", "-f", "-"], &peer("a", "\"\\e[31m\": 1"));
+    said.refused(1, &["spec.\\u{1b}[31m: unknown field"]);
+    assert!(!said.err.contains('\x1b'), "{said:?}");
+    fs::write(place.store().join("a.yaml"), peer("\"\\e[31m\"", "address: 192.0.2.1, asn: 1")).unwrap();
+    let shown = place.weftctl(&["get", "bgppeers", "-o", "wide"]).ok();
+    assert!(!shown.contains('\x1b') && shown.contains("\\u{1b}[31m"), "{shown}");
+}
+
+#[test]
+fn what_is_named_twice_is_meant_once_and_what_is_not_there_prints_nothing() {
+    let place = Place::new();
+    place.weftctl_with(&["apply", "-f", "-"], &peer("a", "address: 192.0.2.1, asn: 1")).ok();
+    assert_eq!(place.json(&["get", "bgppeer", "a", "a"])["metadata"]["name"], "a");
+    let none = place.weftctl(&["get", "bgppeer", "none", "-o", "json"]);
+    assert_eq!((none.code, none.out.as_str()), (1, ""));
+    assert_eq!(place.weftctl(&["delete", "bgppeer", "a", "a"]).ok(), "bgppeer.weft.dev/a deleted\n");
+    let told = place.weftctl(&["delete", "bgppeer", "a", "-o", "json"]);
+    assert_eq!((told.code, told.out.as_str()), (1, "[]\n"));
+    let told = place.weftctl_with(&["apply", "-f", "-", "-o", "json"], &peer("A", ""));
+    assert_eq!((told.code, told.out.as_str()), (1, "[]\n"));
+}
+
+#[test]
+fn what_is_no_file_among_files_is_refused_and_a_flag_counts_more_than_the_variable() {
+    let place = Place::new();
+    fs::create_dir_all(place.0.join("in/sub.yaml")).unwrap();
+    place.file("in/a.yaml", &peer("a", "address: 192.0.2.1, asn: 1"));
+    let folder = place.0.join("in").display().to_string();
+    place.weftctl(&["validate", "-f", &folder]).ok();
+    std::os::unix::fs::symlink("nowhere", place.0.join("in/b.yaml")).unwrap();
+    place.weftctl(&["validate", "-f", &folder]).refused(1, &["in/b.yaml: No such file"]);
+    fs::remove_file(place.0.join("in/b.yaml")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", place.0.join("in/b.yaml")).unwrap();
+    place.weftctl(&["validate", "-f", &folder]).refused(1, &["in/b.yaml: not a regular file"]);
+    place.weftctl(&["get", "bgppeers", "--socket", "/nowhere"]).refused(1, &["/nowhere"]);
+    place.weftctl(&["get", "bgppeers", "--kubeconfig", "/nowhere"]).refused(1, &["kubeconfig", "/nowhere"]);
+    let keys = place.file("kubeconfig", "apiVersion: v1\nusers: [\ntoken: hunter2\n");
+    let said = place.weftctl(&["get", "bgppeers", "--kubeconfig", &keys]);
+    said.refused(1, &["kubeconfig"]);
+    assert!(!said.err.contains("hunter2"), "{said:?}");
 }
 
 fn visible(store: &Path) -> Vec<String> {

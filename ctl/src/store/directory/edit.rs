@@ -1,9 +1,9 @@
 //! Some documents of a file replaced or taken out, the others as they are to the last byte. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use weft_intent::documents::{self, Document};
+use weft_intent::documents::{self, Document, Place};
 
 /// What becomes of one document.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,38 +31,65 @@ impl Format {
             Self::Yaml => serde_saphyr::to_string(value).map_err(|error| error.to_string()),
             Self::Json => serde_json::to_string_pretty(value).map_err(|error| error.to_string()),
         };
-        text.expect("a JSON value has text") + "\n"
+        let text = text.expect("a JSON value has text");
+        if text.ends_with('\n') { text } else { text + "\n" }
     }
 }
 
-/// The file with the edits, by number of document; `None` when no object is left in it.
-pub(super) fn edited(text: &str, edits: &BTreeMap<usize, Edit>, format: Format) -> Option<String> {
+/// A file after its edits.
+#[derive(Debug, PartialEq)]
+pub(super) struct Edited {
+    /// `None` when no object is left in it.
+    pub(super) text: Option<String>,
+    /// The documents of which comments are gone.
+    pub(super) uncommented: Vec<Place>,
+}
+
+/// The file with the edits, by number of document.
+pub(super) fn edited(text: &str, edits: &BTreeMap<usize, Edit>, format: Format) -> Edited {
     let documents = documents::split(text);
     let before = documents.first().map_or(text.len(), |first| first.span.start);
-    let (mut out, mut left) = (text[..before].to_owned(), false);
+    let (mut out, mut left, mut uncommented) = (text[..before].to_owned(), false, Vec::new());
     for document in &documents {
+        let old = &text[document.span.clone()];
         let edit = match edits.get(&document.place.document) {
             Some(Edit::Items(items)) => list(document, items, format),
             edit => edit.cloned(),
         };
         match edit {
             None => {
-                out += &text[document.span.clone()];
+                out += old;
                 left |= !document.is_blank();
             }
             Some(Edit::Replace(new)) => {
-                out += &replaced(&text[document.span.clone()], &new);
+                let new = replaced(old, &new);
+                uncommented.extend(loses_comments(old, &new).then_some(document.place));
+                out += &new;
                 left = true;
             }
             Some(Edit::Remove | Edit::Items(_)) => {}
         }
     }
-    left.then_some(out)
+    Edited { text: left.then_some(out), uncommented }
+}
+
+/// Whether a comment of `old` is not in `new`. What looks like one counts as one.
+pub(super) fn loses_comments(old: &str, new: &str) -> bool {
+    let kept: BTreeSet<_> = comments(new).collect();
+    comments(old).any(|comment| !kept.contains(comment))
+}
+
+fn comments(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let mut signs = line.match_indices('#').map(|(at, _)| at);
+        let begins = signs.find(|at| *at == 0 || line[..*at].ends_with([' ', '\t']))?;
+        Some(line[begins..].trim_end())
+    })
 }
 
 /// A list with other items, or none.
 fn list(document: &Document<'_>, items: &BTreeMap<usize, Option<Value>>, format: Format) -> Option<Edit> {
-    let mut list: Value = serde_saphyr::from_str(document.text).ok()?;
+    let mut list: Value = documents::read(document.text).ok()?;
     let old = list.get_mut("items")?.as_array_mut()?;
     let index = std::mem::take(old).into_iter().enumerate();
     *old = index.filter_map(|(index, item)| items.get(&index).cloned().unwrap_or(Some(item))).collect();
@@ -101,7 +128,12 @@ mod tests {
         "# of rack a\n---\n# the left one\nkind: A\n--- # the right one\nkind: B\n---\n\n---\nkind: C\n";
 
     fn edit(text: &str, edits: &[(usize, Edit)]) -> Option<String> {
-        edited(text, &edits.iter().cloned().collect(), Format::Yaml)
+        edited(text, &edits.iter().cloned().collect(), Format::Yaml).text
+    }
+
+    fn uncommented(text: &str, edits: &[(usize, Edit)]) -> Vec<usize> {
+        let places = edited(text, &edits.iter().cloned().collect(), Format::Yaml).uncommented;
+        places.iter().map(|place| place.document).collect()
     }
 
     fn replace(text: &str) -> Edit {
@@ -142,6 +174,21 @@ mod tests {
         assert_eq!(new["items"], serde_json::json!([{ "b": 2 }, { "d": 4 }]));
         assert_eq!(edit(list, &[(1, items(&[(0, None), (1, None), (2, None)]))]), None);
         let json = edited("{\"kind\": \"A\"}", &[(1, replace("{}"))].into(), Format::Json);
-        assert_eq!(json.as_deref(), Some("{}\n"));
+        assert_eq!(json.text.as_deref(), Some("{}\n"));
+    }
+
+    #[test]
+    fn comments_that_go_are_named_by_their_document() {
+        let none: [usize; 0] = [];
+        assert_eq!(uncommented(FILE, &[(1, replace("kind: X\n")), (2, replace("kind: Y\n"))]), none);
+        assert_eq!(uncommented(FILE, &[(1, replace("# another\nkind: X\n"))]), [1]);
+        for inside in ["kind: A # why\n", "kind: A\n# why\n", "kind: A\n  # why\nb: c\n"] {
+            assert_eq!(uncommented(inside, &[(1, replace("kind: X\n"))]), [1], "{inside}");
+            assert_eq!(uncommented(inside, &[(1, replace(&inside.replace('A', "X")))]), none, "{inside}");
+            assert_eq!(uncommented(inside, &[(1, Edit::Remove)]), none, "they go with what they are about");
+        }
+        assert_eq!(uncommented("kind: a#b\n", &[(1, replace("kind: X\n"))]), none);
+        let list = "apiVersion: v1\nkind: List\nitems:\n# the first\n- {a: 1}\n- {b: 2}\n";
+        assert_eq!(uncommented(list, &[(1, Edit::Items([(1, None)].into()))]), [1]);
     }
 }

@@ -13,14 +13,16 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use weft_intent::ObjectKey;
+use weft_intent::documents;
 use weft_intent::shown::{ACCEPTED, Accepted};
 
-use self::edit::{Edit, Format, edited};
+use self::edit::{Edit, Edited, Format, edited, loses_comments};
 use self::read::{Shelf, Spot};
 use self::replace::Locked;
 use super::{Change, Done, Given, How, Named, Report};
 use crate::fault::Fault;
 use crate::resource::Selection;
+use crate::terminal::tell;
 use crate::written::as_written;
 
 #[derive(Debug)]
@@ -34,26 +36,46 @@ struct Edits {
     /// By number of document.
     documents: BTreeMap<String, BTreeMap<usize, Edit>>,
     new: BTreeMap<String, String>,
+    /// For who reads what is written.
+    warnings: Vec<String>,
 }
+
+/// What a file holds and is to hold; `None` where there is none.
+struct FileChange<'a> {
+    name: &'a str,
+    before: Option<&'a str>,
+    after: Option<String>,
+}
+
+/// As much as file systems take.
+const MAX_FILE_NAME: usize = 255;
 
 impl Directory {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// Complains about what cannot be read, as any object may be in it.
+    /// Complains about what cannot be read, as any object may be in it, and about what stands there more than once.
     pub(super) fn get(&self, selection: &Selection) -> Result<Vec<Value>> {
         let shelf = self.shelf()?;
-        for fault in shelf.unread() {
-            eprintln!("weftctl: {fault}");
-        }
+        shelf.unread().iter().for_each(tell);
         let verdicts = shelf.verdicts();
-        let is_meant = |key: &ObjectKey| {
-            let is_named = selection.names.is_empty() || selection.names.contains(&key.name);
-            is_named && key.kind.to_string() == selection.resource.kind()
+        let of_kind = |key: &ObjectKey| key.kind.to_string() == selection.resource.kind();
+        let all: BTreeMap<_, _> = shelf
+            .objects()
+            .filter(|(key, _)| of_kind(key))
+            .map(|(key, spot)| (&key.name, (key, spot)))
+            .collect();
+        let meant: Vec<_> = match selection.names.as_slice() {
+            [] => all.values().collect(),
+            names => names.iter().filter_map(|name| all.get(name)).collect(),
         };
-        let found = shelf.objects().filter(|(key, _)| is_meant(key));
-        Ok(found.map(|(key, spot)| with_condition(spot, verdicts.get(key))).collect())
+        for (key, spot) in &meant {
+            if let [_, _, ..] = shelf.spots(key) {
+                tell(format!("{key} stands there more than once; {spot} counts"));
+            }
+        }
+        Ok(meant.into_iter().map(|(key, spot)| with_condition(spot, verdicts.get(*key))).collect())
     }
 
     pub(super) fn apply(&self, given: &[Given], how: How) -> Result<Report> {
@@ -86,15 +108,19 @@ impl Directory {
 
     /// What `plan` makes of the directory, unless it refuses a part of it.
     fn change(&self, how: How, plan: impl FnOnce(&Shelf, &mut Edits) -> Report) -> Result<Report> {
-        let locked = Locked::new(&self.path).with_context(|| self.name())?;
+        let mut locked = Locked::new(&self.path).with_context(|| self.name())?;
         let (shelf, mut edits) = (self.shelf()?, Edits::default());
         let mut report = plan(&shelf, &mut edits);
         if !report.faults.is_empty() {
             report.done.clear();
-        } else if !how.dry_run {
-            edits.write(&locked, &shelf).with_context(|| self.name())?;
+            return Ok(report);
         }
-        Ok(report)
+        let mut warnings = std::mem::take(&mut edits.warnings);
+        let changes = edits.changes(&shelf, &mut warnings).with_context(|| self.name())?;
+        if !how.dry_run {
+            write(&mut locked, changes).with_context(|| self.name())?;
+        }
+        Ok(Report { warnings, ..report })
     }
 
     fn shelf(&self) -> Result<Shelf> {
@@ -113,10 +139,7 @@ impl Edits {
             [] => self.create(shelf, given).map(|()| Change::Created),
             [spot] if as_written(&spot.value) == given.value => Ok(Change::Unchanged),
             [spot] => self.set(shelf, spot, Some(given)).map(|()| Change::Configured),
-            [first, second, ..] => Err(format!(
-                "stands twice, at {} {} and at {} {}: take one out",
-                first.file, first.place, second.file, second.place
-            )),
+            [first, second, ..] => Err(format!("stands twice, at {first} and at {second}: take one out")),
         }
     }
 
@@ -128,7 +151,11 @@ impl Edits {
         if shelf.has(&file) {
             return Err(format!("{file} is there and holds something else"));
         }
-        self.new.insert(file, body(given, Format::Yaml));
+        if file.len() > MAX_FILE_NAME {
+            return Err("its name is too long for that of a file: put it into one by hand".to_owned());
+        }
+        let body = self.body(given, Format::Yaml);
+        self.new.insert(file, body);
         Ok(())
     }
 
@@ -141,12 +168,13 @@ impl Edits {
 
     fn set(&mut self, shelf: &Shelf, spot: &Spot, given: Option<&Given>) -> Result<(), String> {
         shelf.text(&spot.file).map_err(|error| format!("{}: {error}", spot.file))?;
-        let documents = self.documents.entry(spot.file.clone()).or_default();
         let Some(item) = spot.place.item else {
-            let edit = given.map(|given| Edit::Replace(body(given, Format::of(&spot.file))));
+            let edit = given.map(|given| Edit::Replace(self.body(given, Format::of(&spot.file))));
+            let documents = self.documents.entry(spot.file.clone()).or_default();
             documents.insert(spot.place.document, edit.unwrap_or(Edit::Remove));
             return Ok(());
         };
+        let documents = self.documents.entry(spot.file.clone()).or_default();
         let edit = documents.entry(spot.place.document).or_insert_with(|| Edit::Items(BTreeMap::new()));
         if let Edit::Items(items) = edit {
             items.insert(item, given.map(|given| given.value.clone()));
@@ -154,32 +182,57 @@ impl Edits {
         Ok(())
     }
 
-    /// Nothing before everything is ready.
-    fn write(self, locked: &Locked<'_>, shelf: &Shelf) -> Result<()> {
-        let mut ready = Vec::new();
-        for (file, documents) in &self.documents {
-            let before = shelf.text(file).with_context(|| file.clone())?;
-            let after = edited(before, documents, Format::of(file));
-            let prepared = locked.prepare(file, Some(before), after.as_deref());
-            ready.push((file, prepared.with_context(|| file.clone())?));
+    /// As its user wrote it, where that means the same behind a marker and other comments.
+    fn body(&mut self, given: &Given, format: Format) -> String {
+        let text = given.text.as_deref().unwrap_or_default().trim_start_matches(['\n', '\r']);
+        if format == Format::Yaml && means(text, &given.value) {
+            return text.to_owned();
         }
-        for (file, text) in &self.new {
-            let prepared = locked.prepare(file, None, Some(text));
-            ready.push((file, prepared.with_context(|| file.clone())?));
+        let body = format.render(&given.value);
+        if loses_comments(text, &body) {
+            self.warnings.push(format!("{}: its comments are not kept", given.source));
         }
-        for (done, (file, change)) in ready.into_iter().enumerate() {
-            let told = || format!("{file} (files changed before it: {done})");
-            locked.carry_out(change).with_context(told)?;
+        body
+    }
+
+    fn changes<'a>(&'a self, shelf: &'a Shelf, warnings: &mut Vec<String>) -> Result<Vec<FileChange<'a>>> {
+        let mut changes = Vec::new();
+        for (name, documents) in &self.documents {
+            let before = shelf.text(name).with_context(|| name.clone())?;
+            let Edited { text: after, uncommented } = edited(before, documents, Format::of(name));
+            warnings
+                .extend(uncommented.iter().map(|place| format!("{name} {place}: its comments are not kept")));
+            changes.push(FileChange { name, before: Some(before), after });
         }
-        Ok(())
+        let new = self.new.iter();
+        changes.extend(new.map(|(name, text)| FileChange { name, before: None, after: Some(text.clone()) }));
+        Ok(changes)
     }
 }
 
-/// As its user wrote it, where that can be.
-fn body(given: &Given, format: Format) -> String {
-    match (&given.text, format) {
-        (Some(text), Format::Yaml) => text.trim_start_matches(['\n', '\r']).to_owned(),
-        (_, format) => format.render(&given.value),
+/// Nothing before everything is ready.
+fn write(locked: &mut Locked<'_>, changes: Vec<FileChange<'_>>) -> Result<()> {
+    locked.clear()?;
+    let mut ready = Vec::new();
+    for FileChange { name, before, after } in changes {
+        let prepared = locked.prepare(name, before, after.as_deref());
+        ready.push((name, prepared.with_context(|| name.to_owned())?));
+    }
+    for (done, (name, change)) in ready.into_iter().enumerate() {
+        let told = || format!("{name} (files changed before it: {done})");
+        locked.carry_out(change).with_context(told)?;
+    }
+    Ok(())
+}
+
+/// Whether a document of this text is this object and no other.
+fn means(text: &str, object: &Value) -> bool {
+    let document = format!("---\n{text}\n");
+    match documents::split(&document).as_slice() {
+        [one] => {
+            one.objects().is_ok_and(|objects| matches!(objects.as_slice(), [(_, value)] if value == object))
+        }
+        _ => false,
     }
 }
 

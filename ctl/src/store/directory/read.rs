@@ -1,6 +1,7 @@
 //! A directory as it is at one moment: which object stands where, and which of them are in force.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,12 @@ use weft_intent::{Kind, ObjectKey, Problem, Snapshot};
 
 use crate::fault::{Fault, Source};
 use crate::input::text;
+use crate::written::is_ours;
 
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     files: BTreeMap<String, Text>,
-    /// Each key's first one counts: by file name, then by place in the file.
+    /// Of each key by file name, then by place in the file.
     spots: BTreeMap<ObjectKey, Vec<Spot>>,
     /// What may hold any object.
     unread: Vec<Fault>,
@@ -84,15 +86,20 @@ impl Shelf {
                 let spot = Spot { file: file.to_owned(), place, value, since };
                 self.spots.entry(key).or_default().push(spot);
             }
-            // What no agent reads is none of ours.
-            Err(_) if object::unknown_kind(&value).is_some() => {}
+            // Whatever it is, it is none of ours.
+            Err(_) if is_of_others(&value) => {}
             Err(reason) => self.unread.push(Fault::new(&Source::new(file, place), None, reason)),
         }
     }
 
-    /// In order.
+    /// In order, each where it counts: where it is well-formed, else where it stands first.
     pub(super) fn objects(&self) -> impl Iterator<Item = (&ObjectKey, &Spot)> {
-        self.spots.iter().filter_map(|(key, spots)| Some((key, spots.first()?)))
+        let counts = |spots: &[Spot]| spots.iter().position(|spot| object::parse(&spot.value).is_ok());
+        let in_force = move |spots: &Vec<Spot>| match spots.as_slice() {
+            [_] => 0,
+            spots => counts(spots).unwrap_or_default(),
+        };
+        self.spots.iter().filter_map(move |(key, spots)| Some((key, spots.get(in_force(spots))?)))
     }
 
     pub(super) fn spots(&self, key: &ObjectKey) -> &[Spot] {
@@ -131,6 +138,17 @@ impl Shelf {
         snapshot.shown = ours.map(|key| (key.clone(), Shown::default())).collect();
         acceptance::judge(&snapshot)
     }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.file, self.place)
+    }
+}
+
+/// Of a group that is not ours.
+fn is_of_others(object: &Value) -> bool {
+    object["apiVersion"].is_string() && !is_ours(object)
 }
 
 impl Text {

@@ -5,9 +5,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
 use super::*;
 use crate::input::Input;
 use crate::resource::{Resource, select};
+use crate::written::name_of;
 
 const WRITE: How = How { dry_run: false, force_conflicts: false };
 
@@ -172,7 +175,7 @@ fn what_somebody_else_changes_meanwhile_is_not_overwritten() {
     let temporary = Temporary::new();
     temporary.write("f.yaml", "before");
     let store = temporary.store();
-    let locked = Locked::new(&store).unwrap();
+    let mut locked = Locked::new(&store).unwrap();
     let (replaced, removed) = (
         locked.prepare("f.yaml", Some("before"), Some("after")).unwrap(),
         locked.prepare("f.yaml", Some("before"), None).unwrap(),
@@ -195,14 +198,162 @@ fn killed_between_write_and_rename_the_old_file_is_there_and_the_next_attempt_su
     let temporary = Temporary::new();
     temporary.write("bgppeer-tor.yaml", &peer("tor", 1));
     let store = temporary.store();
-    let locked = Locked::new(&store).unwrap();
+    let mut locked = Locked::new(&store).unwrap();
     let change = locked.prepare("bgppeer-tor.yaml", Some(&peer("tor", 1)), Some("half of i"));
-    std::mem::forget(change);
+    std::mem::forget((change, locked.prepare("other.yaml", None, Some("half of t"))));
     drop(locked);
     assert_eq!(temporary.get("bgppeers")[0]["spec"]["asn"], 1);
-    assert_eq!(temporary.names().len(), 2);
+    assert_eq!(temporary.names().len(), 3);
+    let trial = How { dry_run: true, ..WRITE };
+    assert_eq!(changes(&temporary.apply(&peer("tor", 2), trial)), [Change::Configured]);
+    assert_eq!(temporary.names().len(), 3, "a trial writes nothing");
     assert_eq!(changes(&temporary.apply(&peer("tor", 2), WRITE)), [Change::Configured]);
     assert_eq!((temporary.names().len(), temporary.read("bgppeer-tor.yaml")), (1, peer("tor", 2)));
+}
+
+#[test]
+fn an_object_and_a_file_may_have_the_longest_name_there_is() {
+    let temporary = Temporary::new();
+    let file = format!("{}.yaml", "f".repeat(250));
+    temporary.write(&file, &peer("tor", 1));
+    assert_eq!(changes(&temporary.apply(&peer("tor", 2), WRITE)), [Change::Configured]);
+    assert_eq!((temporary.names(), temporary.read(&file)), (vec![file.clone()], peer("tor", 2)));
+    let longest = "l".repeat(253);
+    for how in [WRITE, How { dry_run: true, ..WRITE }] {
+        assert!(refusal(&temporary.apply(&peer(&longest, 1), how)).contains("too long"));
+    }
+    temporary.write(&file, &peer(&longest, 1));
+    assert_eq!(changes(&temporary.apply(&peer(&longest, 2), WRITE)), [Change::Configured]);
+}
+
+#[test]
+fn comments_that_go_are_said_and_others_stay() {
+    let temporary = Temporary::new();
+    let told = |text: &str| temporary.apply(text, WRITE).warnings;
+    temporary.write(
+        "all.yaml",
+        &format!("# all\n---\n# left\n{}", peer("tor", 1).replace("kind", "# inside\nkind")),
+    );
+    assert_eq!(told(&peer("tor", 2)), ["all.yaml document 1 (line 2): its comments are not kept"]);
+    assert_eq!(temporary.read("all.yaml"), format!("# all\n---\n# left\n{}", peer("tor", 2)));
+    assert_eq!(told(&peer("tor", 3).replace("kind", "# mine\nkind")), Vec::<String>::new());
+    assert!(temporary.read("all.yaml").contains("# left") && temporary.read("all.yaml").contains("# mine"));
+    // What a server wrote goes, and comments with it.
+    let served = format!("{}status: {{}} # mine\n", peer("tor", 4));
+    let told = told(&served);
+    assert!(
+        told.iter().any(|warning| warning.contains("input document 1 (line 1): its comments")),
+        "{told:?}"
+    );
+}
+
+/// What means something else behind a marker or another comment is not copied.
+#[test]
+fn what_is_applied_is_what_is_there() {
+    let texts = [
+        format!("\u{feff}{}", peer("tor", 2)),
+        format!("--- &all\n{}", peer("tor", 2)),
+        format!("--- # the left one\n{}", peer("tor", 2)),
+        format!("{}...\n", peer("tor", 2)),
+        peer("tor", 2).replace('\n', "\r\n"),
+        peer("tor", 2).replace("}\nspec", ", annotations: {a: '#'}}\nspec"),
+        "apiVersion: weft.dev/v1alpha1\nkind: BGPPeer\nspec: {address: 192.0.2.1, asn: 2}\nmetadata:\n  name: tor\n  annotations:\n    note: |\n      x".to_owned(),
+        r#"{"apiVersion": "weft.dev/v1alpha1", "kind": "BGPPeer", "metadata": {"name": "tor"}, "spec": {"address": "192.0.2.1", "asn": 2}}"#.to_owned(),
+    ];
+    for text in texts {
+        for before in [
+            String::new(),
+            format!("{}---\n# left\n{}---\n{}", peer("one", 1), peer("tor", 1), peer("two", 1)),
+        ] {
+            let temporary = Temporary::new();
+            if !before.is_empty() {
+                temporary.write("all.yaml", &before);
+            }
+            let wanted = given(&temporary.0.join("input"), &text)[0].value.clone();
+            let others = temporary.get("bgppeers").len();
+            assert!(!matches!(changes(&temporary.apply(&text, WRITE))[..], [Change::Unchanged]), "{text:?}");
+            let mut there = temporary.get("bgppeers");
+            assert_eq!(there.len(), others.max(1), "{text:?}");
+            there.retain(|peer| peer["metadata"]["name"] == "tor");
+            assert_eq!(there.iter().map(as_written).collect::<Vec<_>>(), [wanted], "{text:?}");
+            assert_eq!(changes(&temporary.apply(&text, WRITE)), [Change::Unchanged], "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn what_others_cannot_read_of_their_own_is_not_in_the_way() {
+    let temporary = Temporary::new();
+    let others = "apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: elsewhere}\n---\napiVersion: v1\nkind: Pod\nmetadata: {}\n";
+    temporary.write("others.yaml", others);
+    assert_eq!(changes(&temporary.apply(&peer("tor", 1), WRITE)), [Change::Created]);
+    temporary.write("nameless.yaml", "apiVersion: weft.dev/v1alpha1\nkind: BGPPeer\nmetadata: {}\n");
+    assert!(refusal(&temporary.apply(&peer("other", 1), WRITE)).contains("nameless.yaml"));
+}
+
+/// As the agent reads a directory for the first time.
+#[test]
+fn of_two_the_first_that_can_be_read_counts_as_for_an_agent() {
+    use weft_intent::files::Files;
+    let (good, bad) = (|asn| peer("tor", asn), peer("tor", 0));
+    for files in
+        [[good(1), good(2)], [bad.clone(), good(2)], [good(1), bad.clone()], [bad.clone(), bad.clone()]]
+    {
+        let (temporary, mut agent) = (Temporary::new(), Files::default());
+        for (name, text) in ["a.yaml", "b.yaml"].into_iter().zip(&files) {
+            temporary.write(name, text);
+            agent.update(name, text);
+        }
+        let in_force = agent
+            .snapshot(Default::default())
+            .bgp
+            .peers
+            .get("tor")
+            .map(|peer| serde_json::to_value(peer).unwrap()["asn"].clone());
+        let shown = temporary.get("bgppeers").remove(0);
+        let is_accepted = shown["status"]["conditions"][0]["status"] == "True";
+        assert_eq!(is_accepted.then(|| shown["spec"]["asn"].clone()), in_force, "{files:?}");
+    }
+}
+
+#[test]
+fn what_is_named_is_shown_in_the_order_of_the_names() {
+    let temporary = Temporary::new();
+    temporary.write("all.yaml", &format!("{}---\n{}", peer("a", 1), peer("b", 1)));
+    let words = ["bgppeer", "b", "none", "a", "b"].map(str::to_owned);
+    let shown = temporary.directory().get(&select(&words).unwrap()[0]).unwrap();
+    assert_eq!(shown.iter().map(name_of).collect::<Vec<_>>(), ["b", "a"]);
+}
+
+/// A link would be seen by an agent only until the other name is gone.
+#[test]
+fn who_watches_the_directory_sees_a_rename() {
+    let temporary = Temporary::new();
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    let flags = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
+    watch.add_watch(&temporary.store(), flags).unwrap();
+    for asn in [1, 2] {
+        temporary.apply(&peer("tor", asn), WRITE);
+        let events = watch.read_events().unwrap().into_iter();
+        let of_file = events.filter(|event| event.name.as_deref() == Some("bgppeer-tor.yaml".as_ref()));
+        assert_eq!(of_file.map(|event| event.mask).collect::<Vec<_>>(), [AddWatchFlags::IN_MOVED_TO]);
+    }
+}
+
+/// Who waits for a writer, or locks what is no directory, waits for ever.
+#[test]
+fn what_is_no_directory_is_refused() {
+    let temporary = Temporary::new();
+    let pipe = temporary.0.join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in [pipe, "/dev/zero".into(), "/proc/self/exe".into(), temporary.0.join("none")] {
+        assert!(Directory::new(path.clone()).apply(&[], WRITE).is_err(), "{}", path.display());
+        assert!(
+            Directory::new(path.clone()).get(&select(&["all".to_owned()]).unwrap()[0]).is_err(),
+            "{}",
+            path.display()
+        );
+    }
 }
 
 #[test]
