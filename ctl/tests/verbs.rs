@@ -106,7 +106,7 @@ fn peer(name: &str, spec: &str) -> String {
 const ALL: &str = r#"
 apiVersion: weft.dev/v1alpha1
 kind: BGPConfiguration
-metadata: { name: default, labels: { a: "yes", b: "0x1F", c: "1e3", d: "null", e: "", f: "12:30", g: "~" } }
+metadata: { name: default, labels: { a: "yes", b: "0x1F" }, annotations: { a: "yes", b: "0x1F", c: "1e3", d: "null", e: "", f: "12:30", g: "~" } }
 spec: { asn: 4200000001, clusterCidrs: [10.244.0.0/16, "fd00::/48"] }
 ---
 apiVersion: weft.dev/v1alpha1

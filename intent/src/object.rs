@@ -7,6 +7,7 @@
 mod name;
 mod node;
 mod ranges;
+mod schema;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -222,7 +223,7 @@ pub fn isolating(reason: &str) -> String {
 pub fn parse(value: &Value) -> Result<(ObjectKey, Object), Refusal> {
     let key = identity(value).map_err(Refusal::nameless)?;
     let object = name::check(&key).and_then(|()| parse_object(key.kind, value, Source::Written));
-    match object {
+    match object.and_then(|object| schema::check(key.kind, value).map(|()| object)) {
         Ok(object) => Ok((key, object)),
         Err(reason) => Err(Refusal::of(key, value, reason)),
     }

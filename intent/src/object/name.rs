@@ -34,6 +34,20 @@ fn is_label(name: &str) -> bool {
     name.len() <= MAX_LABEL && is_part(name)
 }
 
+/// What labels and annotations are called: `name`, or `some.domain/name`.
+pub(super) fn is_qualified(name: &str) -> bool {
+    let (domain, name) = name.split_once('/').map_or((None, name), |(domain, name)| (Some(domain), name));
+    domain.is_none_or(is_subdomain) && is_word(name)
+}
+
+/// The name of a label, and its value where it has one.
+pub(super) fn is_word(word: &str) -> bool {
+    let ends = [word.as_bytes().first(), word.as_bytes().last()];
+    word.len() <= MAX_LABEL
+        && ends.into_iter().all(|byte| byte.is_some_and(u8::is_ascii_alphanumeric))
+        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
 fn is_part(part: &str) -> bool {
     let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends = [part.as_bytes().first(), part.as_bytes().last()];
