@@ -194,6 +194,18 @@ fn what_somebody_else_changes_meanwhile_is_not_overwritten() {
 }
 
 #[test]
+fn no_file_is_changed_before_all_can_be() {
+    let temporary = Temporary::new();
+    temporary.write("a.yaml", "before");
+    let store = temporary.store();
+    let change = |name, before| FileChange { name, before: Some(before), after: Some("after".to_owned()) };
+    let changes = vec![change("a.yaml", "before"), change("gone.yaml", "before")];
+    let told = write(&mut Locked::new(&store).unwrap(), changes).unwrap_err();
+    assert!(format!("{told:#}").starts_with("gone.yaml: "), "{told:#}");
+    assert_eq!((temporary.names(), temporary.read("a.yaml").as_str()), (vec!["a.yaml".to_owned()], "before"));
+}
+
+#[test]
 fn killed_between_write_and_rename_the_old_file_is_there_and_the_next_attempt_succeeds() {
     let temporary = Temporary::new();
     temporary.write("bgppeer-tor.yaml", &peer("tor", 1));
