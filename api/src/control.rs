@@ -124,6 +124,7 @@ pub struct Peer {
 
 /// The session of BFD with a peer. Spans are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Bfd {
     pub state: BfdState,
     /// Since when, in seconds.
@@ -317,4 +318,22 @@ pub struct Stop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     pub error: String,
+}
+
+#[cfg(test)]
+mod tests {
+    /// Of a type without the attribute, names of two words would be spelt as in Rust.
+    #[test]
+    fn every_name_is_spelt_as_in_the_custom_resources() {
+        let mut count = 0;
+        for item in include_str!("control.rs").split("\n}\n").filter(|item| item.contains("\npub struct ")) {
+            let has_two_words = item
+                .lines()
+                .filter_map(|line| line.strip_prefix("    pub "))
+                .any(|field| field.split(':').next().is_some_and(|name| name.contains('_')));
+            assert!(!has_two_words || item.contains("rename_all = \"camelCase\""), "{item}");
+            count += usize::from(has_two_words);
+        }
+        assert!(count > 8, "types are not found");
+    }
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use weft_api::control::{
-    Allocation, Bfd, BfdState, ExplainStep, FamilyCounts, Path, Peer, PeerCounts, Policy, PolicyStatus, Pool, Problem,
-    Route, SessionState, Status,
+    Allocation, Bfd, BfdState, ExplainStep, FamilyCounts, Path, Peer, PeerCounts, Policy, PolicyStatus, Pool,
+    Problem, Route, SessionState, Status,
 };
 
 use super::*;
