@@ -259,6 +259,11 @@ mod tests {
         not_followed(&cluster, &|cluster| {
             cluster.pod("y/b").ips = cluster.world.pods[&key("y/c")].ips.clone();
         });
+        not_followed(&cluster, &|cluster| {
+            for pod in ["y/b", "y/c"] {
+                cluster.pod(pod).ips = [ip("10.0.2.9")].into();
+            }
+        });
         not_followed(&cluster, &|cluster| cluster.add("{name: more, podSelector: {}}"));
         not_followed(&cluster, &|cluster| drop(cluster.world.namespaces.remove("z")));
 
