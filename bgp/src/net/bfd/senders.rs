@@ -83,6 +83,10 @@ impl Senders {
             self.open.insert(key, sender);
         }
         let Some(sender) = self.open.get(&key) else { return Ok(()) };
+        if !is_up(packet) {
+            // The way to a peer that does not answer is looked up each time: what the kernel has chosen before may lead nowhere.
+            sender.socket.connect(&remote(key, path.port()))?;
+        }
         match sender.socket.send(packet) {
             // Of an earlier packet, which nobody took; this one has not been sent.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -109,6 +113,11 @@ impl Senders {
         }
         Err(io::ErrorKind::AddrInUse.into())
     }
+}
+
+/// What it says of our state (RFC 5880 §4.1).
+fn is_up(packet: &[u8]) -> bool {
+    packet.get(1).is_some_and(|octet| octet >> 6 == 3)
 }
 
 fn draw(random: &mut SplitMix64) -> u16 {
