@@ -119,7 +119,7 @@ pub(crate) fn writes_objects(cluster: &Cluster) {
     assert!(taken.contains("written-a configured") && taken.contains("written-c created"), "{taken}");
 
     // A name that is none asks for nothing else.
-    for name in ["?", ".", "..", "#", "written-a/status", "%2e", "Written"] {
+    for name in ["?", ".", "..", "#", "written-a%2fstatus", "%2e", "Written"] {
         run(1, &["delete", "bgppeer", name]);
         run(1, &["get", "bgppeer", name]);
     }
