@@ -140,6 +140,8 @@ async fn run(args: &Args) -> anyhow::Result<Outcome> {
         Command::Apply(options) => cmd::apply::run(options, place, output).await,
         Command::Delete(options) => cmd::delete::run(options, place, output).await,
         Command::Validate(options) => cmd::validate::run(options, output),
+        // Asks nobody.
+        Command::Bgp(cmd::bgp::Command::Filter(command)) => cmd::filter::run(command, output),
         Command::Bgp(command) => cmd::bgp::run(command, &place.resolve().await?, output).await,
         Command::Ipam(command) => cmd::ipam::run(command, &place.resolve().await?, output).await,
         Command::Policy(command) => cmd::policy::run(command, &place.resolve().await?, output).await,

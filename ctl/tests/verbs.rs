@@ -508,3 +508,45 @@ fn the_manual_shows_what_validate_says() {
     let told: Vec<_> = said.err.lines().filter(|line| !line.contains("note: ")).collect();
     assert_eq!(told, example.lines().collect::<Vec<_>>());
 }
+
+#[test]
+fn a_filter_is_tried_without_asking_anybody() {
+    const FILTERS: &str = "
+apiVersion: weft.dev/v1alpha1
+kind: BGPFilter
+metadata: { name: mark }
+spec:
+  rules:
+    - { prefixes: [{ cidr: 10.0.0.0/8, maxLength: 32 }], action: next, set: { med: 7, communities: { add: ['65000:1'] } } }
+---
+apiVersion: weft.dev/v1alpha1
+kind: BGPFilter
+metadata: { name: decide }
+spec:
+  rules:
+    - { communities: ['65000:9'], action: reject }
+    - { communities: ['65000:1'], action: accept, set: { prepend: 2 } }
+";
+    let place = Place::new();
+    let file = place.file("filters.yaml", FILTERS);
+    let test = |words: &[&str]| {
+        let mut command = place.command(&[&["bgp", "filter", "test", &file], words].concat());
+        Said::of(command.env_remove("WEFT_DATASTORE").env("KUBECONFIG", "/nowhere").output().unwrap())
+    };
+    let said = test(&["10.1.0.0/24", "--as-path", "65001,65002"]).ok();
+    assert!(said.contains("BGPFilter decide spec.rules[1]: 10.1.0.0/24 is accepted"), "{said}");
+    assert!(said.contains("as path: 65001 65001 65001 65002\n") && said.contains("med: 7\n"), "{said}");
+    assert!(test(&["10.1.0.0/24", "--out-of", "64512"]).ok().contains("as path: 64512 64512\n"));
+
+    let refused = test(&["10.1.0.0/24", "--community", "65000:9", "-o", "json"]);
+    let answer: Value = serde_json::from_str(&refused.out).unwrap();
+    let rules: Vec<_> =
+        answer["rules"].as_array().unwrap().iter().map(|rule| (&rule["filter"], &rule["rule"])).collect();
+    assert_eq!((refused.code, &answer["verdict"]), (3, &"rejected".into()));
+    assert_eq!(rules, [(&"mark".into(), &0.into()), (&"decide".into(), &0.into())]);
+
+    assert!(test(&["192.0.2.0/24"]).ok().contains("no rule decides about 192.0.2.0/24"));
+    assert!(test(&["10.1.0.0/24", "--filter", "mark"]).ok().contains("no rule decides"));
+    assert_eq!(test(&["10.1.0.0/24", "--filter", "other"]).code, 1);
+    assert_eq!(test(&["10.1.0.0"]).code, 2);
+}

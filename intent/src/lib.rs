@@ -12,6 +12,7 @@ pub mod plan;
 pub mod problem;
 pub mod shown;
 pub mod snapshot;
+pub mod trial;
 
 pub use object::{Kind, NodeInfo, Object, ObjectKey};
 pub use problem::Problem;

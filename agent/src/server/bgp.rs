@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnetwork::IpNetwork;
 use weft_api::control::{FamilyCounts, Path, Peer, Problem, RefusedRoute, Route, SessionState};
 use weft_bgp::net::Handle;
-use weft_bgp::rib::{AdvertisedRoute, Counts, PathStatus, RouteStatus};
+use weft_bgp::rib::{AdvertisedRoute, AnyCommunity, Counts, PathStatus, RouteStatus};
 use weft_bgp::session::StateKind;
 use weft_bgp::speaker::{PeerStatus, RouteFilter};
 use weft_bgp::types::{AfiSafi, Nexthop};
@@ -153,8 +153,6 @@ fn sent(route: &AdvertisedRoute) -> Route {
 
 /// As we send it to a peer.
 fn sent_path(to: Option<Nexthop>, attributes: &PathAttributes) -> Path {
-    let communities = attributes.communities.iter().map(ToString::to_string);
-    let large = attributes.large_communities.iter().map(ToString::to_string);
     Path {
         from: LOCAL.to_owned(),
         nexthop: to.map(nexthop).unwrap_or_default(),
@@ -162,7 +160,7 @@ fn sent_path(to: Option<Nexthop>, attributes: &PathAttributes) -> Path {
         origin: origin(attributes.origin).to_owned(),
         local_pref: attributes.local_pref,
         med: attributes.med,
-        communities: communities.chain(large).collect(),
+        communities: AnyCommunity::all(attributes).map(|community| community.to_string()).collect(),
         best: true,
         active: true,
         stale: false,

@@ -4,6 +4,7 @@
 //! the route as those before it have left it.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -260,8 +261,15 @@ impl RouteChange {
 }
 
 impl AnyCommunity {
+    /// All of a route: standard, large, extended.
+    pub fn all(route: &PathAttributes) -> impl Iterator<Item = Self> {
+        let standard = route.communities.iter().copied().map(Self::Standard);
+        let large = route.large_communities.iter().copied().map(Self::Large);
+        standard.chain(large).chain(route.extended_communities.iter().copied().map(Self::Extended))
+    }
+
     /// Once.
-    pub(super) fn attach(self, route: &mut PathAttributes) {
+    pub fn attach(self, route: &mut PathAttributes) {
         match self {
             Self::Standard(community) if !route.communities.contains(&community) => {
                 route.communities.push(community);
@@ -275,6 +283,33 @@ impl AnyCommunity {
                 route.extended_communities.push(community);
             }
             Self::Standard(_) | Self::Extended(_) => {}
+        }
+    }
+}
+
+/// `65000:100`, `65000:1:2`, `rt:65000:100`, `soo:192.0.2.1:7`; in octets what nobody here has a word for.
+impl fmt::Display for AnyCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let octets = match self {
+            Self::Standard(community) => return community.fmt(f),
+            Self::Large(community) => return community.fmt(f),
+            Self::Extended(octets) => *octets,
+        };
+        let [kind, subtype, a, b, c, d, e, g] = octets;
+        let purpose = match subtype {
+            2 => "rt",
+            3 => "soo",
+            _ => return write!(f, "0x{:016x}", u64::from_be_bytes(octets)),
+        };
+        let (wide, narrow) = (u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, g]));
+        match kind {
+            0 => {
+                let (asn, value) = (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, g]));
+                write!(f, "{purpose}:{asn}:{value}")
+            }
+            1 => write!(f, "{purpose}:{}:{narrow}", Ipv4Addr::from_bits(wide)),
+            2 => write!(f, "{purpose}:{wide}:{narrow}"),
+            _ => write!(f, "0x{:016x}", u64::from_be_bytes(octets)),
         }
     }
 }

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use weft_api::control::{Peer, Route};
 use weft_api::crd::WeftNodeStatus;
 
-use super::{Outcome, print};
+use super::{Outcome, filter, print};
 use crate::answer::NodePeers;
 use crate::whom::Whom;
 use crate::{Output, render};
@@ -24,10 +24,14 @@ pub(crate) enum Command {
         /// Name the peer as `weftctl bgp peers` does, or by its address.
         peer: String,
     },
+    /// Try filters.
+    #[command(subcommand)]
+    Filter(filter::Command),
 }
 
 pub(crate) async fn run(command: &Command, whom: &Whom, output: Output) -> Result<Outcome> {
     match (command, whom) {
+        (Command::Filter(command), _) => filter::run(command, output),
         (Command::Peers, Whom::Agent(client)) => {
             let peers: Vec<Peer> = client.get("/v1/bgp/peers", &[]).await?;
             print(output, &peers, |peers| render::peers(peers, output))?;

@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod bgp;
 pub(crate) mod check;
 pub(crate) mod delete;
+pub(crate) mod filter;
 pub(crate) mod get;
 pub(crate) mod ipam;
 pub(crate) mod policy;

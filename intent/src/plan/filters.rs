@@ -59,7 +59,7 @@ fn range(written: &PrefixMatch) -> PrefixRange {
     PrefixRange { network, lengths: least..=written.max_length.unwrap_or(least) }
 }
 
-fn origin(written: PathOrigin) -> Origin {
+pub(crate) fn origin(written: PathOrigin) -> Origin {
     match written {
         PathOrigin::Igp => Origin::Igp,
         PathOrigin::Egp => Origin::Egp,
@@ -115,7 +115,7 @@ fn pattern(written: &CommunityPatternText) -> CommunityPattern {
 }
 
 /// As it is sent.
-pub(super) fn community(written: &CommunityText) -> AnyCommunity {
+pub(crate) fn community(written: &CommunityText) -> AnyCommunity {
     match written.parts() {
         Community::Standard([asn, value]) => AnyCommunity::Standard(wire::Community(asn << 16 | value)),
         Community::Large([global, local1, local2]) => {

@@ -163,6 +163,24 @@ fn communities_are_added_once_and_large_ones_in_order() {
     assert_eq!(filtered.extended_communities.len(), 1);
 }
 
+#[test]
+fn communities_are_shown_as_they_are_written() {
+    let shown = [
+        (AnyCommunity::Standard(community("65000:1")), "65000:1"),
+        (AnyCommunity::Large(large(1, 2, 3)), "1:2:3"),
+        (AnyCommunity::Extended([0, 2, 0xfd, 0xe8, 0, 1, 0x11, 0x70]), "rt:65000:70000"),
+        (AnyCommunity::Extended([1, 3, 192, 0, 2, 1, 0, 7]), "soo:192.0.2.1:7"),
+        (AnyCommunity::Extended([2, 2, 0, 1, 0, 0, 0, 7]), "rt:65536:7"),
+        (AnyCommunity::Extended([0x40, 4, 0, 0, 0x4b, 0x3c, 0x61, 0x4e]), "0x404000004b3c614e"),
+    ];
+    let mut route = path(&[]);
+    for (community, text) in shown {
+        assert_eq!(community.to_string(), text);
+        community.attach(&mut route);
+    }
+    assert_eq!(AnyCommunity::all(&route).collect::<Vec<_>>(), shown.map(|(community, _)| community));
+}
+
 /// The attributes of the only path to [`PREFIX`].
 fn learned(network: &Network) -> PathAttributes {
     network.rib.explain(net(PREFIX)).expect("a route").paths[0].attributes.clone()
