@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use weft_e2e::cluster::{Cluster, Request};
 use weft_e2e::wait;
 
-use crate::story::{CONVERGED, Scene};
+use crate::story::CONVERGED;
 
 const TAINT: &str = "weft.dev/starting";
 /// A peer that is down is news in a WeftNode, told within seconds on a machine that is not busy.
