@@ -464,6 +464,20 @@ fn what_is_no_file_among_files_is_refused_and_a_flag_counts_more_than_the_variab
     assert!(!said.err.contains("hunter2"), "{said:?}");
 }
 
+#[test]
+fn a_server_that_is_not_there_is_said_with_the_reason() {
+    let place = Place::new();
+    let nowhere = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}"#;
+    let (kubeconfig, file) =
+        (place.file("config", nowhere), place.file("a.yaml", &peer("a", "address: 192.0.2.1, asn: 1")));
+    for words in [&["get", "bgppeers"][..], &["apply", "-f", &file], &["delete", "bgppeer", "a"]] {
+        let words = [words, &["--kubeconfig", &kubeconfig]].concat();
+        place.weftctl(&words).refused(1, &["the API server: ", "Connection refused"]);
+    }
+}
+
 fn visible(store: &Path) -> Vec<String> {
     let names = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter(|name| !name.starts_with('.')).collect();

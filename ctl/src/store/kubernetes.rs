@@ -59,7 +59,7 @@ impl Kubernetes {
 
     async fn apply_one(&self, given: &Given, how: How) -> Result<Done, String> {
         let Given { key, resource, value, .. } = given;
-        let told = |error| told(resource, error).to_string();
+        let told = |error| format!("{:#}", told(resource, error));
         let api = self.api(resource);
         let before = api.get_opt(&key.name).await.map_err(told)?;
         let params =
@@ -88,7 +88,9 @@ impl Kubernetes {
                 Ok(true) => report.done.push(Done::new(key, Change::Deleted)),
                 Ok(false) if ignore_missing => {}
                 Ok(false) => report.faults.push(Fault::of_object(key, "not found")),
-                Err(error) => report.faults.push(Fault::of_object(key, told(resource, error).to_string())),
+                Err(error) => {
+                    report.faults.push(Fault::of_object(key, format!("{:#}", told(resource, error))));
+                }
             }
         }
         report
