@@ -160,7 +160,7 @@ impl Differing {
     }
 }
 
-/// As far as the server answers.
+/// As far as the server answers: what it says of one object it need not say of the next.
 async fn write(client: &Client, counts: Vec<(String, String)>) -> kube::Result<()> {
     let api: Api<BGPPeer> = Api::all(client.clone());
     let params = PatchParams::apply(MANAGER).force();
@@ -173,7 +173,9 @@ async fn write(client: &Client, counts: Vec<(String, String)>) -> kube::Result<(
             Ok(_) => {}
             // It went meanwhile.
             Err(kube::Error::Api(answer)) if answer.code == 404 => {}
-            Err(error @ kube::Error::Api(_)) => refused = Err(error),
+            Err(kube::Error::Api(answer)) if (400..429).contains(&answer.code) => {
+                refused = Err(kube::Error::Api(answer));
+            }
             Err(error) => return Err(error),
         }
     }
@@ -182,6 +184,11 @@ async fn write(client: &Client, counts: Vec<(String, String)>) -> kube::Result<(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http::StatusCode;
+    use axum::routing::patch;
+    use axum::{Json, Router};
     use kube::runtime::watcher::Event;
     use serde_json::Value;
     use weft_intent::BgpObjects;
@@ -265,6 +272,35 @@ mod tests {
         let alone = cluster(&[(other, "a")]);
         let asked = [None, Some(&all), Some(&alone), Some(&all), None];
         assert_eq!(asked.map(|snapshot| turn.rank(snapshot)), [None, None, Some(0), None, None]);
+    }
+
+    /// Of four counts, the second answered so: how many were tried, and whether all is well.
+    async fn tried(code: u16) -> (usize, bool) {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&tries);
+        let answer = async move || {
+            let failure = json!({ "code": code, "status": "Failure" });
+            let spec = json!({ "address": "192.0.2.1", "asn": "external" });
+            let written = json!({ "metadata": { "name": "it" }, "spec": spec });
+            match counted.fetch_add(1, Ordering::Relaxed) {
+                1 => (StatusCode::from_u16(code).unwrap(), Json(failure)),
+                _ => (StatusCode::OK, Json(written)),
+            }
+        };
+        let path = "/apis/weft.dev/v1alpha1/bgppeers/{name}/status";
+        let client = Client::new(Router::new().route(path, patch(answer)), "default");
+        let counts = ["a", "b", "c", "d"].map(|name| (name.to_owned(), "1/1".to_owned()));
+        let outcome = write(&client, counts.to_vec()).await;
+        (tries.load(Ordering::Relaxed), outcome.is_ok())
+    }
+
+    #[tokio::test]
+    async fn one_object_that_is_refused_costs_no_other_its_count_and_a_server_that_is_away_is_not_asked_for_each()
+     {
+        assert_eq!(tried(404).await, (4, true), "it went meanwhile");
+        assert_eq!(tried(403).await, (4, false));
+        assert_eq!(tried(429).await, (2, false));
+        assert_eq!(tried(503).await, (2, false));
     }
 
     fn shows(snapshot: &mut Snapshot, name: &str, count: Option<&str>) {
