@@ -199,6 +199,14 @@ mod tests {
     }
 
     #[test]
+    fn not_the_same_agent_comes_first_everywhere() {
+        let (names, node) = (["a", "b", "c", "d"], NodeInfo::default());
+        let first = |what: &str| names.into_iter().min_by_key(|name| place(what, name, &node).1);
+        let firsts: std::collections::BTreeSet<_> = (0..20).map(|what| first(&what.to_string())).collect();
+        assert!(firsts.len() > 1, "{firsts:?}");
+    }
+
+    #[test]
     fn what_the_server_has_refused_is_said_again_soon() {
         let begun = Instant::now();
         let mut said = Said(None);

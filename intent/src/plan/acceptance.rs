@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
     use crate::BgpObjects;
-    use crate::shown::Shown;
+    use crate::shown::{Accepted, Shown};
 
     fn peer(name: &str) -> ObjectKey {
         ObjectKey { kind: Kind::BgpPeer, namespace: String::new(), name: name.to_owned() }
@@ -218,6 +218,21 @@ mod tests {
         }
         assert_eq!(judged(&[("first", address, "a"), ("second", address, "b")]), None);
         assert_eq!(judged(&[("first", address, ""), ("second", "192.0.2.10", "")]), None);
+    }
+
+    #[test]
+    fn a_count_of_sessions_is_judged_by_nobody_and_whatever_else_is_shown_is() {
+        let before = racks(&[("tor", "192.0.2.9", "")]);
+        let shows =
+            |name: &str, shown: Shown| Snapshot { shown: [(peer(name), shown)].into(), ..before.clone() };
+        let counted = Shown { sessions: Some("1/4".to_owned()), ..Shown::default() };
+        assert!(reads_the_same(&before, &shows("tor", counted)));
+        let edited = Shown { generation: 2, ..Shown::default() };
+        let accepted = Shown { accepted: Some(Accepted::new(None)), ..Shown::default() };
+        for other in [shows("tor", edited), shows("tor", accepted), shows("other", Shown::default())] {
+            assert!(!reads_the_same(&before, &other));
+        }
+        assert!(!reads_the_same(&before, &Snapshot { shown: CopyOnWrite::default(), ..before.clone() }));
     }
 
     #[test]

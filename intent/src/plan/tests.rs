@@ -595,6 +595,7 @@ fn nodes_take_turns_two_seconds_apart_and_many_nodes_within_a_minute() {
         assert!(turns[0] == 0 && turns.windows(2).all(|pair| step_of(pair).abs_diff(step) <= 1), "{turns:?}");
         let round = turn(names.keys(), "rack0-0").1.as_millis();
         assert!(turns.iter().all(|turn| *turn < round) && round <= 60_000, "{round}");
+        assert!(round.abs_diff(step * u128::try_from(count).unwrap()) <= 60, "{round}");
     }
 }
 
@@ -610,5 +611,30 @@ fn the_nodes_of_a_rack_do_not_have_their_turns_together() {
             .windows(40)
             .flat_map(|window| (0..10).map(|rack| window.iter().filter(|(_, of)| **of == rack).count()));
         assert!(most.max() < Some(16), "of forty in a row");
+    }
+}
+
+#[test]
+fn what_nobody_says_of_a_session_is_as_documented() {
+    let snapshot = with_peer(cluster(), "tor", "{address: 192.0.2.9, asn: external}");
+    let desired = plan(&snapshot, "n1");
+    let tor = peer(&desired, "tor");
+    assert_eq!((tor.hold_time, tor.connect_retry.as_secs(), tor.max_prefixes), (90, 5, 10_000));
+    assert_eq!((tor.extended_nexthop, tor.enforce_first_asn, tor.passive), (true, true, false));
+    assert_eq!((tor.allow_own_asn, tor.transport.port, tor.transport.hops), (0, 179, Hops::Default));
+    assert_eq!(tor.families, AfiSafi::ALL);
+}
+
+#[test]
+fn hops_are_those_of_gtsm_else_of_multihop_beyond_one() {
+    for (session, hops) in [
+        ("{multihop: 1}", Hops::Default),
+        ("{multihop: 2}", Hops::Multihop(2)),
+        ("{security: {ttlSecurityHops: 3}}", Hops::Security(3)),
+        ("{multihop: 7, security: {ttlSecurityHops: 3}}", Hops::Security(3)),
+    ] {
+        let spec = format!("{{address: 192.0.2.9, asn: external, session: {session}}}");
+        let desired = plan(&with_peer(cluster(), "tor", &spec), "n1");
+        assert_eq!(peer(&desired, "tor").transport.hops, hops, "{session}");
     }
 }

@@ -242,6 +242,11 @@ mod tests {
         assert_eq!(left(kept.clone(), 90), (told([], speaker(65000)), None));
         assert_eq!(left(told([], speaker(65000)), 91), (told([], speaker(65000)), None));
         assert_eq!(left(kept.clone(), 100), (kept, Some(190)), "the next");
+        // Back before its time: it is as planned.
+        let planned = told([PeerConfig { max_prefixes: 5, ..named(3, "mesh/n3") }], speaker(65000));
+        let mut plan = planned.clone();
+        assert_eq!(Partings::default().keep(&running(), &mut plan, (&parted, round), begun), None);
+        assert_eq!(plan, planned);
     }
 
     #[test]

@@ -172,12 +172,15 @@ mod tests {
     #[test]
     fn while_nothing_can_be_heard_nobody_is_silent() {
         let begun = Instant::now();
-        let mut nodes = listed([node("up", 1, 0), node("away", 1, 840)], begun);
+        let all = || [node("up", 1, 0), node("away", 1, 840)];
+        let mut nodes = listed(all(), begun);
         assert!(nodes.is_complete());
         nodes.lose(begun + 2 * MINUTE);
         nodes.lose(begun + 50 * MINUTE);
         assert!(!nodes.is_complete());
-        list(&mut nodes, [node("up", 1, 0), node("away", 1, 840)], begun + 60 * MINUTE);
+        nodes.take(Event::Init, begun + 60 * MINUTE, date());
+        assert!(!is_up(&nodes, "away", begun + 58 * MINUTE), "it was silent before");
+        list(&mut nodes, all(), begun + 60 * MINUTE);
         assert!(nodes.is_complete());
         let up = |name, minutes| is_up(&nodes, name, begun + minutes * MINUTE);
         assert!(up("up", 72) && !up("up", 73), "what is left of its time");
@@ -204,10 +207,13 @@ mod tests {
         let mut nodes = Nodes::default();
         assert!(!nodes.is_complete());
         list(&mut nodes, [node("n1", 1, 0)], now);
+        // One that is not finished, and one that begins anew.
+        nodes.take(Event::Init, now, date());
+        nodes.take(Event::InitApply(node("n3", 1, 0)), now, date());
         nodes.take(Event::Init, now, date());
         nodes.take(Event::InitApply(node("n2", 1, 0)), now, date());
         assert!(is_up(&nodes, "n1", now) && !is_up(&nodes, "n2", now));
         nodes.take(Event::InitDone, now, date());
-        assert!(!is_up(&nodes, "n1", now) && is_up(&nodes, "n2", now));
+        assert!(!is_up(&nodes, "n1", now) && is_up(&nodes, "n2", now) && !is_up(&nodes, "n3", now));
     }
 }
