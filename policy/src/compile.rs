@@ -7,6 +7,7 @@
 //! with [`ports`] cut into classes and [`blocks`] into matches. [`layout`] is what stands around them, and [`host_ports`]
 //! what leads to pods from ports of the node. As pods come and go elsewhere, [`follow`] changes what was compiled.
 
+mod address;
 mod allowance;
 mod blocks;
 mod builder;
@@ -27,9 +28,10 @@ use weft_api::control::Problem;
 
 use crate::model::{self, LocalPod, NamedPort, Pod, PodKey, Policy, World};
 use crate::ruleset::{Family, KeyField, Ruleset, Verdict};
+use address::{address_field, family_of};
 use allowance::{Allowance, Way};
 use builder::Builder;
-use chains::{Chains, address_field, family_of};
+use chains::Chains;
 pub use follow::Followed;
 use follow::Sources;
 use layout::Local;

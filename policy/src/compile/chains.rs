@@ -6,10 +6,10 @@
 //! What that takes is reckoned before anything is made: one author's policies must not stall the node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use super::address::{address_field, address_type, family_of};
 use super::allowance::{Allowance, NamedItem, Peers, Way};
 use super::blocks::{self, Blocks};
 use super::builder::Builder;
@@ -206,24 +206,6 @@ pub(super) fn deny(way: Way) -> Verdict {
         Way::Ingress => "deny_i",
     };
     Verdict::Goto(chain.to_owned())
-}
-
-pub(super) fn address_type(family: Family) -> KeyType {
-    match family {
-        Family::V4 => KeyType::Ipv4Addr,
-        Family::V6 => KeyType::Ipv6Addr,
-    }
-}
-
-pub(super) fn address_field(ip: IpAddr) -> KeyField {
-    match ip {
-        IpAddr::V4(v4) => KeyField::Ipv4(v4),
-        IpAddr::V6(v6) => KeyField::Ipv6(v6),
-    }
-}
-
-pub(super) fn family_of(ip: IpAddr) -> Family {
-    if ip.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
 fn allow(matching: Match) -> Rule {

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Compiled;
+use super::address::{address_field, family_of};
 use super::allowance::NamedItem;
-use super::chains::{address_field, family_of};
 use super::members::means;
 use super::owners::Owners;
 use crate::model::{Labels, NamedPort, Pod, PodChange, PodKey, PodPeer, Protocol, World};

@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_api::control::Problem;
 
+use super::address::{address_field, address_type, family_of};
 use super::builder::Builder;
-use super::chains::{address_field, address_type, family_of};
 use super::layout::{FAMILIES, LOCAL_SIZE, base, chain, rule};
 use crate::model::{HostPort, LocalPod};
 use crate::ruleset::{

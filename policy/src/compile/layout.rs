@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Options;
+use super::address::address_type;
 use super::builder::Builder;
-use super::chains::address_type;
 use crate::ruleset::{
     BaseChain, Chain, ChainKind, Direction, End, Family, Hook, Key, KeyType, Map, Match, Rule, Set, Side,
     Statement, Value, ValueType, Verdict,
