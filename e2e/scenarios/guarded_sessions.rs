@@ -10,6 +10,8 @@ use crate::story::{CONVERGED, cut_off, raise, reaches, server};
 #[test]
 fn both_ends_must_have_the_password_and_the_ttl() {
     let lab = raise("guarded", &LabSpec::racks(["bird:1", "frr:1"]));
+    // Of a session that ends for an edit the router keeps the routes for so long: here it is to forget them.
+    edit(&lab, "bgpconfiguration-default.yaml", |spec| spec["gracefulRestart"]["restartSeconds"] = 1.into());
     let config = lab.run("tor1", "cat /etc/bird/bird.conf").unwrap();
     let guarded = config.replace("\n  neighbor 10.1.", "\n  password \"right\";\n  neighbor 10.1.");
     let guarded = guarded.replace("\n  neighbor fd00:1:1:", "\n  password \"right\";\n  neighbor fd00:1:1:");
@@ -57,11 +59,17 @@ fn password(lab: &Lab, password: &str) {
 /// One more field of the nodes' sessions with this router.
 fn guard(lab: &Lab, tor: &str, field: &str, value: &Value) {
     for family in ["v4", "v6"] {
-        let file = lab.store().dir().join(format!("bgppeer-{tor}-{family}.yaml"));
-        let mut peer: Value = serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-        peer["spec"]["session"]["security"][field] = value.clone();
-        lab.store().apply(&peer.to_string()).unwrap();
+        edit(lab, &format!("bgppeer-{tor}-{family}.yaml"), |spec| {
+            spec["session"]["security"][field] = value.clone();
+        });
     }
+}
+
+fn edit(lab: &Lab, file: &str, change: impl FnOnce(&mut Value)) {
+    let text = std::fs::read_to_string(lab.store().dir().join(file)).unwrap();
+    let mut object: Value = serde_saphyr::from_str(&text).unwrap();
+    change(&mut object["spec"]);
+    lab.store().apply(&object.to_string()).unwrap();
 }
 
 fn until_dropped(lab: &Lab, machine: &str, counter: &str) {
