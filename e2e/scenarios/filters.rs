@@ -85,7 +85,9 @@ fn routers_are_told_and_believed_as_filters_say() {
     wait::until_true("what tor1 says of node2, as the filter leaves it", CONVERGED, || {
         let routes = routes(&lab, "node1", &two);
         let path = routes.first().and_then(|route| route.paths.first());
-        path.is_some_and(|path| path.local_pref == Some(200) && path.communities == ["65000:1"])
+        path.is_some_and(|path| {
+            path.local_pref == Some(200) && path.communities == ["65000:1", "soo:192.0.2.1:7"]
+        })
     })
     .unwrap();
     reaches(a.namespace(), &b);
