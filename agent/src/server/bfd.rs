@@ -86,13 +86,13 @@ mod tests {
     /// Established for a minute, with a session of BFD that is down for as long.
     fn peer(name: &str, bfd: &Value) -> Peer {
         let mut peer = json!({
-            "name": name, "address": "192.0.2.2", "port": 179, "asn": 65001, "local_asn": 64512, "state": "Established",
-            "state_seconds": 60, "router_id": null, "hold_time": 9, "families": [], "last_error": null, "messages_in": 0,
-            "messages_out": 0, "established_count": 1, "capabilities": [],
+            "name": name, "address": "192.0.2.2", "port": 179, "asn": 65001, "localAsn": 64512, "state": "Established",
+            "stateSeconds": 60, "routerId": null, "holdTime": 9, "families": [], "lastError": null, "messagesIn": 0,
+            "messagesOut": 0, "establishedCount": 1, "capabilities": [],
             "bfd": {
-                "state": "Down", "state_seconds": 60, "port": 3784, "remote_state": null, "remote_diagnostic": null,
-                "transmit_interval": 1000, "detection_time": null, "last_down": null, "last_down_seconds": null,
-                "up_count": 0, "failed_count": 0, "packets_in": 0, "packets_out": 60, "drops": {}, "error": null,
+                "state": "Down", "stateSeconds": 60, "port": 3784, "remoteState": null, "remoteDiagnostic": null,
+                "transmitInterval": 1000, "detectionTime": null, "lastDown": null, "lastDownSeconds": null,
+                "upCount": 0, "failedCount": 0, "packetsIn": 0, "packetsOut": 60, "drops": {}, "error": null,
             },
         });
         for (field, value) in bfd.as_object().unwrap() {
@@ -116,9 +116,9 @@ mod tests {
                 "nothing is heard, and UDP 3784 to it: Connection refused",
             ),
             (json!({ "drops": { "port": 9, "ttl": 1 } }), "what comes from the peer is refused (port)"),
-            (json!({ "remote_state": "AdminDown" }), "the peer says AdminDown"),
+            (json!({ "remoteState": "AdminDown" }), "the peer says AdminDown"),
             (
-                json!({ "remote_state": "Down", "error": "x" }),
+                json!({ "remoteState": "Down", "error": "x" }),
                 "the peer says Down and does not hear this node",
             ),
         ] {
@@ -137,7 +137,7 @@ mod tests {
         let young = Peer { state_seconds: 9, ..peer("tor", &json!({})) };
         let unwatched = Peer { bfd: None, ..peer("tor", &json!({})) };
         let up = peer("tor", &json!({ "state": "Up" }));
-        let fresh = peer("tor", &json!({ "state_seconds": 9 }));
+        let fresh = peer("tor", &json!({ "stateSeconds": 9 }));
         assert_eq!(reasons(&[up, fresh, young, unwatched, down("Connect")]), [""; 0]);
     }
 

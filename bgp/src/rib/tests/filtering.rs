@@ -171,7 +171,7 @@ fn communities_are_shown_as_they_are_written() {
         (AnyCommunity::Extended([0, 2, 0xfd, 0xe8, 0, 1, 0x11, 0x70]), "rt:65000:70000"),
         (AnyCommunity::Extended([1, 3, 192, 0, 2, 1, 0, 7]), "soo:192.0.2.1:7"),
         (AnyCommunity::Extended([2, 2, 0, 1, 0, 0, 0, 7]), "rt:65536:7"),
-        (AnyCommunity::Extended([0x40, 4, 0, 0, 0x4b, 0x3c, 0x61, 0x4e]), "0x404000004b3c614e"),
+        (AnyCommunity::Extended([0x40, 4, 0, 0, 0x4b, 0x3c, 0x61, 0x4e]), "0x400400004b3c614e"),
     ];
     let mut route = path(&[]);
     for (community, text) in shown {
