@@ -130,7 +130,6 @@ impl Peer {
 
     /// It is back.
     pub(super) fn restart_ended(&mut self, now: Instant) {
-        self.was_reset = false;
         if self.stale_until.is_some() {
             self.stale_until = Some(now + STALE_AFTER_RETURN);
         }

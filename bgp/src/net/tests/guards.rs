@@ -111,7 +111,9 @@ fn who_listens_elsewhere_keeps_sessions_and_guards() {
     in_namespace(async || {
         let speaker = speaker();
         let first = port_of(&speaker).await;
-        speaker.set_peers(vec![with(password("secret"), Hops::Default), peer(3)]).await.unwrap();
+        let mut near = peer(4);
+        near.transport.hops = Hops::Security(1);
+        speaker.set_peers(vec![with(password("secret"), Hops::Default), peer(3), near]).await.unwrap();
         let session = connect(3, first);
         greet(&session, 3);
         eventually("the session", async || {
@@ -130,8 +132,11 @@ fn who_listens_elsewhere_keeps_sessions_and_guards() {
         assert_ne!(to, first);
         assert!(socket(2, 255).connect_timeout(&first.into(), Duration::from_millis(300)).is_err(), "closed");
         assert!(socket(2, 255).connect_timeout(&to.into(), Duration::from_millis(300)).is_err(), "unsigned");
-        let signed = connect_signed(to);
+        let from_afar = socket(4, 64).connect_timeout(&to.into(), Duration::from_millis(300));
+        assert!(from_afar.is_err(), "over too many hops");
+        let (signed, near) = (connect_signed(to), connect(4, to));
         greet(&signed, 2);
+        greet(&near, 4);
         established(&speaker).await;
         assert_eq!(speaker.peers().await.unwrap()[1].established_count, 1, "the same session");
     });
