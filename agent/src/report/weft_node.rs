@@ -263,6 +263,39 @@ pub(super) mod tests {
         assert_eq!(bounded(usual).peers_down.len(), MAX_PEERS_DOWN);
     }
 
+    fn peers(names: &[(&str, &str)]) -> Vec<Peer> {
+        let peer = |(name, state): &(&str, &str)| {
+            serde_json::from_value(json!({
+                "name": name, "address": "192.0.2.1", "port": 179, "localAsn": 64512, "state": state, "stateSeconds": 1,
+                "families": [], "messagesIn": 0, "messagesOut": 0, "establishedCount": 1, "capabilities": [],
+            }))
+            .unwrap()
+        };
+        names.iter().map(peer).collect()
+    }
+
+    #[test]
+    fn of_each_bgppeer_it_says_how_many_sessions_there_are_and_are_up() {
+        let all =
+            peers(&[("tor", "Established"), ("down", "Idle"), ("mesh/n2", "Established"), ("tor", "Active")]);
+        let said =
+            |name: &str, established, total| PeerSessions { name: name.to_owned(), established, total };
+        assert_eq!(sessions(&all), [said("down", 0, 1), said("tor", 1, 2)]);
+    }
+
+    #[test]
+    fn of_many_bgppeers_as_many_are_named_as_there_is_room_for() {
+        let listed = |length: usize| {
+            let names: Vec<_> = (10..60).map(|number| format!("{number}{}", "x".repeat(length))).collect();
+            let all: Vec<_> = names.iter().map(|name| (name.as_str(), "Established")).collect();
+            let status = bounded(WeftNodeStatus { bgp_peers: sessions(&peers(&all)), ..node(3, 0, 0) });
+            assert!(size(&status) <= MAX_BYTES, "{}", size(&status));
+            status.bgp_peers.len()
+        };
+        assert_eq!(listed(10), 16);
+        assert!((1..16).contains(&listed(200)));
+    }
+
     #[tokio::test]
     async fn it_is_not_made_before_its_owner_is_known() {
         let made = Arc::new(Mutex::new(Vec::new()));
